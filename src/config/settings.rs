@@ -1,0 +1,289 @@
+//! The configuration as the rest of the program sees it: merged, validated, no `Option` that means "not checked yet".
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Format;
+
+/// Everything that is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Daemon-wide settings.
+    pub daemon: DaemonSettings,
+    /// One entry for each secret.
+    pub secrets: BTreeMap<SecretName, SecretSettings>,
+}
+
+/// `/etc/rekeyd/rekeyd.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// `[daemon] stop-timeout`: how long a running rotation may finish when the daemon is stopped. Default and
+    /// greatest value 60 s.
+    pub stop_timeout: Duration,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self { stop_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// The name of a secret: `[a-z0-9][a-z0-9-]{0,62}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretName(String);
+
+impl SecretName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SecretName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = name.as_bytes();
+        let fits = (1..=63).contains(&bytes.len()) && plain(bytes[0]) && bytes.iter().all(|&b| plain(b) || b == b'-');
+        if fits {
+            Ok(Self(name))
+        } else {
+            Err(format!(
+                "{name:?} is not a secret's name: use 1 to 63 lower-case letters, digits and dashes, no dash first"
+            ))
+        }
+    }
+}
+
+impl From<SecretName> for String {
+    fn from(name: SecretName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One secret: `/etc/rekeyd/secrets.d/NAME.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSettings {
+    /// The file's name without `.toml`.
+    pub name: SecretName,
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// `[secret] env`: the variable that the consumer reads.
+    pub env: String,
+    /// `[secret] kind`, default `signing`.
+    pub kind: Kind,
+    /// `[secret] bytes`: entropy before encoding, 32 to 1024, default 32.
+    pub bytes: usize,
+    /// `[secret] format`, default `hex`.
+    pub format: Format,
+    /// `[secret] keep`: how long a previous value stays retrievable, default 30 days.
+    pub keep: Duration,
+    /// `[schedule]`; a secret without one is rotated by hand only.
+    pub schedule: Option<Schedule>,
+    /// `[rotation] deadline`: the most that one rotation may take before it goes back, default 10 min.
+    pub deadline: Duration,
+    /// `[proof] settle`: how long the consumer must stay up, default 2 s.
+    pub settle: Duration,
+    /// `[proof] allow-without`: names (`/proc/PID/comm`) of helper processes that legitimately lack the variable.
+    pub allow_without: Vec<String>,
+    /// `[[target]]`, at least one.
+    pub targets: Vec<TargetSettings>,
+    /// `[[probe]]`, may be none.
+    pub probes: Vec<ProbeSettings>,
+}
+
+/// `[secret] kind`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Signs tokens.
+    #[default]
+    Signing,
+    /// Signs session cookies.
+    Session,
+    /// A password.
+    Password,
+    /// An API token.
+    ApiToken,
+    /// Encrypts data: never rotated, since the data would be lost.
+    Encryption,
+}
+
+/// `[schedule]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// `on-calendar`, a systemd.time(7) calendar expression, one or several, passed on as it is.
+    pub on_calendar: Vec<String>,
+    /// `randomized-delay`, default none; fixed per host.
+    pub randomized_delay: Duration,
+    /// `persistent`, default true: a rotation that was missed while the machine was off is made up for.
+    pub persistent: bool,
+    /// `window`: how long after the calendar time a rotation may still start; zero means no limit.
+    pub window: Duration,
+}
+
+/// `[[target]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetSettings {
+    /// `type = "systemd"`.
+    Systemd(SystemdTarget),
+}
+
+/// A systemd target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemdTarget {
+    /// `units`, at least one, in order; full names of services.
+    pub units: Vec<String>,
+    /// `daemon-reload`, default `auto`.
+    pub daemon_reload: DaemonReload,
+}
+
+/// `daemon-reload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DaemonReload {
+    /// When the drop-in in force is not the wanted one.
+    #[default]
+    Auto,
+    /// At every rotation.
+    Always,
+}
+
+/// `[[probe]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeSettings {
+    /// `type = "jwt"`.
+    Jwt(JwtProbe),
+    /// `type = "http"`.
+    Http(HttpProbe),
+}
+
+/// `type = "jwt"`: a token of the consumer is verified and its protected endpoint is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtProbe {
+    /// `login` or `mint`, exactly one of them.
+    pub token: TokenSource,
+    /// `protected`: the endpoint that wants a token.
+    pub protected: Protected,
+    /// `key`: how the consumer makes the HMAC key from the variable, default `text`.
+    pub key: KeyEncoding,
+    /// `timeout`, default 20 s: until when the consumer must have answered as it should.
+    pub timeout: Duration,
+}
+
+/// Where the probe's token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A real login.
+    Login(Login),
+    /// Made by the probe: `mint = { claims = { sub = "rekeyd" }, algorithm = "HS256", lifetime = "60s" }`. `iat` and
+    /// `exp` are added.
+    Mint(Mint),
+}
+
+/// `login = { url = …, json-file = …, token = "/token" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// `url`, http or https.
+    pub url: String,
+    /// `method`, default `POST`.
+    pub method: String,
+    /// `json-file` or `form-file`: the body; root-only files with the credentials of a test user. Read at each use.
+    pub body: LoginBody,
+    /// `token` or `token-cookie`, default `token = "/token"`.
+    pub token: TokenPlace,
+}
+
+/// The body of a login request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginBody {
+    /// None.
+    Empty,
+    /// `json-file`: sent as `application/json`.
+    Json(PathBuf),
+    /// `form-file`: sent as `application/x-www-form-urlencoded`.
+    Form(PathBuf),
+}
+
+/// Where a login's answer carries the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// A JSON Pointer (RFC 6901) into the body; empty means that the body is a JSON string or the token itself.
+    Pointer(String),
+    /// The name of a cookie that is set.
+    Cookie(String),
+}
+
+/// `mint = { … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mint {
+    /// `claims`: a JSON object, as text.
+    pub claims: String,
+    /// `algorithm`: HS256 (default), HS384 or HS512.
+    pub algorithm: String,
+    /// `lifetime`, default 60 s.
+    pub lifetime: Duration,
+}
+
+/// `protected = { url = … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// `url`.
+    pub url: String,
+    /// `method`, default `GET`.
+    pub method: String,
+    /// `header` (default `Authorization`) with `scheme` (default `Bearer`, may be empty), or `cookie`.
+    pub carrier: TokenCarrier,
+}
+
+/// How the token is presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenCarrier {
+    /// In a header, after the scheme and a blank where the scheme is not empty.
+    Header {
+        /// The header's name.
+        name: String,
+        /// The scheme.
+        scheme: String,
+    },
+    /// In a cookie of this name.
+    Cookie(String),
+}
+
+/// `key`: how the consumer makes an HMAC key from the variable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyEncoding {
+    /// The bytes of the text itself: what nearly all libraries do.
+    #[default]
+    Text,
+    /// The text is hex and is decoded.
+    Hex,
+    /// The text is base64 (standard or URL-safe, padded or not) and is decoded.
+    Base64,
+}
+
+/// `type = "http"`: a URL answers with a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// `url`.
+    pub url: String,
+    /// `method`, default `GET`.
+    pub method: String,
+    /// `status`, default 200.
+    pub status: u16,
+    /// `timeout`, default 20 s.
+    pub timeout: Duration,
+}

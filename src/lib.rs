@@ -1,0 +1,19 @@
+//! rekeyd rotates the secrets that running services depend on, and proves it.
+//!
+//! The map of the house, from what is pure to what acts. A module may use those above it, never those below.
+//!
+//! - [`rotation`]: PURE. Views, movements, the state machine of one rotation, outcomes.
+//! - [`policy`]: PURE. When to retry and when to stop, who may run.
+//! - [`secret`]: values, fingerprints, sealing.
+//! - [`sys`]: the host: files, processes, clock, HTTP.
+//! - [`config`]: from TOML to validated settings, or findings.
+//! - [`record`]: the one enum of what happened, and its renderings.
+//! - [`store`]: records, sealed values, the lock.
+//! - [`dbus`]: systemd's interface and our own, `org.rekeyd1`.
+//! - [`helper`]: `rekeyd helper …`, work done with other rights in units of its own.
+//! - [`target`]: places that a view is delivered to, with the consumer behind each.
+//! - [`proof`]: evidence that the live consumer uses the view.
+//! - [`engine`]: performs rotations: records, acts, goes back, recovers.
+//! - [`daemon`]: `rekeyd`.
+//! - [`ctl`]: `rekeyctl`, one file a verb.
+//! - [`generator`]: `rekeyd-generator`, from schedules to timers.

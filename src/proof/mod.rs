@@ -1,0 +1,36 @@
+//! Evidence that the live consumer uses the view it was given.
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::record::Evidence;
+use crate::rotation::{Fault, Generation};
+use crate::secret::SecretValue;
+
+pub mod http;
+pub mod jwt;
+
+/// What a probe may know while it asks.
+pub struct Question<'a> {
+    /// The generation and value that the consumer should sign with.
+    pub primary: (Generation, &'a SecretValue),
+    /// Values that the consumer should accept too.
+    pub accepted: Vec<(Generation, &'a SecretValue)>,
+    /// Values that it must no longer sign with nor accept.
+    pub retired: Vec<(Generation, &'a SecretValue)>,
+    /// The end of the rotation's patience; a probe ends at the earlier of this and its own timeout.
+    pub deadline: Instant,
+}
+
+/// A smoke test of the consumer. Probes only look: they may be dropped half-way and asked again.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// How the probe is named in records, e.g. `jwt http://127.0.0.1:3000/api/auth/login`.
+    fn label(&self) -> String;
+
+    /// Asks until the answer is the expected one, or certainly not, or time is up.
+    ///
+    /// # Errors
+    /// The fault that was seen last.
+    async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault>;
+}

@@ -1,0 +1,11 @@
+//! Values: in memory, made, named by fingerprint, and sealed.
+
+mod fingerprint;
+mod generate;
+mod seal;
+mod value;
+
+pub use fingerprint::{Fingerprint, FingerprintKey, digest};
+pub use generate::{Format, generate};
+pub use seal::{Sealed, SealingKey, UnsealError};
+pub use value::SecretValue;

@@ -1,0 +1,116 @@
+//! Places a view is delivered to, with the consumer behind each: one file per system.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::record::Evidence;
+use crate::rotation::{Fault, View};
+use crate::secret::SecretValue;
+
+pub mod systemd;
+pub mod text;
+
+/// A view with its values, for the moment of delivery and comparison.
+pub struct Disclosed<'a> {
+    /// The view.
+    pub view: &'a View,
+    /// The value of its primary generation.
+    pub primary: &'a SecretValue,
+    /// The values of the accepted generations, in the view's order.
+    pub accepted: Vec<&'a SecretValue>,
+}
+
+/// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The unit, by its real name.
+    pub unit: String,
+    /// Whether it runs; a unit that is stopped on purpose gets the value and stays stopped.
+    pub running: bool,
+    /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<String>,
+}
+
+/// What an activation did, for the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "did", rename_all = "kebab-case")]
+pub enum Activated {
+    /// The unit was restarted.
+    Restarted {
+        /// The unit.
+        unit: String,
+        /// From the request to the end of the job, in microseconds.
+        took_us: u64,
+    },
+    /// The running processes already had the view: nothing was restarted.
+    AlreadyRunning {
+        /// The unit.
+        unit: String,
+    },
+    /// The unit is stopped on purpose and stays so.
+    LeftStopped {
+        /// The unit.
+        unit: String,
+    },
+}
+
+/// A place for a secret, and what reads it there. All acts are idempotent: after a crash they are done again.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// How the target is named in records: `systemd my-backend.service`.
+    fn label(&self) -> String;
+
+    /// The consumers behind it, e.g. `my-backend.service`; no two rotations may move the same one at once.
+    fn consumers(&self) -> Vec<String>;
+
+    /// The value that the live consumer uses now, for `adopt`.
+    ///
+    /// # Errors
+    /// Where there is none, or its processes do not agree.
+    async fn value_in_force(&self) -> Result<SecretValue, Fault>;
+
+    /// Preflight: everything that can be known to fail beforehand, touching nothing. `in_force` is what the consumer
+    /// should have now.
+    ///
+    /// # Errors
+    /// The obstacle.
+    async fn survey(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault>;
+
+    /// Puts the view in place and reads it back by the rules of the consumer's own parser. Local files only: it is
+    /// also how recovery repairs them before the daemon is ready.
+    ///
+    /// # Errors
+    /// What could not be written or read back.
+    fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault>;
+
+    /// Why the service manager must read its files again before the delivered view can take effect; `None` where it
+    /// need not.
+    ///
+    /// # Errors
+    /// Where the manager cannot be asked.
+    async fn reload_reason(&self) -> Result<Option<String>, Fault>;
+
+    /// Whether the manager would now start the consumer with what was delivered. Asked after the reload and before
+    /// anything is restarted.
+    ///
+    /// # Errors
+    /// What is in the way.
+    async fn in_force(&self) -> Result<(), Fault>;
+
+    /// Makes the consumer take the view. Looks first whether it already has it.
+    ///
+    /// # Errors
+    /// What kept the consumer from coming up.
+    async fn activate(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Activated>, Fault>;
+
+    /// Process and unit evidence, through `settle`.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault>;
+
+    /// Removes what earlier views left behind, once `keep` is the one in force. Best effort.
+    fn tidy(&self, keep: &View);
+}
