@@ -17,3 +17,7 @@
 //! - [`daemon`]: `rekeyd`.
 //! - [`ctl`]: `rekeyctl`, one file a verb.
 //! - [`generator`]: `rekeyd-generator`, from schedules to timers.
+
+pub mod policy;
+pub mod rotation;
+pub mod secret;

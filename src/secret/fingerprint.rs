@@ -5,7 +5,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::SecretValue;
 
@@ -33,7 +33,10 @@ impl FingerprintKey {
 
 /// HMAC-SHA-256 of `data`: what fingerprints are cut from, and how a helper names a value that it may not send.
 pub fn digest(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new(key.into());
+    // HMAC pads a key to the block size with zeros (RFC 2104); doing so here leaves no error to handle.
+    let mut block = Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new((&*block).into());
     mac.update(data);
     mac.finalize().into_bytes().into()
 }

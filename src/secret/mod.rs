@@ -6,6 +6,6 @@ mod seal;
 mod value;
 
 pub use fingerprint::{Fingerprint, FingerprintKey, digest};
-pub use generate::{Format, generate};
+pub use generate::{Format, generate, random};
 pub use seal::{Sealed, SealingKey, UnsealError};
 pub use value::SecretValue;

@@ -1,0 +1,50 @@
+//! PURE: when a failed rotation is tried again and when a person is needed, and who may run.
+
+use std::time::Duration;
+
+/// What follows when a rotation was rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum AfterRollback {
+    /// The schedule tries again after this time.
+    RetryIn(Duration),
+    /// It goes on failing: the secret is held for a person.
+    Hold,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What follows on the `in_a_row`-th rotation (from 1) that was rolled back without a committed one between:
+/// again in one hour, again in six, then hold.
+pub fn after_rollback(in_a_row: u32) -> AfterRollback {
+    match in_a_row {
+        0 | 1 => AfterRollback::RetryIn(HOUR),
+        2 => AfterRollback::RetryIn(6 * HOUR),
+        _ => AfterRollback::Hold,
+    }
+}
+
+/// Whether a rotation may still start `late` after its calendar time; a window of zero means no limit.
+pub fn within_window(late: Duration, window: Duration) -> bool {
+    window.is_zero() || late <= window
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tries_again_twice_and_then_holds() {
+        assert_eq!(after_rollback(1), AfterRollback::RetryIn(HOUR));
+        assert_eq!(after_rollback(2), AfterRollback::RetryIn(6 * HOUR));
+        assert_eq!(after_rollback(3), AfterRollback::Hold);
+        assert_eq!(after_rollback(30), AfterRollback::Hold);
+    }
+
+    #[test]
+    fn a_window_of_zero_is_no_limit() {
+        assert!(within_window(Duration::MAX, Duration::ZERO));
+        assert!(within_window(HOUR, HOUR));
+        assert!(!within_window(2 * HOUR, HOUR));
+    }
+}

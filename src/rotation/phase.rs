@@ -1,0 +1,302 @@
+//! The state machine: in which phase a rotation is, and what follows when the phase passed or failed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, FaultCode, Outcome, Plan};
+
+/// A step of a movement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Write the view to every target and read it back.
+    Deliver,
+    /// Make every consumer take it.
+    Activate,
+    /// Gather the evidence that they did.
+    Prove,
+}
+
+/// Where a rotation is. The intent to be in a phase is recorded before the phase acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Look for every obstacle; touch nothing.
+    Preflight,
+    /// Make the new value and seal it into the store.
+    Generate,
+    /// Take the consumers to the view of a movement.
+    Forth {
+        /// The movement's number in the plan, from 0.
+        movement: u32,
+        /// The step of it.
+        step: Step,
+    },
+    /// Take the consumers back to the view that was in force before the rotation.
+    Back {
+        /// The movement that was given up.
+        movement: u32,
+        /// The step of the way back.
+        step: Step,
+        /// Why it was given up.
+        cause: Fault,
+    },
+    /// Record that the new view is the one in force.
+    Commit,
+}
+
+/// What a phase came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It did what it was for.
+    Passed,
+    /// It could not.
+    Failed(Fault),
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Next {
+    /// Another phase.
+    Enter(Phase),
+    /// The rotation is over.
+    End(Outcome),
+}
+
+/// What follows on `phase` when `event` came of it. Total: every phase can pass and fail, and each leads somewhere.
+pub fn advance(plan: &Plan, phase: Phase, event: Event) -> Next {
+    use Next::{End, Enter};
+    use Phase::{Back, Commit, Forth, Generate, Preflight};
+    use Step::{Activate, Deliver, Prove};
+
+    match (phase, event) {
+        (Preflight, Event::Passed) if plan.makes.is_some() => Enter(Generate),
+        (Preflight | Generate, Event::Passed) => Enter(Forth { movement: 0, step: Deliver }),
+        (Preflight | Generate, Event::Failed(cause)) => End(Outcome::Refused { cause }),
+
+        (Forth { movement, step: Deliver }, Event::Passed) => Enter(Forth { movement, step: Activate }),
+        (Forth { movement, step: Activate }, Event::Passed) => Enter(Forth { movement, step: Prove }),
+        (Forth { movement, step: Prove }, Event::Passed) if movement < plan.last_movement() => {
+            Enter(Forth { movement: movement + 1, step: Deliver })
+        }
+        (Forth { step: Prove, .. }, Event::Passed) => Enter(Commit),
+        (Forth { movement, .. }, Event::Failed(cause)) => Enter(Back { movement, step: Deliver, cause }),
+
+        (Back { movement, step: Deliver, cause }, Event::Passed) => Enter(Back { movement, step: Activate, cause }),
+        (Back { movement, step: Activate, cause }, Event::Passed) => Enter(Back { movement, step: Prove, cause }),
+        (Back { step: Prove, cause, .. }, Event::Passed) => End(Outcome::RolledBack { cause }),
+        (Back { cause, .. }, Event::Failed(rollback)) => End(Outcome::RollbackFailed { cause, rollback }),
+
+        (Commit, Event::Passed) => End(Outcome::Committed),
+        (Commit, Event::Failed(cause)) => Enter(Back { movement: plan.last_movement(), step: Deliver, cause }),
+    }
+}
+
+/// How often a rotation may be interrupted before it is no longer resumed in the same direction: a rotation that
+/// brings its daemon down each time must not do so for ever.
+const INTERRUPTIONS: u32 = 5;
+
+/// Whether a rotation that was interrupted `times` times goes on (`None`), or what is wrong with it. Where nothing
+/// has been touched yet it may be resumed any number of times.
+pub fn after_interruption(phase: &Phase, times: u32) -> Option<Fault> {
+    let allowed = match phase {
+        Phase::Preflight | Phase::Generate | Phase::Commit => return None,
+        Phase::Forth { .. } => INTERRUPTIONS,
+        Phase::Back { .. } => 2 * INTERRUPTIONS,
+    };
+    (times > allowed).then(|| {
+        Fault::new(FaultCode::InterruptedTooOften, format!("the rotation was interrupted {times} times while it moved"))
+            .advise("see why rekeyd was killed: journalctl -u rekeyd")
+    })
+}
+
+impl Step {
+    /// The step's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deliver => "deliver",
+            Self::Activate => "activate",
+            Self::Prove => "prove",
+        }
+    }
+}
+
+impl Phase {
+    /// The name of the step that the phase performs, as in `REKEYD_STEP`.
+    pub fn step_name(&self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Generate => "generate",
+            Self::Forth { step, .. } | Self::Back { step, .. } => step.as_str(),
+            Self::Commit => "commit",
+        }
+    }
+
+    /// Whether the consumers may have been touched when the rotation is in this phase.
+    pub fn may_have_touched(&self) -> bool {
+        !matches!(self, Self::Preflight | Self::Generate)
+    }
+
+    /// Whether it is on its way back.
+    pub fn is_back(&self) -> bool {
+        matches!(self, Self::Back { .. })
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forth { movement, step } => write!(f, "{} ({})", step.as_str(), movement + 1),
+            Self::Back { step, .. } => write!(f, "{} (back)", step.as_str()),
+            other => f.write_str(other.step_name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rotation::{Generation, View};
+
+    fn fault(text: &str) -> Fault {
+        Fault::new(FaultCode::UnitFailed, text)
+    }
+
+    fn plans() -> [(&'static str, Plan); 3] {
+        let (old, new) = (Generation(1), Generation(2));
+        [
+            ("one movement", Plan::replace(View::of(old), new)),
+            ("two movements", Plan::in_two_movements(old, new)),
+            ("no new value", Plan::return_to(View::of(new), old)),
+        ]
+    }
+
+    fn name(next: &Next) -> String {
+        match next {
+            Next::Enter(phase) => phase.to_string(),
+            Next::End(outcome) => outcome.as_str().to_owned(),
+        }
+    }
+
+    /// Every edge that can be reached from the start, in the order of a walk.
+    fn edges(plan: &Plan) -> Vec<String> {
+        let mut edges = Vec::new();
+        let mut to_visit = VecDeque::from([Phase::Preflight]);
+        while let Some(phase) = to_visit.pop_front() {
+            for (label, event) in [("passed", Event::Passed), ("failed", Event::Failed(fault("x")))] {
+                let next = advance(plan, phase.clone(), event);
+                let edge = format!("{phase} --{label}--> {}", name(&next));
+                if !edges.contains(&edge) {
+                    edges.push(edge);
+                    if let Next::Enter(entered) = next {
+                        to_visit.push_back(entered);
+                    }
+                }
+            }
+        }
+        edges
+    }
+
+    #[test]
+    fn the_committed_diagram_is_the_code() {
+        let mut drawn = String::new();
+        for (title, plan) in plans() {
+            drawn += &format!("# {title}\n");
+            for edge in edges(&plan) {
+                drawn += &format!("{edge}\n");
+            }
+            drawn += "\n";
+        }
+        let committed = include_str!("transitions.txt");
+        let diagram: String =
+            committed.lines().skip_while(|line| !line.starts_with("# ")).map(|l| format!("{l}\n")).collect();
+        assert_eq!(
+            drawn.trim_end(),
+            diagram.trim_end(),
+            "src/rotation/transitions.txt is out of date; it should be:\n{drawn}"
+        );
+    }
+
+    #[test]
+    fn every_walk_without_failure_commits() {
+        for (title, plan) in plans() {
+            let mut phase = Phase::Preflight;
+            let outcome = loop {
+                match advance(&plan, phase, Event::Passed) {
+                    Next::Enter(next) => phase = next,
+                    Next::End(outcome) => break outcome,
+                }
+            };
+            assert_eq!(outcome, Outcome::Committed, "{title}");
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, a rotation ends, in few phases; nothing is touched before `refused`; both errors are told;
+        /// it never goes forth again once it went back.
+        #[test]
+        fn every_walk_ends_and_tells_the_truth(which in 0_usize..3, fails in prop::collection::vec(any::<bool>(), 40)) {
+            let plan = plans()[which].1.clone();
+            let mut phase = Phase::Preflight;
+            let mut touched = false;
+            let mut failures = 0;
+            for (count, fail) in fails.into_iter().enumerate() {
+                touched |= phase.may_have_touched();
+                let back = phase.is_back();
+                failures += u32::from(fail);
+                let event = if fail { Event::Failed(fault(&count.to_string())) } else { Event::Passed };
+                match advance(&plan, phase, event) {
+                    Next::Enter(next) => {
+                        prop_assert!(!back || next.is_back());
+                        phase = next;
+                    }
+                    Next::End(outcome) => {
+                        match outcome {
+                            Outcome::Committed => prop_assert_eq!(failures, 0),
+                            Outcome::Refused { .. } => prop_assert!(!touched && failures == 1),
+                            Outcome::RolledBack { .. } => prop_assert!(touched && failures == 1),
+                            Outcome::RollbackFailed { cause, rollback } => {
+                                prop_assert!(touched && failures == 2);
+                                prop_assert_ne!(cause.message, rollback.message);
+                            }
+                        }
+                        return Ok(());
+                    }
+                }
+            }
+            prop_assert!(false, "did not end");
+        }
+
+        /// The way back always leads to the view that was in force before, from wherever it is taken.
+        #[test]
+        fn every_way_back_leads_to_the_start(which in 0_usize..3, steps in 0_usize..9) {
+            let plan = plans()[which].1.clone();
+            let mut phase = Phase::Preflight;
+            for _ in 0..steps {
+                if let Next::Enter(next) = advance(&plan, phase.clone(), Event::Passed) { phase = next }
+            }
+            let touched = phase.may_have_touched();
+            match advance(&plan, phase, Event::Failed(fault("x"))) {
+                Next::Enter(back) => prop_assert!(touched && back.is_back() && plan.view_in(&back) == plan.start()),
+                Next::End(outcome) => prop_assert!(!touched && outcome.as_str() == "refused"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_rotation_that_kills_its_daemon_each_time_goes_back_and_then_gives_up() {
+        let forth = Phase::Forth { movement: 0, step: Step::Activate };
+        let back = Phase::Back { movement: 0, step: Step::Activate, cause: fault("x") };
+        assert_eq!(after_interruption(&forth, 5), None);
+        assert!(after_interruption(&forth, 6).is_some());
+        assert_eq!(after_interruption(&back, 6), None);
+        assert!(after_interruption(&back, 11).is_some());
+        assert_eq!(after_interruption(&Phase::Preflight, 100), None);
+    }
+}
