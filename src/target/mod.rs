@@ -1,10 +1,9 @@
 //! Places a view is delivered to, with the consumer behind each: one file per system.
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::record::Evidence;
+use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
 
@@ -19,41 +18,6 @@ pub struct Disclosed<'a> {
     pub primary: &'a SecretValue,
     /// The values of the accepted generations, in the view's order.
     pub accepted: Vec<&'a SecretValue>,
-}
-
-/// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// The unit, by its real name.
-    pub unit: String,
-    /// Whether it runs; a unit that is stopped on purpose gets the value and stays stopped.
-    pub running: bool,
-    /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dependents: Vec<String>,
-}
-
-/// What an activation did, for the record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "did", rename_all = "kebab-case")]
-pub enum Activated {
-    /// The unit was restarted.
-    Restarted {
-        /// The unit.
-        unit: String,
-        /// From the request to the end of the job, in microseconds.
-        took_us: u64,
-    },
-    /// The running processes already had the view: nothing was restarted.
-    AlreadyRunning {
-        /// The unit.
-        unit: String,
-    },
-    /// The unit is stopped on purpose and stays so.
-    LeftStopped {
-        /// The unit.
-        unit: String,
-    },
 }
 
 /// A place for a secret, and what reads it there. All acts are idempotent: after a crash they are done again.

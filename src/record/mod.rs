@@ -1,0 +1,189 @@
+//! What happened to a secret: one enum, appended to a hash chain; and what the records add up to.
+//!
+//! The engine writes records only. The journal entry ([`journal`]), the line that `rekeyctl` prints ([`text`]) and the
+//! signal on the bus (the record as JSON) are pure functions of a record.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::SecretName;
+use crate::rotation::{Fault, Generation, Outcome, Phase, Plan};
+use crate::secret::Fingerprint;
+
+pub mod chain;
+pub mod journal;
+pub mod message_id;
+mod seen;
+mod standing;
+pub mod text;
+
+pub use seen::{Activated, Evidence, Found, Seen};
+pub use standing::{Contradiction, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction};
+
+/// One thing that happened to one secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number in the secret's chain, from 1.
+    pub seq: u64,
+    /// When it was written, by the wall clock.
+    pub at: Timestamp,
+    /// The secret.
+    pub secret: SecretName,
+    /// The rotation that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationId>,
+    /// What happened.
+    pub what: Happening,
+}
+
+/// The kinds of things that happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Happening {
+    /// The value in force was taken over as a new generation.
+    Adopted {
+        /// Its number.
+        generation: Generation,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+        /// The target that it was found at.
+        source: String,
+        /// Who asked.
+        actor: Actor,
+    },
+    /// A rotation was asked for and accepted.
+    Requested {
+        /// What it intends.
+        plan: Plan,
+        /// Who asked.
+        actor: Actor,
+        /// Why, in their words; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A phase is about to act.
+    Began {
+        /// The phase.
+        phase: Phase,
+    },
+    /// The phase that began did what it was for.
+    Passed {
+        /// How long it took, in microseconds.
+        took_us: u64,
+        /// What it saw.
+        seen: Seen,
+    },
+    /// The phase that began could not.
+    Failed {
+        /// How long it took, in microseconds.
+        took_us: u64,
+        /// Why.
+        fault: Fault,
+    },
+    /// The daemon found the rotation unfinished and goes on with it.
+    Resumed,
+    /// The rotation is over. A committed one is committed by this record.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// From the request to the end, in microseconds.
+        took_us: u64,
+    },
+    /// The schedule will try again.
+    RetryArmed {
+        /// When.
+        at: Timestamp,
+    },
+    /// Automation stopped until a person releases it.
+    Held {
+        /// Why.
+        hold: Hold,
+    },
+    /// A person ended the hold.
+    Released {
+        /// Who.
+        actor: Actor,
+    },
+    /// The schedule was paused.
+    Paused {
+        /// By whom.
+        actor: Actor,
+    },
+    /// The schedule was resumed.
+    Unpaused {
+        /// By whom.
+        actor: Actor,
+    },
+    /// What all records before this one add up to: the first record of each file but the first.
+    CarriedOver {
+        /// The sum.
+        standing: Box<Standing>,
+    },
+}
+
+/// Who asked for something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Actor {
+    /// A person, over the bus.
+    Person {
+        /// The user id of the sender.
+        uid: u32,
+        /// The sender's unique name on the bus.
+        sender: String,
+    },
+    /// The schedule's timer.
+    Timer,
+    /// The timer of a retry.
+    Retry,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person { uid, sender } => write!(f, "uid {uid} ({sender})"),
+            Self::Timer => f.write_str("timer"),
+            Self::Retry => f.write_str("retry timer"),
+        }
+    }
+}
+
+/// The 128-bit id of a rotation: 32 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RotationId(String);
+
+impl RotationId {
+    /// The id that is made of these random bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    /// The 32 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RotationId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if fits { Ok(Self(text)) } else { Err(format!("{text:?} is not a rotation's id: 32 hex digits")) }
+    }
+}
+
+impl From<RotationId> for String {
+    fn from(id: RotationId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for RotationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

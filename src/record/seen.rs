@@ -1,0 +1,139 @@
+//! What a phase saw and did, as it is stored with the rotation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rotation::Generation;
+use crate::secret::Fingerprint;
+
+/// One observation of the live consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Evidence {
+    /// How many processes of a unit have the primary value in their environment.
+    Process {
+        /// The unit.
+        unit: String,
+        /// Processes with the value.
+        matching: u32,
+        /// Processes that were looked at.
+        of: u32,
+        /// Processes without the variable, allowed by the configuration.
+        without: u32,
+    },
+    /// The unit stayed up with the same invocation and main process.
+    Unit {
+        /// The unit.
+        unit: String,
+        /// Its InvocationID, 32 hex digits.
+        invocation: String,
+        /// Its main process, 0 where it has none.
+        main_pid: u32,
+        /// How long it was watched, in milliseconds.
+        settled_ms: u64,
+    },
+    /// The unit was stopped on purpose; it has the value for its next start.
+    Stopped {
+        /// The unit.
+        unit: String,
+    },
+    /// Units that depend on the consumer and are active again.
+    Dependents {
+        /// The consumer.
+        unit: String,
+        /// The units that depend on it.
+        active: Vec<String>,
+    },
+    /// A token of the real login was verified.
+    Jwt {
+        /// Where the token came from: the login's URL, or `minted`.
+        source: String,
+        /// The JWS algorithm, e.g. `HS256`.
+        algorithm: String,
+        /// The generation that the signature verifies with.
+        signed_with: Generation,
+        /// The protected endpoint.
+        protected: String,
+        /// What the protected endpoint was seen to refuse: `random-key`, `alg-none`, `generation-3`.
+        refused: Vec<String>,
+    },
+    /// A request was answered as expected.
+    Http {
+        /// The URL.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+}
+
+/// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The unit, by its real name.
+    pub unit: String,
+    /// Whether it runs; a unit that is stopped on purpose gets the value and stays stopped.
+    pub running: bool,
+    /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<String>,
+}
+
+/// What an activation did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "did", rename_all = "kebab-case")]
+pub enum Activated {
+    /// The unit was restarted.
+    Restarted {
+        /// The unit.
+        unit: String,
+        /// From the request to the end of the job, in microseconds.
+        took_us: u64,
+    },
+    /// The running processes already had the view: nothing was restarted.
+    AlreadyRunning {
+        /// The unit.
+        unit: String,
+    },
+    /// The unit is stopped on purpose and stays so.
+    LeftStopped {
+        /// The unit.
+        unit: String,
+    },
+}
+
+/// What a phase saw or did when it passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "saw", rename_all = "kebab-case")]
+pub enum Seen {
+    /// Preflight: the consumers, and what the probes said of the view in force.
+    Ready {
+        /// The consumers of all targets.
+        found: Vec<Found>,
+        /// Evidence for the view in force.
+        evidence: Vec<Evidence>,
+    },
+    /// Generate: the new generation.
+    Made {
+        /// Its number.
+        generation: Generation,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+    },
+    /// Deliver: the targets that have the view now.
+    Delivered {
+        /// Their labels.
+        targets: Vec<String>,
+    },
+    /// Activate.
+    Active {
+        /// Why there was a daemon-reload; none was needed where it is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reload: Option<String>,
+        /// What was done, in order.
+        activated: Vec<Activated>,
+    },
+    /// Prove.
+    Proven {
+        /// The evidence.
+        evidence: Vec<Evidence>,
+    },
+}
