@@ -68,15 +68,19 @@ pub enum Happening {
         /// The phase.
         phase: Phase,
     },
-    /// The phase that began did what it was for.
+    /// A phase did what it was for.
     Passed {
+        /// The phase.
+        phase: Phase,
         /// How long it took, in microseconds.
         took_us: u64,
         /// What it saw.
         seen: Seen,
     },
-    /// The phase that began could not.
+    /// A phase could not.
     Failed {
+        /// The phase.
+        phase: Phase,
         /// How long it took, in microseconds.
         took_us: u64,
         /// Why.

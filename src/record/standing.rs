@@ -162,11 +162,9 @@ impl Standing {
                     found: Vec::new(),
                 });
             }
-            Happening::Began { phase } => match self.under_way(record)?.progress {
-                Progress::In(ref expected) if expected == phase => {}
-                _ => return Err(contradiction("another step was due")),
-            },
-            Happening::Passed { seen, .. } => {
+            Happening::Began { phase } => self.due(record, phase)?,
+            Happening::Passed { phase, seen, .. } => {
+                self.due(record, phase)?;
                 if let Seen::Made { generation, fingerprint } = seen {
                     self.enter(*generation, fingerprint.clone(), Stage::Pending, record.at);
                 }
@@ -174,11 +172,11 @@ impl Standing {
                 if let Seen::Ready { found, .. } = seen {
                     transaction.found.clone_from(found);
                 }
-                transaction.step(Event::Passed).ok_or_else(|| contradiction("it had been decided already"))?;
+                transaction.advance(phase, Event::Passed);
             }
-            Happening::Failed { fault, .. } => {
-                let event = Event::Failed(fault.clone());
-                self.under_way(record)?.step(event).ok_or_else(|| contradiction("it had been decided already"))?;
+            Happening::Failed { phase, fault, .. } => {
+                self.due(record, phase)?;
+                self.under_way(record)?.advance(phase, Event::Failed(fault.clone()));
             }
             Happening::Resumed => self.under_way(record)?.interruptions += 1,
             Happening::Ended { outcome, .. } => {
@@ -238,6 +236,13 @@ impl Standing {
             .ok_or_else(|| Contradiction { seq: record.seq, what: "it is not of the rotation under way".to_owned() })
     }
 
+    fn due(&mut self, record: &Record, phase: &Phase) -> Result<(), Contradiction> {
+        match &self.under_way(record)?.progress {
+            Progress::In(due) if due == phase => Ok(()),
+            _ => Err(Contradiction { seq: record.seq, what: "another step was due".to_owned() }),
+        }
+    }
+
     fn enter(&mut self, number: Generation, fingerprint: Fingerprint, stage: Stage, since: Timestamp) {
         self.generations.retain(|generation| generation.number != number);
         self.generations.push(GenerationStanding { number, fingerprint, stage, since });
@@ -289,13 +294,11 @@ impl Standing {
 }
 
 impl Transaction {
-    fn step(&mut self, event: Event) -> Option<()> {
-        let Progress::In(phase) = &self.progress else { return None };
+    fn advance(&mut self, phase: &Phase, event: Event) {
         self.progress = match advance(&self.plan, phase.clone(), event) {
             Next::Enter(next) => Progress::In(next),
             Next::End(outcome) => Progress::Decided(outcome),
         };
-        Some(())
     }
 
     /// The phase that it is in, unless its outcome is decided.

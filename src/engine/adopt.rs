@@ -1,0 +1,58 @@
+//! Taking over the value that is in force. Nothing is restarted and nothing outside the store is written.
+
+use super::Engine;
+use crate::record::{Actor, Happening};
+use crate::rotation::{Fault, FaultCode, Generation};
+use crate::secret::{Fingerprint, SecretValue};
+
+/// What came of an adoption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// The generation in force.
+    pub generation: Generation,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Whether it is new to the store.
+    pub new: bool,
+}
+
+impl Engine<'_> {
+    /// Takes over the value in force, where the live consumers of all targets agree on one.
+    ///
+    /// # Errors
+    /// Where there is none, they disagree, or it cannot be stored.
+    pub async fn adopt(&mut self, actor: Actor) -> Result<Adoption, Fault> {
+        let (value, source) = self.value_in_force().await?;
+        let fingerprint = self.store.fingerprint(&value);
+        let name = &self.settings.name;
+        let standing = self.ledger.standing();
+        if let Some(view) = &standing.in_force
+            && self.store.get(name, view.primary)?.is_same(&value)
+        {
+            return Ok(Adoption { generation: view.primary, fingerprint, new: false });
+        }
+        let generation = standing.next_generation();
+        self.store.put(name, generation, &value)?;
+        let what = Happening::Adopted { generation, fingerprint: fingerprint.clone(), source, actor };
+        self.record(None, what)?;
+        Ok(Adoption { generation, fingerprint, new: true })
+    }
+
+    async fn value_in_force(&self) -> Result<(SecretValue, String), Fault> {
+        let mut agreed: Option<(SecretValue, String)> = None;
+        for target in self.targets {
+            let value = target.value_in_force().await?;
+            match &agreed {
+                None => agreed = Some((value, target.label())),
+                Some((first, _)) if first.is_same(&value) => {}
+                Some((_, first)) => {
+                    let message =
+                        format!("{first} and {} use different values of {}", target.label(), self.settings.env);
+                    return Err(Fault::new(FaultCode::WrongValue, message)
+                        .advise("give both the same value and restart them, or configure them as two secrets"));
+                }
+            }
+        }
+        agreed.ok_or_else(|| Fault::new(FaultCode::NotConfigured, "the secret has no target"))
+    }
+}

@@ -1,0 +1,73 @@
+//! Looking without touching: the proof now, and what a rotation would do.
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Engine, not_adopted};
+use crate::record::{Evidence, Found, Seen};
+use crate::rotation::{Fault, Generation, Plan};
+
+/// What speaks for the view in force, now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The generation that should be in force.
+    pub generation: Generation,
+    /// The evidence that it is.
+    pub evidence: Vec<Evidence>,
+}
+
+/// What a rotation would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The movements, targets and steps.
+    pub plan: Plan,
+    /// The targets, in order.
+    pub targets: Vec<String>,
+    /// The consumers as they are now.
+    pub found: Vec<Found>,
+    /// Why there would be a daemon-reload; none where it is absent.
+    pub reload: Option<String>,
+    /// The probes that would be asked.
+    pub probes: Vec<String>,
+    /// What the probes say of the view in force.
+    pub evidence: Vec<Evidence>,
+}
+
+impl Engine<'_> {
+    /// Gathers the proof for the view in force.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub async fn verify(&self) -> Result<Verdict, Fault> {
+        let deadline = Instant::now() + self.settings.deadline;
+        let view = self.ledger.standing().in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
+        let values = self.disclose(&view)?;
+        let mut found = Vec::new();
+        for target in self.targets {
+            found.extend(target.survey(&values.of(&view), deadline).await?);
+        }
+        let mut evidence = Vec::new();
+        for target in self.targets {
+            evidence.extend(target.evidence(&values.of(&view), &found, deadline).await?);
+        }
+        evidence.extend(self.ask_probes(&view, &values, Vec::new(), &found, deadline).await?);
+        Ok(Verdict { generation: view.primary, evidence })
+    }
+
+    /// Does the preflight of a rotation and says what would follow.
+    ///
+    /// # Errors
+    /// The obstacle that it would be refused for.
+    pub async fn forecast(&self) -> Result<Forecast, Fault> {
+        let plan = self.plan_rotation()?;
+        let deadline = Instant::now() + self.settings.deadline;
+        let (found, evidence) = match self.preflight(plan.start(), deadline).await? {
+            Seen::Ready { found, evidence } => (found, evidence),
+            _ => (Vec::new(), Vec::new()),
+        };
+        let reload = self.reload_reason().await?;
+        let targets = self.targets.iter().map(|target| target.label()).collect();
+        let probes = self.probes.iter().map(|probe| probe.label()).collect();
+        Ok(Forecast { plan, targets, found, reload, probes, evidence })
+    }
+}

@@ -1,0 +1,267 @@
+//! Performs rotations: records the intent, acts through the traits of targets and probes, records what came of it.
+//!
+//! One rotation is one loop ([`Engine::run`]): the state machine in [`crate::rotation`] says which phase is due, the
+//! phase is performed (`phases.rs`), and what came of it is appended to the ledger, which advances the machine. A
+//! daemon that is killed anywhere takes the loop up again where the ledger stands; every phase looks at the world
+//! before it acts, so that acting twice is as good as acting once.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::config::SecretSettings;
+use crate::proof::Probe;
+use crate::record::chain::Head;
+use crate::record::{Actor, Happening, Hold, Progress, Record, RotationId, Stage, Standing};
+use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, View, after_interruption};
+use crate::secret::{SecretValue, random};
+use crate::store::{Ledger, Store, StoreError};
+use crate::target::{Disclosed, Target};
+
+mod adopt;
+mod look;
+mod phases;
+
+pub use adopt::Adoption;
+pub use look::{Forecast, Verdict};
+
+/// What the engine needs of its host besides targets and probes.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// Makes the service manager read its unit files again.
+    ///
+    /// # Errors
+    /// Where it refuses or does not answer.
+    async fn daemon_reload(&self) -> Result<(), Fault>;
+
+    /// Whether the system is shutting down: what fails then says nothing about a value.
+    async fn going_down(&self) -> bool;
+
+    /// Tells a record, once it is durable, to the journal and to whoever listens.
+    fn publish(&self, record: &Record, head: &Head, standing: &Standing);
+}
+
+/// How far a rotation came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// To its end.
+    Ended(Outcome),
+    /// To a recorded point at which the system went down; the next start goes on.
+    Parked,
+}
+
+/// One secret with everything that moves it.
+pub struct Engine<'a> {
+    /// The secret.
+    pub settings: &'a SecretSettings,
+    /// Where it is delivered to, in order.
+    pub targets: &'a [Box<dyn Target>],
+    /// The smoke tests, in order.
+    pub probes: &'a [Box<dyn Probe>],
+    /// The sealed values.
+    pub store: &'a Store,
+    /// The records.
+    pub ledger: &'a mut Ledger,
+    /// The rest of the world.
+    pub host: &'a dyn Host,
+}
+
+impl Engine<'_> {
+    /// Accepts a rotation to a new value: from here on it ends in an outcome, whatever happens to the daemon.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded, which is the same as not having been asked.
+    pub fn request(&mut self, plan: Plan, actor: Actor, reason: String) -> Result<RotationId, StoreError> {
+        let id = RotationId::from_bytes(random()?);
+        self.record(Some(&id), Happening::Requested { plan, actor, reason })?;
+        Ok(id)
+    }
+
+    /// Why a rotation cannot even be planned, or its plan.
+    ///
+    /// # Errors
+    /// The obstacle.
+    pub fn plan_rotation(&self) -> Result<Plan, Fault> {
+        let standing = self.ledger.standing();
+        if let Some(hold) = &standing.hold {
+            return Err(hold.into());
+        }
+        let in_force = standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
+        Ok(Plan::replace(in_force, standing.next_generation()))
+    }
+
+    /// The plan of a person's way back to the previous value.
+    ///
+    /// # Errors
+    /// Where there is none, or its value is no longer kept.
+    pub fn plan_rollback(&self) -> Result<Plan, Fault> {
+        let standing = self.ledger.standing();
+        if let Some(hold) = &standing.hold {
+            return Err(hold.into());
+        }
+        let in_force = standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
+        let previous = standing.newest(Stage::Previous).map(|generation| generation.number);
+        match previous.filter(|number| self.store.has(&self.settings.name, *number)) {
+            Some(number) => Ok(Plan::return_to(in_force, number)),
+            None => {
+                Err(Fault::new(FaultCode::NothingToGoBackTo, "there is no previous value, or it is no longer kept")
+                    .advise(format!("rekeyctl rotate {} makes a new one", self.settings.name)))
+            }
+        }
+    }
+
+    /// Takes up a rotation that the daemon was interrupted in.
+    ///
+    /// # Errors
+    /// Where that cannot be recorded.
+    pub async fn resume(&mut self) -> Result<Ran, StoreError> {
+        let Some((id, progress)) = self.under_way() else { return self.run().await };
+        self.record(Some(&id), Happening::Resumed)?;
+        let interruptions = self.ledger.standing().transaction.as_ref().map_or(0, |t| t.interruptions);
+        if let Progress::In(phase) = progress
+            && let Some(fault) = after_interruption(&phase, interruptions).or_else(|| self.too_late(&phase))
+        {
+            self.record(Some(&id), Happening::Failed { phase, took_us: 0, fault })?;
+        }
+        self.run().await
+    }
+
+    /// Writes what a rotation that was interrupted is about to deliver once more. Local and bounded: this is what the
+    /// daemon does before it says that it is ready, so that a consumer that starts now finds whole files.
+    pub fn repair(&mut self) -> Result<(), Fault> {
+        let Some((_, Progress::In(phase))) = self.under_way() else { return Ok(()) };
+        if !phase.may_have_touched() {
+            return Ok(());
+        }
+        let view = self.view_in(&phase)?;
+        let values = self.disclose(&view)?;
+        self.targets.iter().try_for_each(|target| target.deliver(&values.of(&view)))
+    }
+
+    /// Performs the rotation that is under way until it ends or the system goes down.
+    ///
+    /// # Errors
+    /// Where a record cannot be written. The rotation stays under way, the consumers as they are; once the store can
+    /// be written again it is taken up where it stands.
+    pub async fn run(&mut self) -> Result<Ran, StoreError> {
+        let mut deadline = Instant::now() + self.settings.deadline;
+        let mut back = false;
+        loop {
+            let Some((id, progress)) = self.under_way() else {
+                let outcome = self.ledger.standing().last.as_ref().map(|last| last.outcome.clone());
+                return Ok(outcome.map_or(Ran::Parked, Ran::Ended));
+            };
+            match progress {
+                Progress::Decided(outcome) => self.end(&id, outcome)?,
+                Progress::In(Phase::Commit) => self.end(&id, Outcome::Committed)?,
+                Progress::In(phase) => {
+                    if phase.is_back() && !back {
+                        // The way back has all the time again, however long the way forth took.
+                        (deadline, back) = (Instant::now() + self.settings.deadline, true);
+                    }
+                    self.record(Some(&id), Happening::Began { phase: phase.clone() })?;
+                    let began = Instant::now();
+                    let came = self.perform(&phase, deadline).await;
+                    let took_us = micros(began.elapsed());
+                    if came.is_err() && self.host.going_down().await {
+                        return Ok(Ran::Parked);
+                    }
+                    let what = match came {
+                        Ok(seen) => Happening::Passed { phase, took_us, seen },
+                        Err(fault) => Happening::Failed { phase, took_us, fault },
+                    };
+                    self.record(Some(&id), what)?;
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, id: &RotationId, outcome: Outcome) -> Result<(), StoreError> {
+        let now = jiff::Timestamp::now();
+        let asked_at = self.ledger.standing().transaction.as_ref().map_or(now, |transaction| transaction.asked_at);
+        let took = Duration::try_from(now.duration_since(asked_at)).unwrap_or_default();
+        self.record(Some(id), Happening::Ended { outcome, took_us: micros(took) })?;
+        self.settle_accounts(Some(id))
+    }
+
+    /// What is still owed once a rotation has ended: the hold that its end calls for, and tidying up. Done again at
+    /// the next start where it was missed.
+    ///
+    /// # Errors
+    /// Where the hold cannot be recorded.
+    pub fn settle_accounts(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
+        if let Some(hold) = self.ledger.standing().hold_owed() {
+            self.record(id, Happening::Held { hold })?;
+        }
+        let standing = self.ledger.standing();
+        if let (Some(view), None, None | Some(Hold::RolledBack { .. })) =
+            (&standing.in_force, &standing.transaction, &standing.hold)
+        {
+            self.targets.iter().for_each(|target| target.tidy(view));
+        }
+        self.store.prune(&self.settings.name, standing, self.settings.keep, jiff::Timestamp::now());
+        Ok(())
+    }
+
+    fn record(&mut self, rotation: Option<&RotationId>, what: Happening) -> Result<(), StoreError> {
+        let record = self.ledger.append(rotation, what)?;
+        self.host.publish(&record, self.ledger.head(), self.ledger.standing());
+        Ok(())
+    }
+
+    fn under_way(&self) -> Option<(RotationId, Progress)> {
+        let transaction = self.ledger.standing().transaction.as_ref()?;
+        Some((transaction.id.clone(), transaction.progress.clone()))
+    }
+
+    /// A rotation that was interrupted before it touched anything is not begun long after it was asked for.
+    fn too_late(&self, phase: &Phase) -> Option<Fault> {
+        let asked_at = self.ledger.standing().transaction.as_ref()?.asked_at;
+        let waited = Duration::try_from(jiff::Timestamp::now().duration_since(asked_at)).unwrap_or_default();
+        (!phase.may_have_touched() && waited > self.settings.deadline).then(|| {
+            Fault::new(
+                FaultCode::DeadlinePassed,
+                "rekeyd was interrupted before anything was touched, and it is too late now",
+            )
+            .advise(format!("ask again: rekeyctl rotate {}", self.settings.name))
+        })
+    }
+
+    fn view_in(&self, phase: &Phase) -> Result<View, Fault> {
+        let transaction = self.ledger.standing().transaction.as_ref();
+        let view = transaction.map(|transaction| transaction.plan.view_in(phase).clone());
+        view.ok_or_else(|| Fault::new(FaultCode::StoreFailed, "no rotation is under way"))
+    }
+
+    fn disclose(&self, view: &View) -> Result<Values, Fault> {
+        let get = |number: Generation| self.store.get(&self.settings.name, number);
+        let primary = get(view.primary)?;
+        let accepted = view.accepted.iter().map(|&number| get(number)).collect::<Result<_, _>>()?;
+        Ok(Values { primary, accepted })
+    }
+}
+
+/// The values of a view, unsealed for as long as a phase needs them.
+struct Values {
+    primary: SecretValue,
+    accepted: Vec<SecretValue>,
+}
+
+impl Values {
+    fn of<'a>(&'a self, view: &'a View) -> Disclosed<'a> {
+        Disclosed { view, primary: &self.primary, accepted: self.accepted.iter().collect() }
+    }
+}
+
+fn not_adopted(settings: &SecretSettings) -> Fault {
+    Fault::new(FaultCode::NotAdopted, format!("the value of {} that is in force is not known yet", settings.env))
+        .advise(format!("take it over first, which restarts nothing: rekeyctl adopt {}", settings.name))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

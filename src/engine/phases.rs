@@ -1,0 +1,153 @@
+//! What each phase of a rotation does.
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, Values};
+use crate::proof::Question;
+use crate::record::{Evidence, Found, Seen};
+use crate::rotation::{Fault, FaultCode, Generation, Phase, Step, View};
+use crate::secret::{SecretValue, generate};
+
+impl Engine<'_> {
+    /// Performs one phase. Nothing is taken for granted but the ledger: the phase may have been performed before, by
+    /// a daemon that was killed before it could say so.
+    pub(super) async fn perform(&self, phase: &Phase, deadline: Instant) -> Result<Seen, Fault> {
+        let view = self.view_in(phase)?;
+        let work = async {
+            match phase {
+                Phase::Preflight => self.preflight(&view, deadline).await,
+                Phase::Generate => self.make(),
+                Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
+                    self.deliver(&view)
+                }
+                Phase::Forth { step: Step::Activate, .. } | Phase::Back { step: Step::Activate, .. } => {
+                    self.activate(&view, deadline).await
+                }
+                Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
+                    self.prove(&view, deadline).await
+                }
+                Phase::Commit => Err(Fault::new(FaultCode::StoreFailed, "a commit is a record, not an act")),
+            }
+        };
+        timeout_at(deadline, work).await.unwrap_or_else(|_| {
+            let limit = jiff::SignedDuration::try_from(self.settings.deadline).unwrap_or_default();
+            Err(Fault::new(
+                FaultCode::DeadlinePassed,
+                format!("the rotation's deadline of {limit:#} has passed in {phase}"),
+            )
+            .advise("[rotation] deadline says how long it may take"))
+        })
+    }
+
+    /// Looks for every obstacle, touching nothing.
+    pub(super) async fn preflight(&self, in_force: &View, deadline: Instant) -> Result<Seen, Fault> {
+        let values = self.disclose(in_force)?;
+        let mut found = Vec::new();
+        for target in self.targets {
+            found.extend(target.survey(&values.of(in_force), deadline).await?);
+        }
+        let evidence = self.ask_probes(in_force, &values, Vec::new(), &found, deadline).await?;
+        Ok(Seen::Ready { found, evidence })
+    }
+
+    /// Makes the new value. One that was sealed before an interruption is kept.
+    fn make(&self) -> Result<Seen, Fault> {
+        let standing = self.ledger.standing();
+        let generation = standing.transaction.as_ref().and_then(|transaction| transaction.plan.makes);
+        let generation = generation.ok_or_else(|| Fault::new(FaultCode::StoreFailed, "the plan makes no value"))?;
+        let name = &self.settings.name;
+        let value = match self.store.get(name, generation) {
+            Ok(kept) => kept,
+            Err(_) => {
+                let value =
+                    generate(self.settings.bytes, self.settings.format).map_err(crate::store::StoreError::from)?;
+                self.store.put(name, generation, &value)?;
+                value
+            }
+        };
+        Ok(Seen::Made { generation, fingerprint: self.store.fingerprint(&value) })
+    }
+
+    fn deliver(&self, view: &View) -> Result<Seen, Fault> {
+        let values = self.disclose(view)?;
+        for target in self.targets {
+            target.deliver(&values.of(view))?;
+        }
+        Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect() })
+    }
+
+    /// One daemon-reload for all where one is needed, then each consumer, once it is certain that it would start with
+    /// what was delivered.
+    async fn activate(&self, view: &View, deadline: Instant) -> Result<Seen, Fault> {
+        let values = self.disclose(view)?;
+        let reload = self.reload_reason().await?;
+        if reload.is_some() {
+            self.host.daemon_reload().await?;
+        }
+        for target in self.targets {
+            target.in_force().await?;
+        }
+        let mut activated = Vec::new();
+        for target in self.targets {
+            activated.extend(target.activate(&values.of(view), self.found(), deadline).await?);
+        }
+        Ok(Seen::Active { reload, activated })
+    }
+
+    pub(super) async fn reload_reason(&self) -> Result<Option<String>, Fault> {
+        for target in self.targets {
+            if let Some(reason) = target.reload_reason().await? {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn prove(&self, view: &View, deadline: Instant) -> Result<Seen, Fault> {
+        let values = self.disclose(view)?;
+        let found = self.found();
+        let mut evidence = Vec::new();
+        for target in self.targets {
+            evidence.extend(target.evidence(&values.of(view), found, deadline).await?);
+        }
+        evidence.extend(self.ask_probes(view, &values, self.out_of_force(view), found, deadline).await?);
+        Ok(Seen::Proven { evidence })
+    }
+
+    /// Asks the probes, unless every consumer is stopped on purpose: then there is nobody to answer.
+    pub(super) async fn ask_probes(
+        &self,
+        view: &View,
+        values: &Values,
+        retired: Vec<(Generation, SecretValue)>,
+        found: &[Found],
+        deadline: Instant,
+    ) -> Result<Vec<Evidence>, Fault> {
+        if !found.iter().any(|consumer| consumer.running) {
+            return Ok(Vec::new());
+        }
+        let question = Question {
+            primary: (view.primary, &values.primary),
+            accepted: view.accepted.iter().copied().zip(&values.accepted).collect(),
+            retired: retired.iter().map(|(number, value)| (*number, value)).collect(),
+            deadline,
+        };
+        let mut evidence = Vec::new();
+        for probe in self.probes {
+            evidence.push(probe.ask(&question).await?);
+        }
+        Ok(evidence)
+    }
+
+    /// The values of this rotation that are not in `view`: nobody may sign with them or accept them any more.
+    fn out_of_force(&self, view: &View) -> Vec<(Generation, SecretValue)> {
+        let Some(transaction) = &self.ledger.standing().transaction else { return Vec::new() };
+        let both_ends = transaction.plan.start().generations().chain(transaction.plan.goal().generations());
+        let not_in_view = both_ends.filter(|number| view.generations().all(|kept| kept != *number));
+        not_in_view.filter_map(|number| Some((number, self.store.get(&self.settings.name, number).ok()?))).collect()
+    }
+
+    fn found(&self) -> &[Found] {
+        self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
+    }
+}

@@ -1,0 +1,307 @@
+//! The engine against a simulated consumer: every fault, every kill.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Kind, SecretName};
+use crate::record::{Activated, Evidence, Found};
+use crate::secret::Format;
+use crate::store::{Keys, StoreLock};
+
+/// What exists outside the engine, and what is to go wrong with it.
+#[derive(Default)]
+struct World {
+    /// What stands where the consumer reads it when it starts.
+    delivered: Vec<u8>,
+    /// What the running process has.
+    process: Vec<u8>,
+    restarts: u32,
+    /// Kills happen when the counter of ticks reaches one of these.
+    kill_at: BTreeSet<u32>,
+    ticks: u32,
+    /// Steps that fail, with the value given: `(step, new value only)`.
+    fails: Vec<(&'static str, bool)>,
+    old: Vec<u8>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A moment at which the daemon may be killed.
+fn tick(world: &Shared) {
+    let mut world = lock(world);
+    world.ticks += 1;
+    if world.kill_at.contains(&world.ticks) {
+        drop(world);
+        std::panic::panic_any("killed");
+    }
+}
+
+fn fail(world: &Shared, step: &'static str, value: &[u8]) -> Result<(), Fault> {
+    let world = lock(world);
+    let new = value != world.old.as_slice();
+    let fails = world.fails.iter().any(|(which, only_new)| *which == step && (new || !only_new));
+    if fails { Err(Fault::new(FaultCode::UnitFailed, format!("{step} fails"))) } else { Ok(()) }
+}
+
+struct SimTarget(Shared);
+
+#[async_trait]
+impl Target for SimTarget {
+    fn label(&self) -> String {
+        "sim".to_owned()
+    }
+    fn consumers(&self) -> Vec<String> {
+        vec!["sim.service".to_owned()]
+    }
+    async fn value_in_force(&self) -> Result<SecretValue, Fault> {
+        Ok(SecretValue::new(lock(&self.0).process.clone()))
+    }
+    async fn survey(&self, in_force: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
+        tick(&self.0);
+        fail(&self.0, "preflight", in_force.primary.reveal())?;
+        Ok(vec![Found { unit: "sim.service".to_owned(), running: true, dependents: Vec::new() }])
+    }
+    fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
+        tick(&self.0);
+        fail(&self.0, "deliver", view.primary.reveal())?;
+        lock(&self.0).delivered = view.primary.reveal().to_vec();
+        tick(&self.0);
+        Ok(())
+    }
+    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+    async fn in_force(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+    async fn activate(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Activated>, Fault> {
+        let unit = "sim.service".to_owned();
+        tick(&self.0);
+        if lock(&self.0).process == view.primary.reveal() {
+            return fail(&self.0, "activate", view.primary.reveal()).map(|()| vec![Activated::AlreadyRunning { unit }]);
+        }
+        {
+            let mut world = lock(&self.0);
+            world.process = world.delivered.clone();
+            world.restarts += 1;
+        }
+        tick(&self.0);
+        fail(&self.0, "activate", view.primary.reveal())?;
+        Ok(vec![Activated::Restarted { unit, took_us: 1 }])
+    }
+    async fn evidence(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Evidence>, Fault> {
+        tick(&self.0);
+        fail(&self.0, "prove", view.primary.reveal())?;
+        let has_it = lock(&self.0).process == view.primary.reveal();
+        if has_it { Ok(Vec::new()) } else { Err(Fault::new(FaultCode::WrongValue, "the process has another value")) }
+    }
+    fn tidy(&self, _: &View) {}
+}
+
+struct SimHost(Shared);
+
+#[async_trait]
+impl Host for SimHost {
+    async fn daemon_reload(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+    async fn going_down(&self) -> bool {
+        false
+    }
+    fn publish(&self, _: &Record, _: &Head, _: &Standing) {
+        tick(&self.0);
+    }
+}
+
+fn settings() -> SecretSettings {
+    SecretSettings {
+        name: SecretName::try_from("jwt".to_owned()).unwrap(),
+        file: "jwt.toml".into(),
+        env: "JWT_SECRET".to_owned(),
+        kind: Kind::Signing,
+        bytes: 32,
+        format: Format::Hex,
+        keep: Duration::from_secs(3600),
+        schedule: None,
+        deadline: Duration::from_secs(60),
+        settle: Duration::ZERO,
+        allow_without: Vec::new(),
+        targets: Vec::new(),
+        probes: Vec::new(),
+    }
+}
+
+/// One life of the daemon: it takes up what was left, or begins a rotation. `None` when it was killed.
+async fn live(root: &Path, world: &Shared, begin: bool) -> Option<Ran> {
+    let settings = settings();
+    let store = StoreLock::take(root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
+    let mut ledger = store.ledger(&settings.name).unwrap();
+    let targets: Vec<Box<dyn Target>> = vec![Box::new(SimTarget(Arc::clone(world)))];
+    let host = SimHost(Arc::clone(world));
+    let mut engine =
+        Engine { settings: &settings, targets: &targets, probes: &[], store: &store, ledger: &mut ledger, host: &host };
+    let life = async {
+        if engine.ledger.standing().in_force.is_none() {
+            engine.adopt(Actor::Timer).await.unwrap();
+        }
+        if engine.ledger.standing().transaction.is_some() {
+            let _ = engine.repair();
+            engine.resume().await.unwrap()
+        } else if begin && engine.ledger.standing().last.is_none() {
+            let plan = engine.plan_rotation().unwrap();
+            engine.request(plan, Actor::Timer, String::new()).unwrap();
+            engine.run().await.unwrap()
+        } else {
+            engine.settle_accounts(None).unwrap();
+            engine.run().await.unwrap()
+        }
+    };
+    AssertUnwindSafe(life).catch_unwind().await.ok()
+}
+
+struct Ending {
+    outcome: Outcome,
+    standing: Standing,
+    world: Shared,
+    value_in_force: Vec<u8>,
+}
+
+/// Rotates once, with these faults and kills, and as many lives as it takes.
+fn rotate(fails: &[(&'static str, bool)], kill_at: impl IntoIterator<Item = u32>) -> Ending {
+    let dir = tempfile::tempdir().unwrap();
+    let old = b"the old value, which is long enough".to_vec();
+    let world: Shared = Arc::new(Mutex::new(World {
+        delivered: old.clone(),
+        process: old.clone(),
+        old,
+        fails: fails.to_vec(),
+        ..World::default()
+    }));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let root = dir.path().join("store");
+    runtime.block_on(live(&root, &world, false));
+    {
+        let mut world = lock(&world);
+        world.ticks = 0;
+        world.kill_at = kill_at.into_iter().collect();
+    }
+    let outcome = (0..40).find_map(|_| match runtime.block_on(live(&root, &world, true)) {
+        Some(Ran::Ended(outcome)) => Some(outcome),
+        _ => None,
+    });
+    let store = StoreLock::take(&root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
+    let name = settings().name;
+    let standing = store.ledger(&name).unwrap().standing().clone();
+    let value_in_force = store.get(&name, standing.in_force.as_ref().unwrap().primary).unwrap().reveal().to_vec();
+    Ending { outcome: outcome.expect("the rotation ended"), standing, world, value_in_force }
+}
+
+/// The promise: the consumer serves with the value that the store says is in force, and would start with it.
+fn assert_promise(ending: &Ending, what: &str) {
+    let world = lock(&ending.world);
+    assert_eq!(ending.standing.transaction, None, "{what}");
+    assert!(world.process == ending.value_in_force, "{what}: the process has another value than the store says");
+    assert!(world.delivered == ending.value_in_force, "{what}: another value than the store says is delivered");
+}
+
+fn quiet_kills() {
+    std::panic::set_hook(Box::new(|info| {
+        if info.payload().downcast_ref::<&str>() != Some(&"killed") {
+            eprintln!("{info}");
+        }
+    }));
+}
+
+#[test]
+fn a_rotation_commits_with_one_restart() {
+    let ending = rotate(&[], []);
+    assert_eq!(ending.outcome, Outcome::Committed);
+    assert_promise(&ending, "no fault");
+    assert_eq!(lock(&ending.world).restarts, 1);
+    assert_eq!(ending.standing.newest(Stage::Current).unwrap().number, Generation(2));
+    assert_eq!(ending.standing.newest(Stage::Previous).unwrap().number, Generation(1));
+}
+
+#[test]
+fn killed_at_any_moment_it_is_finished_with_the_same_value_and_one_restart() {
+    quiet_kills();
+    let total = lock(&rotate(&[], []).world).ticks;
+    assert!(total > 15);
+    for at in 1..=total {
+        let ending = rotate(&[], [at]);
+        assert_eq!(ending.outcome, Outcome::Committed, "killed at {at}");
+        assert_promise(&ending, &format!("killed at {at}"));
+        assert_eq!(lock(&ending.world).restarts, 1, "killed at {at}");
+        assert_eq!(ending.standing.generations.len(), 2, "killed at {at}: a value was thrown away");
+    }
+}
+
+#[test]
+fn a_fault_of_the_new_value_is_rolled_back_also_when_killed_at_any_moment() {
+    quiet_kills();
+    for step in ["deliver", "activate", "prove"] {
+        let total = lock(&rotate(&[(step, true)], []).world).ticks;
+        for kills in std::iter::once(None).chain((1..=total).map(Some)) {
+            let ending = rotate(&[(step, true)], kills);
+            let what = format!("{step} fails, killed at {kills:?}");
+            assert_eq!(ending.outcome.as_str(), "rolled-back", "{what}");
+            assert_promise(&ending, &what);
+            assert_eq!(ending.standing.newest(Stage::Rejected).unwrap().number, Generation(2), "{what}");
+            assert_eq!(ending.standing.next_generation(), Generation(3), "{what}: a rejected value is offered again");
+        }
+    }
+}
+
+#[test]
+fn what_was_never_restarted_is_not_restarted_on_the_way_back() {
+    let ending = rotate(&[("deliver", true)], []);
+    assert_eq!(ending.outcome.as_str(), "rolled-back");
+    assert_eq!(lock(&ending.world).restarts, 0);
+}
+
+#[test]
+fn an_obstacle_at_preflight_refuses_and_touches_nothing() {
+    let ending = rotate(&[("preflight", false)], []);
+    assert_eq!(ending.outcome.as_str(), "refused");
+    assert_promise(&ending, "refused");
+    assert_eq!(ending.standing.generations.len(), 1);
+    assert_eq!(ending.standing.rolled_back_in_a_row, 0);
+}
+
+#[test]
+fn what_hits_old_and_new_alike_is_held_with_both_errors() {
+    let ending = rotate(&[("prove", false)], []);
+    let Outcome::RollbackFailed { cause, rollback } = &ending.outcome else { panic!("{:?}", ending.outcome) };
+    assert_eq!((cause.message.as_str(), rollback.message.as_str()), ("prove fails", "prove fails"));
+    assert_eq!(ending.standing.hold, Some(Hold::RollbackFailed));
+    assert_promise(&ending, "held");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Several kills and several faults: it ends, and the promise holds wherever an outcome claims a proof.
+    #[test]
+    fn any_kills_and_faults_keep_the_promise(
+        kills in prop::collection::btree_set(1_u32..80, 0..6),
+        faults in prop::collection::vec((prop::sample::select(vec!["deliver", "activate", "prove"]), any::<bool>()), 0..3),
+    ) {
+        quiet_kills();
+        let ending = rotate(&faults, kills);
+        if matches!(ending.outcome, Outcome::Committed | Outcome::RolledBack { .. }) {
+            assert_promise(&ending, "property");
+        }
+        prop_assert_eq!(ending.standing.hold.is_some(), ending.outcome.as_str() == "rollback-failed");
+    }
+}

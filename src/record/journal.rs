@@ -1,0 +1,188 @@
+//! The journal entry of a record: a pure rendering. `daemon::journal` sends it.
+
+use super::chain::Head;
+use super::text;
+use super::{Happening, Hold, Record, Standing, message_id};
+use crate::rotation::{Generation, Outcome, Phase};
+
+/// How urgent an entry is, as in syslog(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// A person must act at once.
+    Critical,
+    /// Something failed.
+    Error,
+    /// Something may need attention.
+    Warning,
+    /// Something worth noticing happened.
+    Notice,
+    /// For the record.
+    Info,
+    /// For those who look closely.
+    Debug,
+}
+
+/// An entry, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `PRIORITY`.
+    pub priority: Priority,
+    /// `MESSAGE_ID`.
+    pub message_id: &'static str,
+    /// `MESSAGE`.
+    pub message: String,
+    /// `REKEYD_SECRET`.
+    pub secret: Option<String>,
+    /// `REKEYD_ROTATION`.
+    pub rotation: Option<String>,
+    /// `REKEYD_MOVEMENT`, from 1, or `back`.
+    pub movement: Option<String>,
+    /// `REKEYD_STEP`.
+    pub step: Option<String>,
+    /// `REKEYD_RESULT`: `began`, `passed`, `failed`, or the outcome.
+    pub result: Option<String>,
+    /// `REKEYD_TARGET`.
+    pub target: Option<String>,
+    /// `REKEYD_GENERATION`: the primary generation that the consumers are being taken to.
+    pub generation: Option<String>,
+    /// `REKEYD_FINGERPRINT` of that generation.
+    pub fingerprint: Option<String>,
+    /// `REKEYD_ACTOR`.
+    pub actor: Option<String>,
+    /// `REKEYD_REASON`: why it was asked for, or why it failed.
+    pub reason: Option<String>,
+    /// `REKEYD_ADVICE`: what to do about it.
+    pub advice: Option<String>,
+    /// `REKEYD_DURATION_USEC`.
+    pub duration: Option<String>,
+    /// `REKEYD_CHAIN`: the hash of the record, at each end.
+    pub chain: Option<String>,
+}
+
+impl Entry {
+    /// An entry with a message alone.
+    pub fn new(priority: Priority, message_id: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            priority,
+            message_id,
+            message: message.into(),
+            secret: None,
+            rotation: None,
+            movement: None,
+            step: None,
+            result: None,
+            target: None,
+            generation: None,
+            fingerprint: None,
+            actor: None,
+            reason: None,
+            advice: None,
+            duration: None,
+            chain: None,
+        }
+    }
+}
+
+/// The entry of `record`. `standing` is what the records add up to with it, `head` its hash.
+pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
+    let (priority, message_id) = kind(record);
+    let mut entry =
+        Entry::new(priority, message_id, format!("{}: {}", record.secret, text::sentence(record, standing)));
+    entry.secret = Some(record.secret.to_string());
+    entry.rotation = record.rotation.as_ref().map(ToString::to_string);
+    if let Some(transaction) = &standing.transaction {
+        entry.actor = Some(transaction.actor.to_string());
+        if let Some(phase) = transaction.phase() {
+            let made = transaction.plan.makes.is_some_and(|made| standing.generation(made).is_some());
+            if made || transaction.plan.makes.is_none() {
+                point_to(&mut entry, standing, transaction.plan.view_in(phase).primary);
+            }
+        }
+    }
+    match &record.what {
+        Happening::Adopted { generation, source, actor, .. } => {
+            point_to(&mut entry, standing, *generation);
+            entry.target = Some(source.clone());
+            entry.actor = Some(actor.to_string());
+            entry.chain = Some(head.to_string());
+        }
+        Happening::Requested { actor, reason, .. } => {
+            entry.actor = Some(actor.to_string());
+            entry.reason = (!reason.is_empty()).then(|| reason.clone());
+            entry.chain = Some(head.to_string());
+        }
+        Happening::Began { phase } => place(&mut entry, phase, "began"),
+        Happening::Passed { phase, took_us, .. } => {
+            place(&mut entry, phase, "passed");
+            entry.duration = Some(took_us.to_string());
+        }
+        Happening::Failed { phase, took_us, fault } => {
+            place(&mut entry, phase, "failed");
+            entry.duration = Some(took_us.to_string());
+            entry.reason = Some(fault.message.clone());
+            entry.advice = (!fault.advice.is_empty()).then(|| fault.advice.clone());
+        }
+        Happening::Ended { outcome, took_us } => {
+            entry.result = Some(outcome.as_str().to_owned());
+            entry.duration = Some(took_us.to_string());
+            entry.chain = Some(head.to_string());
+            entry.reason = outcome.cause().map(|cause| cause.message.clone());
+            entry.advice = outcome.cause().map(|cause| cause.advice.clone()).filter(|advice| !advice.is_empty());
+            entry.actor = standing.last.as_ref().map(|last| last.actor.to_string());
+            if let Some(view) = &standing.in_force {
+                point_to(&mut entry, standing, view.primary);
+            }
+        }
+        Happening::Held { hold } => entry.reason = Some(hold.sentence()),
+        Happening::Released { actor } | Happening::Paused { actor } | Happening::Unpaused { actor } => {
+            entry.actor = Some(actor.to_string());
+        }
+        Happening::Resumed | Happening::RetryArmed { .. } | Happening::CarriedOver { .. } => {}
+    }
+    entry
+}
+
+fn kind(record: &Record) -> (Priority, &'static str) {
+    use Priority::{Critical, Debug, Error, Info, Notice, Warning};
+    match &record.what {
+        Happening::Adopted { .. } => (Notice, message_id::SECRET_ADOPTED),
+        Happening::Requested { .. } => (Notice, message_id::ROTATION_BEGAN),
+        Happening::Began { phase: Phase::Back { step: crate::rotation::Step::Deliver, .. } } => {
+            (Warning, message_id::ROLLBACK_BEGAN)
+        }
+        Happening::Began { .. } | Happening::CarriedOver { .. } => (Debug, message_id::STEP_BEGAN),
+        Happening::Passed { .. } => (Info, message_id::STEP_PASSED),
+        Happening::Failed { .. } => (Warning, message_id::STEP_FAILED),
+        Happening::Resumed => (Notice, message_id::ROTATION_RESUMED),
+        Happening::Ended { outcome, .. } => match outcome {
+            Outcome::Committed => (Notice, message_id::ROTATION_COMMITTED),
+            Outcome::RolledBack { .. } => (Error, message_id::ROTATION_ROLLED_BACK),
+            Outcome::RollbackFailed { .. } => (Critical, message_id::ROLLBACK_FAILED),
+            Outcome::Refused { .. } => (Warning, message_id::ROTATION_REFUSED),
+        },
+        Happening::RetryArmed { .. } => (Notice, message_id::RETRY_ARMED),
+        Happening::Held { hold: Hold::RollbackFailed } => (Critical, message_id::SECRET_HELD),
+        Happening::Held { .. } => (Error, message_id::SECRET_HELD),
+        Happening::Released { .. } => (Notice, message_id::SECRET_RELEASED),
+        Happening::Paused { .. } => (Notice, message_id::SCHEDULE_PAUSED),
+        Happening::Unpaused { .. } => (Notice, message_id::SCHEDULE_RESUMED),
+    }
+}
+
+fn place(entry: &mut Entry, phase: &Phase, result: &str) {
+    entry.step = Some(phase.step_name().to_owned());
+    entry.result = Some(result.to_owned());
+    entry.movement = match phase {
+        Phase::Forth { movement, .. } => Some((movement + 1).to_string()),
+        Phase::Back { .. } => Some("back".to_owned()),
+        _ => None,
+    };
+    if let Phase::Back { cause, .. } = phase {
+        entry.reason = Some(cause.message.clone());
+    }
+}
+
+fn point_to(entry: &mut Entry, standing: &Standing, number: Generation) {
+    entry.generation = Some(number.to_string());
+    entry.fingerprint = standing.generation(number).map(|generation| generation.fingerprint.to_string());
+}

@@ -1,0 +1,162 @@
+//! The words for a record: a sentence for the journal, a line for a terminal. Pure.
+
+use std::time::Duration;
+
+use super::{Activated, Evidence, Found, Happening, Record, Seen, Standing};
+use crate::rotation::{Fault, Outcome};
+
+/// What happened, in a sentence without a full stop.
+pub fn sentence(record: &Record, standing: &Standing) -> String {
+    match &record.what {
+        Happening::Adopted { generation, fingerprint, source, .. } => {
+            format!("adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint})")
+        }
+        Happening::Requested { plan, actor, reason } => {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let what = if plan.makes.is_some() { "rotation" } else { "rollback to the previous value" };
+            format!("{what} {} → {} asked for by {actor}{why}", plan.start(), plan.goal())
+        }
+        Happening::Began { phase } if phase.is_back() => format!("going back: {}", phase.step_name()),
+        Happening::Began { phase } => phase.step_name().to_owned(),
+        Happening::Passed { phase, took_us, seen } => {
+            format!("{phase} passed in {}: {}", duration(*took_us), seen_in_words(seen))
+        }
+        Happening::Failed { phase, took_us, fault } => {
+            format!("{phase} failed after {}: {}", duration(*took_us), fault_in_words(fault))
+        }
+        Happening::Resumed => "going on with the rotation that was interrupted".to_owned(),
+        Happening::Ended { outcome, took_us } => outcome_in_words(outcome, *took_us, standing),
+        Happening::RetryArmed { at } => format!("the rotation will be tried again at {at:.0}"),
+        Happening::Held { hold } => {
+            format!("on hold: {}; nothing rotates until `rekeyctl release {}`", hold.sentence(), record.secret)
+        }
+        Happening::Released { actor } => format!("hold released by {actor}"),
+        Happening::Paused { actor } => format!("schedule paused by {actor}"),
+        Happening::Unpaused { actor } => format!("schedule resumed by {actor}"),
+        Happening::CarriedOver { .. } => "records carried over to a new file".to_owned(),
+    }
+}
+
+/// The line that a person who follows a rotation sees; `None` for what they need not see.
+pub fn line(record: &Record, standing: &Standing) -> Option<String> {
+    let mark = |mark: &str, step: &str, text: String| Some(format!("{mark} {step:<9} {text}"));
+    match &record.what {
+        Happening::Began { .. } | Happening::CarriedOver { .. } => None,
+        Happening::Passed { phase, took_us, seen } => {
+            let text = format!("{} ({})", seen_in_words(seen), duration(*took_us));
+            let text = if phase.is_back() { format!("back: {text}") } else { text };
+            mark("✓", phase.step_name(), text)
+        }
+        Happening::Failed { phase, took_us, fault } => {
+            let text = format!("{} ({})", fault_in_words(fault), duration(*took_us));
+            let text = if phase.is_back() { format!("back: {text}") } else { text };
+            mark("✗", phase.step_name(), text)
+        }
+        Happening::Ended { outcome: Outcome::Committed, .. } => mark("✓", "commit", sentence(record, standing)),
+        Happening::Ended { .. } | Happening::Held { .. } => Some(format!("✗ {}", sentence(record, standing))),
+        _ => Some(format!("· {}", sentence(record, standing))),
+    }
+}
+
+/// A length of time as people write it.
+pub fn duration(us: u64) -> String {
+    let duration = Duration::from_micros(us);
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{} ms", duration.as_millis()),
+        1_000_000..60_000_000 => format!("{:.1} s", duration.as_secs_f64()),
+        _ => {
+            let seconds = duration.as_secs();
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            if hours > 0 { format!("{hours} h {minutes} min") } else { format!("{minutes} min {} s", seconds % 60) }
+        }
+    }
+}
+
+/// A fault with its advice.
+pub fn fault_in_words(fault: &Fault) -> String {
+    if fault.advice.is_empty() { fault.message.clone() } else { format!("{} — {}", fault.message, fault.advice) }
+}
+
+/// What a phase saw.
+pub fn seen_in_words(seen: &Seen) -> String {
+    match seen {
+        Seen::Ready { found, evidence } => {
+            let parts = found.iter().map(found_in_words).chain(evidence.iter().map(evidence_in_words));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+        Seen::Made { generation, fingerprint } => format!("generation {generation}, fingerprint {fingerprint}"),
+        Seen::Delivered { targets } => format!("written and read back: {}", targets.join(", ")),
+        Seen::Active { reload, activated } => {
+            let reload = match reload {
+                Some(reason) => format!("daemon-reload because {reason}"),
+                None => "no daemon-reload needed".to_owned(),
+            };
+            std::iter::once(reload).chain(activated.iter().map(activated_in_words)).collect::<Vec<_>>().join("; ")
+        }
+        Seen::Proven { evidence } => evidence.iter().map(evidence_in_words).collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// An observation.
+pub fn evidence_in_words(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Process { unit, matching, of, without: 0 } => {
+            format!("{matching} of {of} processes of {unit} have the value")
+        }
+        Evidence::Process { unit, matching, of, without } => {
+            format!("{matching} of {of} processes of {unit} have the value, {without} need none")
+        }
+        Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
+        Evidence::Stopped { unit } => format!("{unit} is stopped and has the value for its next start"),
+        Evidence::Dependents { active, .. } => format!("{} active again", active.join(", ")),
+        Evidence::Jwt { source, algorithm, signed_with, refused, .. } => {
+            format!(
+                "{algorithm} token of {source} is signed with generation {signed_with}, refused: {}",
+                refused.join(", ")
+            )
+        }
+        Evidence::Http { url, status } => format!("{url} answered {status}"),
+    }
+}
+
+fn found_in_words(found: &Found) -> String {
+    let state = if found.running { "is running" } else { "is stopped on purpose" };
+    if found.dependents.is_empty() {
+        format!("{} {state}", found.unit)
+    } else {
+        format!("{} {state}, with {}", found.unit, found.dependents.join(", "))
+    }
+}
+
+fn activated_in_words(activated: &Activated) -> String {
+    match activated {
+        Activated::Restarted { unit, took_us } => format!("{unit} restarted in {}", duration(*took_us)),
+        Activated::AlreadyRunning { unit } => format!("{unit} has it already, not restarted"),
+        Activated::LeftStopped { unit } => format!("{unit} stays stopped"),
+    }
+}
+
+fn outcome_in_words(outcome: &Outcome, took_us: u64, standing: &Standing) -> String {
+    let took = duration(took_us);
+    let in_force = standing.in_force.as_ref().map_or_else(String::new, |view| {
+        let generation = standing.generation(view.primary);
+        let fingerprint = generation.map_or_else(String::new, |g| format!(" (fingerprint {})", g.fingerprint));
+        format!("generation {}{fingerprint}", view.primary)
+    });
+    match outcome {
+        Outcome::Committed => format!("committed: {in_force} is in force and proven, after {took}"),
+        Outcome::RolledBack { cause } => {
+            format!(
+                "rolled back: {in_force} is in force again and proven, after {took}. Cause: {}",
+                fault_in_words(cause)
+            )
+        }
+        Outcome::RollbackFailed { cause, rollback } => format!(
+            "rollback failed after {took}: a person is needed. First: {}. Then: {}",
+            fault_in_words(cause),
+            fault_in_words(rollback)
+        ),
+        Outcome::Refused { cause } => format!("refused, nothing was touched: {}", fault_in_words(cause)),
+    }
+}

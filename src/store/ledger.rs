@@ -1,0 +1,177 @@
+//! The records of one secret: appended durably, and summed up.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::StoreError;
+use crate::config::SecretName;
+use crate::record::chain::{self, Head};
+use crate::record::{Happening, Record, RotationId, Standing};
+use crate::sys::files;
+
+/// A new file is begun at the first rotation after this many bytes, so that what is read at start stays small.
+const FILE_SIZE: u64 = 1 << 20;
+/// Far beyond what a file grows to in one rotation.
+const READ_LIMIT: u64 = 64 << 20;
+
+/// The records of one secret and what they add up to.
+pub struct Ledger {
+    dir: PathBuf,
+    name: SecretName,
+    file: Option<OpenFile>,
+    head: Head,
+    standing: Standing,
+}
+
+struct OpenFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Ledger {
+    /// Reads the newest file of records. A last line that was never finished is cut off.
+    ///
+    /// # Errors
+    /// Where a record is damaged, or contradicts the others.
+    pub(super) fn open(dir: PathBuf, name: SecretName) -> Result<Self, StoreError> {
+        let mut ledger = Self { dir, name, file: None, head: Head::default(), standing: Standing::default() };
+        let paths = files_of_records(&ledger.dir)?;
+        let Some(path) = paths.last() else { return Ok(ledger) };
+
+        let bytes = files::read(path, READ_LIMIT)?;
+        let first_of_all = (paths.len() == 1).then(Head::default);
+        let lines =
+            chain::parse(&bytes, first_of_all).map_err(|source| StoreError::Chain { file: path.clone(), source })?;
+        for record in &lines.records {
+            let applied = ledger.standing.apply(record);
+            applied.map_err(|source| StoreError::Contradiction { file: path.clone(), source })?;
+        }
+        ledger.head = lines.heads.last().cloned().unwrap_or_default();
+        let file = files::open_or_create(path, 0o600)?;
+        let open = OpenFile { path: path.clone(), file, length: lines.whole as u64 };
+        if bytes.len() > lines.whole {
+            open.cut()?;
+        }
+        ledger.file = Some(open);
+        Ok(ledger)
+    }
+
+    /// What the records add up to.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The hash of the last record.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Appends what happened and returns once it is on the disk. Where that fails, it did not happen.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or contradicts what is there.
+    pub fn append(&mut self, rotation: Option<&RotationId>, what: Happening) -> Result<Record, StoreError> {
+        if matches!(what, Happening::Requested { .. }) && self.file.as_ref().is_some_and(|open| open.length > FILE_SIZE)
+        {
+            self.begin_next_file()?;
+        }
+        let record = self.next_record(rotation.cloned(), what);
+        let mut standing = self.standing.clone();
+        let applied = standing.apply(&record);
+        applied.map_err(|source| StoreError::Contradiction { file: self.dir.clone(), source })?;
+        let (line, head) = chain::line(&self.head, &record)?;
+        self.open_file()?.write(&line)?;
+        self.head = head;
+        self.standing = standing;
+        Ok(record)
+    }
+
+    /// All records, from the first.
+    ///
+    /// # Errors
+    /// As for opening; every file is read.
+    pub fn history(&self) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        let mut prev = Head::default();
+        for path in files_of_records(&self.dir)? {
+            let bytes = files::read(&path, READ_LIMIT)?;
+            let lines = chain::parse(&bytes, Some(prev));
+            let lines = lines.map_err(|source| StoreError::Chain { file: path, source })?;
+            prev = lines.heads.last().cloned().unwrap_or_default();
+            records.extend(lines.records);
+        }
+        Ok(records)
+    }
+
+    fn next_record(&self, rotation: Option<RotationId>, what: Happening) -> Record {
+        let seq = self.standing.seq + 1;
+        Record { seq, at: Timestamp::now(), secret: self.name.clone(), rotation, what }
+    }
+
+    fn path_from(&self, seq: u64) -> PathBuf {
+        self.dir.join(format!("records-{seq:010}"))
+    }
+
+    fn open_file(&mut self) -> Result<&mut OpenFile, StoreError> {
+        if self.file.is_none() {
+            files::ensure_dir(&self.dir, 0o700)?;
+            let path = self.path_from(self.standing.seq + 1);
+            let file = files::open_or_create(&path, 0o600)?;
+            self.file = Some(OpenFile { path, file, length: 0 });
+        }
+        self.file.as_mut().ok_or_else(|| StoreError::InUse(self.dir.clone()))
+    }
+
+    /// A new file starts with the sum of all before, and appears whole or not at all.
+    fn begin_next_file(&mut self) -> Result<(), StoreError> {
+        let record = self.next_record(None, Happening::CarriedOver { standing: Box::new(self.standing.clone()) });
+        let mut standing = self.standing.clone();
+        standing.seq = record.seq;
+        let (line, head) = chain::line(&self.head, &record)?;
+        let path = self.path_from(record.seq);
+        files::replace(&path, &line, 0o600)?;
+        let file = files::open_or_create(&path, 0o600)?;
+        self.file = Some(OpenFile { path, file, length: line.len() as u64 });
+        self.head = head;
+        self.standing = standing;
+        Ok(())
+    }
+}
+
+impl OpenFile {
+    /// Writes a line at the end of what is known to be there, so that the rest of a failed write is overwritten.
+    fn write(&mut self, line: &[u8]) -> Result<(), StoreError> {
+        let written = self.file.write_all_at(line, self.length).and_then(|()| self.file.sync_all());
+        if let Err(source) = written {
+            // Best effort: should this fail as well, the next write or start cuts it.
+            let _ = self.cut();
+            return Err(files::FileError::new("append to", &self.path, source).into());
+        }
+        files::sync_parent(&self.path)?;
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn cut(&self) -> Result<(), StoreError> {
+        let cut = self.file.set_len(self.length).and_then(|()| self.file.sync_all());
+        cut.map_err(|source| files::FileError::new("truncate", &self.path, source).into())
+    }
+}
+
+/// In the order in which they were written.
+fn files_of_records(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths: Vec<PathBuf> = files::list(dir)?
+        .into_iter()
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_file_of_records))
+        .collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_file_of_records(name: &str) -> bool {
+    name.strip_prefix("records-").is_some_and(|seq| seq.len() == 10 && seq.bytes().all(|b| b.is_ascii_digit()))
+}
