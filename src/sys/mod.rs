@@ -1,0 +1,3 @@
+//! The host: files, processes, HTTP. The only place, with `dbus` and `helper`, where the world is touched.
+
+pub mod files;
