@@ -1,0 +1,180 @@
+//! From TOML to validated settings, or findings: every mistake of every file at once, each with its place and advice.
+//!
+//! Raw text is parsed with spans (`source`, `toml`), read key by key (`reader`), each value checked by its rule
+//! (`values`, `env_name`, `unit_name`, `claims`), and put together by section (`secret_file`, `target_section`,
+//! `probe_section`, `daemon_file`). What comes out is [`Settings`], without anything that is "not checked yet".
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+mod claims;
+mod daemon_file;
+mod env_name;
+mod files;
+pub mod findings;
+mod probe_section;
+mod reader;
+mod report;
+mod secret_file;
+mod settings;
+mod source;
+mod suggest;
+mod target_section;
+#[cfg(test)]
+mod tests;
+mod unit_name;
+mod values;
+
+pub use files::Dirs;
+pub use findings::{Finding, Place, Severity, render};
+pub use settings::*;
+
+use files::whole;
+use reader::Reader;
+use report::Report;
+use secret_file::Described;
+use source::Source;
+
+/// What a configuration says, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// What is right. A secret whose file has an error is left out.
+    pub settings: Settings,
+    /// What is wrong, by file and place.
+    pub findings: Vec<Finding>,
+}
+
+impl Loaded {
+    /// Whether the configuration can be put in force: there is no error.
+    pub fn is_valid(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity != Severity::Error)
+    }
+}
+
+/// Loads the configuration of this host. A file, or a directory on the way to it, that somebody other than root (or
+/// the user that asks) could change is refused with a finding.
+pub fn load(dirs: &Dirs) -> Loaded {
+    let mut loader = Loader::default();
+    if let Some(source) = dirs.daemon_file(&mut loader.findings) {
+        loader.daemon(&source);
+    }
+    for source in dirs.secret_files(&mut loader.findings) {
+        loader.secret(source);
+    }
+    loader.end()
+}
+
+/// Checks files wherever they are, whoever owns them: one that is called `rekeyd.toml` as the daemon's, every other as
+/// the secret of its name.
+pub fn check_files(paths: &[PathBuf]) -> Loaded {
+    let mut loader = Loader::default();
+    for path in paths {
+        match files::read_untrusted(path) {
+            Ok(source) if path.file_name().is_some_and(|name| name == "rekeyd.toml") => loader.daemon(&source),
+            Ok(source) => loader.secret(source),
+            Err(finding) => loader.findings.push(*finding),
+        }
+    }
+    loader.end()
+}
+
+/// A commented starting file for a kind of target: `systemd`.
+pub fn template(kind: &str) -> Option<&'static str> {
+    (kind == "systemd").then_some(include_str!("../../packaging/examples/systemd.toml"))
+}
+
+#[derive(Default)]
+struct Loader {
+    daemon: DaemonSettings,
+    secrets: Vec<(Source, Described)>,
+    findings: Vec<Finding>,
+}
+
+impl Loader {
+    fn daemon(&mut self, source: &Source) {
+        let mut report = Report::new(source);
+        if let Some(root) = parse(source, &mut report) {
+            self.daemon = daemon_file::read(root, &mut report);
+        }
+        self.findings.extend(report.into_findings());
+    }
+
+    fn secret(&mut self, source: Source) {
+        let Some(name) = secret_name(&source.path, &mut self.findings) else { return };
+        let mut report = Report::new(&source);
+        let described = parse(&source, &mut report).and_then(|root| secret_file::read(root, name, &mut report));
+        let has_failed = report.has_failed();
+        self.findings.extend(report.into_findings());
+        if let Some(described) = described.filter(|_| !has_failed) {
+            self.secrets.push((source, described));
+        }
+    }
+
+    fn end(mut self) -> Loaded {
+        let mut secrets: BTreeMap<SecretName, SecretSettings> = BTreeMap::new();
+        for (source, Described { settings, env }) in self.secrets {
+            if let Some((unit, other)) = rival(&settings, &secrets) {
+                let mut report = Report::new(&source);
+                let message =
+                    format!("{} of {unit} is already rotated by {}", settings.env, findings::printable(&other.file));
+                report.error(env, message, "keep one of the two files, or name another variable or unit");
+                self.findings.extend(report.into_findings());
+            } else {
+                secrets.insert(settings.name.clone(), settings);
+            }
+        }
+        Loaded { settings: Settings { daemon: self.daemon, secrets }, findings: self.findings }
+    }
+}
+
+/// Another secret that is delivered to one of the same units under the same name.
+fn rival<'s>(
+    secret: &SecretSettings,
+    others: &'s BTreeMap<SecretName, SecretSettings>,
+) -> Option<(String, &'s SecretSettings)> {
+    others.values().filter(|other| other.env == secret.env && other.name != secret.name).find_map(|other| {
+        units(secret).find(|unit| units(other).any(|taken| taken == *unit)).map(|unit| (unit.to_owned(), other))
+    })
+}
+
+fn units(secret: &SecretSettings) -> impl Iterator<Item = &str> {
+    secret.targets.iter().flat_map(|target| match target {
+        TargetSettings::Systemd(systemd) => systemd.units.iter().map(String::as_str),
+    })
+}
+
+fn secret_name(path: &Path, findings: &mut Vec<Finding>) -> Option<SecretName> {
+    let stem = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = stem.strip_suffix(".toml").unwrap_or(&stem);
+    match SecretName::try_from(stem.to_owned()) {
+        Ok(name) => Some(name),
+        Err(reason) => {
+            findings.push(whole(path, reason, "rename the file: it is called NAME.toml after its secret"));
+            None
+        }
+    }
+}
+
+/// The table of a file; `None` where it is not text.
+fn parse<'s>(source: &'s Source, report: &mut Report<'_>) -> Option<Reader<'s>> {
+    if let Some(span) = source.not_utf8.clone() {
+        report.syntax(span, "this is not UTF-8 text", "save the file as UTF-8, without binary data");
+        return None;
+    }
+    if let Some(at) = source.text.find('\0') {
+        report.syntax(
+            at..at + 1,
+            "this is not text: it has a NUL byte",
+            "replace the file; this one is damaged or binary",
+        );
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    for error in &errors {
+        let end = source.text.len();
+        report.syntax(error.span().unwrap_or(end..end), error.message(), "correct it by the rules of https://toml.io");
+    }
+    Some(Reader::root(table.into_inner()))
+}

@@ -1,0 +1,197 @@
+//! One secret's file: its sections become [`SecretSettings`].
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::env_name::{assigned, env_name};
+use super::probe_section;
+use super::reader::Reader;
+use super::report::{Mistake, Report};
+use super::settings::{Kind, Schedule, SecretName, SecretSettings};
+use super::target_section;
+use super::values::{Bounds, DAY, comm, duration, human, on_calendar};
+use crate::secret::Format;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const YEAR: Duration = DAY.saturating_mul(365);
+
+/// A secret as it was read, with where its variable is named.
+pub(super) struct Described {
+    /// The settings.
+    pub settings: SecretSettings,
+    /// The span of the value of `env`.
+    pub env: Range<usize>,
+}
+
+/// Reads the file of `name`; `None` where a part that has no default is missing or wrong.
+pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'_>) -> Option<Described> {
+    let secret = root.table("secret", "[secret]", report);
+    root.need("secret", "[secret]", report);
+    let schedule = root.table("schedule", "[schedule]", report);
+    let rotation = root.table("rotation", "[rotation]", report);
+    let proof = root.table("proof", "[proof]", report);
+    let invalidation = root.table("invalidation", "[invalidation]", report);
+    let targets = root.tables("target", report);
+    root.need("target", "[[target]]", report);
+    let probes = root.tables("probe", report);
+    root.later(&["logout", "hook", "watch"], "leave it out", report);
+    root.finish(report);
+
+    let identity = secret.map(|section| identity(section, report));
+    let schedule = schedule.and_then(|section| self::schedule(section, report));
+    let deadline = rotation.map_or(MINUTE * 10, |section| deadline(section, report));
+    let (settle, allow_without) =
+        proof.map_or_else(|| (default_settle(), Vec::new()), |section| self::proof(section, deadline, report));
+    if let Some(section) = invalidation {
+        invalidation_mode(section, report);
+    }
+    let targets = target_section::read(targets, report);
+    let probes = probe_section::read(probes, deadline, report);
+
+    let Identity { env, kind, bytes, format, keep } = identity?;
+    let (env, span) = env?;
+    let file = report.source.path.clone();
+    let settings = SecretSettings {
+        name,
+        file,
+        env,
+        kind,
+        bytes,
+        format,
+        keep,
+        schedule,
+        deadline,
+        settle,
+        allow_without,
+        targets,
+        probes,
+    };
+    Some(Described { settings, env: span })
+}
+
+struct Identity {
+    env: Option<(String, Range<usize>)>,
+    kind: Kind,
+    bytes: usize,
+    format: Format,
+    keep: Duration,
+}
+
+fn identity(mut section: Reader<'_>, report: &mut Report<'_>) -> Identity {
+    let env = variable(&mut section, report);
+    let kind =
+        section.choice::<Kind>("kind", &["signing", "session", "password", "api-token", "encryption"], &[], report);
+    if let Some(kind) = kind.as_ref().filter(|kind| *kind.get_ref() == Kind::Encryption) {
+        let message = "`kind = \"encryption\"` is never rotated: data encrypted with the old key would be lost";
+        let advice = "leave this key to the program that can re-encrypt its data, and remove this file";
+        report.error(kind.span(), message, advice);
+    }
+    let bytes = entropy(&mut section, report);
+    let format = section.choice::<Format>("format", &["hex", "base64url", "base64", "alphanumeric"], &[], report);
+    let keep = length(&mut section, "keep", "30d", Bounds { least: Duration::ZERO, most: YEAR * 10 }, report);
+    section.later(&["re-encrypt"], "leave it out: secrets that encrypt data are not rotated", report);
+    section.finish(report);
+    Identity {
+        env,
+        kind: kind.map(|kind| kind.into_inner()).unwrap_or_default(),
+        bytes: bytes.unwrap_or(32),
+        format: format.map(|format| format.into_inner()).unwrap_or_default(),
+        keep: keep.unwrap_or(DAY * 30),
+    }
+}
+
+fn variable(section: &mut Reader<'_>, report: &mut Report<'_>) -> Option<(String, Range<usize>)> {
+    let example = "env = \"JWT_SECRET\"";
+    let given = section.take::<String>("env", example, report);
+    section.need("env", example, report);
+    let given = given?;
+    let span = given.span();
+    match env_name(given.get_ref()) {
+        Ok(name) => Some((name, span)),
+        Err(Mistake { message, advice }) => {
+            let hidden = assigned(&report.source.text[span.clone()]).map(|part| span.start + part.start..span.end);
+            report.error_hiding(span, hidden.unwrap_or(0..0), format!("`env`: {message}"), advice);
+            None
+        }
+    }
+}
+
+fn entropy(section: &mut Reader<'_>, report: &mut Report<'_>) -> Option<usize> {
+    let given = section.take::<u32>("bytes", "bytes = 32", report)?;
+    let bytes = *given.get_ref();
+    if bytes < 32 {
+        report.error(given.span(), format!("`bytes = {bytes}` is too little: 32 is the least"), "write `bytes = 32`");
+        return None;
+    }
+    if bytes > 1024 {
+        report.error(given.span(), format!("`bytes = {bytes}` is too much: 1024 is the most"), "write `bytes = 32`");
+        return None;
+    }
+    usize::try_from(bytes).ok()
+}
+
+fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule> {
+    let example = "on-calendar = \"monthly\"";
+    let on_calendar = section.texts("on-calendar", example, report, on_calendar);
+    section.need("on-calendar", example, report);
+    let any = Bounds { least: Duration::ZERO, most: YEAR };
+    let delay = section.text("randomized-delay", "randomized-delay = \"10min\"", report, |text| duration(text, any));
+    let persistent = section.take::<bool>("persistent", "persistent = true", report);
+    let window = length(&mut section, "window", "3h", any, report).unwrap_or_default();
+    section.later(&["paused", "retire-window"], "leave it out", report);
+    if let Some(delay) = delay.as_ref().filter(|delay| !window.is_zero() && *delay.get_ref() >= window) {
+        let message = format!("`randomized-delay` leaves nothing of the `window` of {}", human(window));
+        report.error(delay.span(), message, "make the delay shorter than the window");
+    }
+    section.finish(report);
+    Some(Schedule {
+        on_calendar: on_calendar?.into_inner().into_iter().map(|text| text.into_inner()).collect(),
+        randomized_delay: delay.map(|delay| delay.into_inner()).unwrap_or_default(),
+        persistent: persistent.is_none_or(|persistent| persistent.into_inner()),
+        window,
+    })
+}
+
+fn deadline(mut section: Reader<'_>, report: &mut Report<'_>) -> Duration {
+    let bounds = Bounds { least: Duration::from_secs(5), most: DAY };
+    let deadline = length(&mut section, "deadline", "10min", bounds, report);
+    section.later(&["dead-man", "retry"], "leave it out", report);
+    section.finish(report);
+    deadline.unwrap_or(MINUTE * 10)
+}
+
+fn proof(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) -> (Duration, Vec<String>) {
+    let bounds = Bounds { least: Duration::ZERO, most: MINUTE * 10 };
+    let settle = section.text("settle", "settle = \"2s\"", report, |text| duration(text, bounds));
+    if let Some(settle) = settle.as_ref().filter(|settle| *settle.get_ref() >= deadline) {
+        let message = format!("`settle` is not shorter than the rotation's `deadline` of {}", human(deadline));
+        report.error(settle.span(), message, "make `settle` shorter, or `deadline` under [rotation] longer");
+    }
+    let allowed = section.texts("allow-without", "allow-without = [\"nginx\"]", report, comm);
+    section.later(&["watch", "error-budget"], "leave it out", report);
+    section.finish(report);
+    let allowed = allowed.map(|names| names.into_inner().into_iter().map(|name| name.into_inner()).collect());
+    (settle.map_or(default_settle(), |settle| settle.into_inner()), allowed.unwrap_or_default())
+}
+
+fn invalidation_mode(mut section: Reader<'_>, report: &mut Report<'_>) {
+    let later = ["previous-env", "overlap", "publish-first", "strategy", "shape", "retire", "logout", "skew"];
+    section.choice::<String>("mode", &["immediate"], &["overlap"], report);
+    section.later(&later, "leave it out: `mode = \"immediate\"` is what works, old tokens die at the restart", report);
+    section.finish(report);
+}
+
+fn length(
+    section: &mut Reader<'_>,
+    key: &'static str,
+    example: &str,
+    bounds: Bounds,
+    report: &mut Report<'_>,
+) -> Option<Duration> {
+    let example = format!("{key} = \"{example}\"");
+    section.text(key, &example, report, |text| duration(text, bounds)).map(|length| length.into_inner())
+}
+
+fn default_settle() -> Duration {
+    Duration::from_secs(2)
+}

@@ -1,0 +1,98 @@
+//! Which units can be named: services, by the rules of systemd.unit(5).
+
+use super::report::Mistake;
+use super::suggest::nearest;
+
+/// The types of units that are no services (systemd.unit(5)).
+const OTHER_TYPES: &[&str] =
+    &["automount", "device", "mount", "path", "scope", "slice", "snapshot", "socket", "swap", "target", "timer"];
+
+/// Services that must not be restarted by a rotation: we speak and log through them.
+const NEVER: &[&str] = &["dbus.service", "dbus-broker.service", "systemd-journald.service", "systemd-logind.service"];
+
+/// The full name of a service that can be restarted: `NAME.service` or `NAME@INSTANCE.service`.
+pub(super) fn service_name(name: &str) -> Result<String, Mistake> {
+    let example = "write the full name of a service, as \"my-backend.service\"";
+    if name.contains('/') {
+        let file = name.rsplit('/').next().unwrap_or_default();
+        let advice = format!("write the unit's name without the path, as {file:?}");
+        return Err(Mistake::new(format!("{name:?} is a path"), advice));
+    }
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_allowed) || name.starts_with('@') {
+        return Err(Mistake::new(format!("{name:?} is not the name of a unit"), example));
+    }
+    if name.len() > 255 {
+        return Err(Mistake::new("the name is longer than 255 characters", example));
+    }
+    let Some((prefix, kind)) = name.rsplit_once('.') else {
+        return Err(Mistake::new(format!("{name:?} has no suffix"), format!("add `.service`: \"{name}.service\"")));
+    };
+    if OTHER_TYPES.contains(&kind) {
+        let advice = "name the service whose processes read the secret; only services can be targets";
+        return Err(Mistake::new(format!("{name:?} is a {kind}, not a service"), advice));
+    }
+    if kind != "service" {
+        let advice = match nearest(kind, &["service"]) {
+            Some(_) => format!("did you mean \"{prefix}.service\"?"),
+            None => format!("add `.service`: \"{name}.service\""),
+        };
+        return Err(Mistake::new(format!("{name:?} does not end in `.service`"), advice));
+    }
+    if prefix.is_empty() {
+        return Err(Mistake::new(format!("{name:?} is not the name of a unit"), example));
+    }
+    if let Some(template) = prefix.strip_suffix('@').filter(|template| !template.contains('@')) {
+        let advice = format!("name each instance, as \"{template}@1.service\"");
+        return Err(Mistake::new(format!("{name:?} is a template without an instance"), advice));
+    }
+    let is_own = name == "rekeyd.service"
+        || ["rekeyd-rotate", "rekeyd-recover", "rekeyd-retire", "rekeyd-helper"]
+            .iter()
+            .any(|own| prefix == *own || prefix.strip_prefix(own).is_some_and(|rest| rest.starts_with('@')));
+    if is_own {
+        return Err(Mistake::new(format!("{name} is rekeyd itself"), "name the service that reads the secret"));
+    }
+    if NEVER.contains(&name) {
+        let message = format!("{name} cannot be restarted in a rotation: rekeyd itself needs it");
+        return Err(Mistake::new(message, "name the service that reads the secret"));
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_names_of_services_pass() {
+        for name in
+            ["a.service", "my-backend.service", "a@1.service", "a@b@c.service", "a\\x2db.service", "x.y.service"]
+        {
+            assert_eq!(service_name(name).as_deref(), Ok(name));
+        }
+    }
+
+    #[test]
+    fn other_names_are_refused_with_what_to_write() {
+        for (name, advice) in [
+            ("my-backend", "\"my-backend.service\""),
+            ("my.backend", "\"my.backend.service\""),
+            ("a.servcie", "did you mean \"a.service\""),
+            ("a@.service", "\"a@1.service\""),
+            ("a.socket", "only services"),
+            ("/etc/systemd/system/a.service", "\"a.service\""),
+            ("", "full name"),
+            ("a b.service", "full name"),
+            (".service", "full name"),
+            ("@a.service", "full name"),
+            ("rekeyd.service", "reads the secret"),
+            ("rekeyd-rotate@x.service", "reads the secret"),
+            ("dbus.service", "reads the secret"),
+        ] {
+            let mistake = service_name(name).unwrap_err();
+            assert!(mistake.advice.contains(advice), "{name}: {mistake:?}");
+        }
+        assert!(service_name(&format!("{}.service", "a".repeat(250))).is_err());
+    }
+}

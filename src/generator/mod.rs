@@ -1,0 +1,201 @@
+//! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
+//!
+//! Each secret with a schedule gets drop-ins of `rekeyd-rotate@NAME.timer` and `rekeyd-rotate@NAME.service` and a link
+//! that has the timer started. Only the schedule is here; the units themselves are shipped. The generator runs at each
+//! boot and each daemon-reload, for everybody, so it does little and never fails: what is right counts, and what is
+//! wrong is told to the journal.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{self, Dirs, Finding, Schedule, SecretSettings, Severity, TargetSettings};
+
+mod journal;
+mod output;
+
+pub use journal::complain;
+
+use output::Output;
+
+const TIMER_TEMPLATE: &str = "/usr/lib/systemd/system/rekeyd-rotate@.timer";
+const TIMERS_TARGET: &str = "/usr/lib/systemd/system/rekeyd-timers.target";
+
+/// Writes the units for the configuration in `dirs` to the directory `out`. What could not be used or written is in
+/// the complaints, a line each; everything else is done all the same.
+pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
+    let loaded = config::load(dirs);
+    let errors = loaded.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let mut complaints: Vec<String> = errors.map(Finding::one_line).collect();
+    let scheduled: Vec<_> =
+        loaded.settings.secrets.values().filter_map(|secret| Some((secret, secret.schedule.as_ref()?))).collect();
+    if scheduled.is_empty() {
+        return complaints;
+    }
+    let output = match Output::open(out) {
+        Ok(output) => output,
+        Err(error) => {
+            complaints.push(error);
+            return complaints;
+        }
+    };
+    let wanted = output.directory("rekeyd-timers.target.wants", &mut complaints);
+    for (secret, schedule) in scheduled {
+        let name = &secret.name;
+        output.drop_in(
+            &format!("rekeyd-rotate@{name}.timer.d"),
+            "50-schedule.conf",
+            &timer(secret, schedule),
+            &mut complaints,
+        );
+        output.drop_in(
+            &format!("rekeyd-rotate@{name}.service.d"),
+            "50-consumer.conf",
+            &service(secret),
+            &mut complaints,
+        );
+        if let Some(wanted) = &wanted {
+            wanted.link(TIMER_TEMPLATE, &format!("rekeyd-rotate@{name}.timer"), &mut complaints);
+        }
+    }
+    if let Some(wanted) = output.directory("timers.target.wants", &mut complaints) {
+        wanted.link(TIMERS_TARGET, "rekeyd-timers.target", &mut complaints);
+    }
+    complaints
+}
+
+fn timer(secret: &SecretSettings, schedule: &Schedule) -> String {
+    let mut text = head(secret);
+    text.push_str("\n[Timer]\n");
+    for calendar in &schedule.on_calendar {
+        setting(&mut text, "OnCalendar", calendar);
+    }
+    setting(&mut text, "RandomizedDelaySec", &span(schedule.randomized_delay));
+    setting(&mut text, "Persistent", if schedule.persistent { "yes" } else { "no" });
+    text
+}
+
+fn service(secret: &SecretSettings) -> String {
+    let mut text = head(secret);
+    for TargetSettings::Systemd(target) in &secret.targets {
+        setting(&mut text, "After", &target.units.join(" "));
+    }
+    text
+}
+
+fn head(secret: &SecretSettings) -> String {
+    let mut text = String::with_capacity(256);
+    let file = config::findings::printable(&secret.file);
+    let _ = writeln!(text, "# Made by rekeyd-generator from {file}\n[Unit]");
+    setting(&mut text, "SourcePath", &file);
+    setting(&mut text, "Description", &format!("Rotation of the secret {}", secret.name));
+    text
+}
+
+/// One line of a unit file. A `%` would be a specifier (systemd.unit(5)); a control character would end the line.
+fn setting(text: &mut String, key: &str, value: &str) {
+    text.push_str(key);
+    text.push('=');
+    for c in value.chars().filter(|c| !c.is_control()) {
+        text.push(c);
+        if c == '%' {
+            text.push('%');
+        }
+    }
+    text.push('\n');
+}
+
+/// A time span as systemd.time(7) has it.
+fn span(duration: Duration) -> String {
+    match duration.subsec_micros() {
+        0 => format!("{}s", duration.as_secs()),
+        _ => format!("{}us", duration.as_micros()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn run(files: &[(&str, &str)]) -> (tempfile::TempDir, Vec<String>) {
+        let root = tempfile::tempdir().unwrap();
+        let secrets = root.path().join("etc/rekeyd/secrets.d");
+        fs::create_dir_all(&secrets).unwrap();
+        fs::create_dir(root.path().join("out")).unwrap();
+        for (name, text) in files {
+            fs::write(secrets.join(name), text).unwrap();
+            fs::set_permissions(secrets.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        for dir in [secrets.clone(), root.path().join("etc/rekeyd")] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let complaints = generate(&Dirs::under(root.path()), &root.path().join("out"));
+        (root, complaints)
+    }
+
+    fn secret(unit: &str, schedule: &str) -> String {
+        format!(
+            "[secret]\nenv = \"A\"\n{schedule}\n[[target]]\ntype = \"systemd\"\nunits = [\"{unit}\", \"z@1.service\"]\n"
+        )
+    }
+
+    #[test]
+    fn a_schedule_becomes_a_timer_that_systemd_starts() {
+        let schedule =
+            "[schedule]\non-calendar = [\"Mon 03:00\", \"50%\"]\nrandomized-delay = \"10min\"\npersistent = false";
+        let (root, complaints) = run(&[("my-key.toml", &secret("my-a.service", schedule))]);
+        assert_eq!(complaints, [""; 0]);
+        let out = root.path().join("out");
+        let timer = fs::read_to_string(out.join("rekeyd-rotate@my-key.timer.d/50-schedule.conf")).unwrap();
+        assert!(
+            timer.ends_with(
+                "Description=Rotation of the secret my-key\n\n[Timer]\nOnCalendar=Mon 03:00\nOnCalendar=50%%\n\
+             RandomizedDelaySec=600s\nPersistent=no\n"
+            ),
+            "{timer}"
+        );
+        let service = fs::read_to_string(out.join("rekeyd-rotate@my-key.service.d/50-consumer.conf")).unwrap();
+        assert!(service.contains("[Unit]\n") && service.ends_with("\nAfter=my-a.service z@1.service\n"), "{service}");
+        let link = |name: &str| fs::read_link(out.join(name)).unwrap();
+        assert_eq!(link("rekeyd-timers.target.wants/rekeyd-rotate@my-key.timer"), Path::new(TIMER_TEMPLATE));
+        assert_eq!(link("timers.target.wants/rekeyd-timers.target"), Path::new(TIMERS_TARGET));
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn without_schedules_nothing_is_made() {
+        let (root, complaints) = run(&[("a.toml", &secret("a.service", ""))]);
+        assert_eq!(complaints, [""; 0]);
+        assert_eq!(fs::read_dir(root.path().join("out")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_the_good_ones_count() {
+        let daily = "[schedule]\non-calendar = \"daily\"";
+        let (root, complaints) = run(&[
+            ("good.toml", &secret("a.service", daily)),
+            ("bad.toml", &secret("b", daily)),
+            ("worse.toml", "\0\n["),
+        ]);
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert!(complaints[0].contains("bad.toml:7:10") && complaints[1].contains("worse.toml:1:1"), "{complaints:?}");
+        assert!(root.path().join("out/rekeyd-rotate@good.timer.d/50-schedule.conf").exists());
+        assert!(!root.path().join("out/rekeyd-rotate@bad.timer.d").exists());
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_written_is_a_complaint() {
+        let (root, _) = run(&[("a.toml", &secret("a.service", "[schedule]\non-calendar = \"daily\""))]);
+        let complaints = generate(&Dirs::under(root.path()), &root.path().join("none"));
+        assert!(complaints.len() == 1 && complaints[0].contains("/none"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_second_run_into_the_same_directory_changes_nothing() {
+        let (root, _) = run(&[("a.toml", &secret("a.service", "[schedule]\non-calendar = \"daily\""))]);
+        assert_eq!(generate(&Dirs::under(root.path()), &root.path().join("out")), [""; 0]);
+    }
+}
