@@ -19,8 +19,12 @@
 //! - [`generator`]: `rekeyd-generator`, from schedules to timers.
 
 pub mod config;
+pub mod ctl;
+pub mod daemon;
 pub mod dbus;
 pub mod engine;
+pub mod generator;
+pub mod helper;
 pub mod policy;
 pub mod proof;
 pub mod record;

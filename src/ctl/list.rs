@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
-use crate::record::text;
 
 pub(super) async fn run(out: &Out) -> Exit {
     match statuses().await {
@@ -60,9 +59,4 @@ fn table(statuses: &[SecretStatus]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// For `status`, which tells times of steps.
-pub(super) fn took(us: u64) -> String {
-    text::duration(us)
 }

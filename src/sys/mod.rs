@@ -1,3 +1,4 @@
-//! The host: files, processes, HTTP. The only place, with `dbus` and `helper`, where the world is touched.
+//! The host: files and HTTP. With `dbus` and `helper` the only place where the world is touched.
 
 pub mod files;
+pub mod http;
