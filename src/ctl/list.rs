@@ -49,7 +49,10 @@ fn table(statuses: &[SecretStatus]) -> String {
             status.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
             status.since.map_or_else(|| "-".to_owned(), |since| ago(since).trim_end_matches(" ago").to_owned()),
             status.next.map_or_else(|| "-".to_owned(), ago),
-            status.last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("{} {}", last.outcome.as_str(), ago(last.at))),
+            status
+                .last
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |last| format!("{} {}", last.outcome.as_str(), ago(last.at))),
         ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

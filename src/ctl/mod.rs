@@ -132,8 +132,7 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
 
 /// The daemon, over the system bus, which starts it where it does not run.
 async fn daemon() -> Result<ManagerProxy<'static>, Error> {
-    let connection =
-        zbus::connection::Builder::system().method_timeout(Duration::from_secs(24 * 3600)).build().await?;
+    let connection = zbus::connection::Builder::system().method_timeout(Duration::from_secs(24 * 3600)).build().await?;
     Ok(ManagerProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await?)
 }
 

@@ -57,7 +57,8 @@ impl Rotate {
         };
         let mut worst = Exit::Done;
         for name in &self.names {
-            let ended = if self.dry_run { forecast(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
+            let ended =
+                if self.dry_run { forecast(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
             worst = worst.max(ended.unwrap_or_else(|error| out.error(&error)));
         }
         worst
@@ -106,7 +107,8 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
         } else {
             format!("  restart   none: {} is stopped on purpose and stays so", found.unit)
         });
-        lines.extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
+        lines
+            .extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
     }
     lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
     lines.push("  tokens    those signed with the old value are refused after the restart".to_owned());

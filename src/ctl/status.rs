@@ -37,11 +37,22 @@ fn in_words(status: &SecretStatus) -> String {
         row("Rotating", format!("{} ({})", rotation.step, rotation.id));
     }
     if let (Some(generation), Some(fingerprint), Some(since)) = (status.generation, &status.fingerprint, status.since) {
-        row("In force", format!("generation {generation}, fingerprint {fingerprint}, since {since:.0} ({})", ago(since)));
+        row(
+            "In force",
+            format!("generation {generation}, fingerprint {fingerprint}, since {since:.0} ({})", ago(since)),
+        );
     }
-    for generation in status.generations.iter().rev().filter(|generation| Some(generation.number) != status.generation).take(5) {
+    for generation in
+        status.generations.iter().rev().filter(|generation| Some(generation.number) != status.generation).take(5)
+    {
         let (stage, since) = (generation.stage.as_str(), generation.since);
-        row("Other", format!("generation {}, fingerprint {}, {stage} since {since:.0}", generation.number, generation.fingerprint));
+        row(
+            "Other",
+            format!(
+                "generation {}, fingerprint {}, {stage} since {since:.0}",
+                generation.number, generation.fingerprint
+            ),
+        );
     }
     for target in &status.targets {
         row("Target", target.clone());

@@ -38,7 +38,8 @@ impl Journal {
         let (sender, receiver) = sync_channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || write(&receiver, &counter))?;
+        let thread =
+            std::thread::Builder::new().name("journal".to_owned()).spawn(move || write(&receiver, &counter))?;
         Ok((Self { sender, dropped }, thread))
     }
 

@@ -120,12 +120,7 @@ pub fn repair_all(daemon: &Arc<Daemon>) {
     }
 }
 
-async fn take(
-    daemon: &Daemon,
-    settings: &SecretSettings,
-    charge: &Charge,
-    flags: RotateFlags,
-) -> Result<Taken, Error> {
+async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags: RotateFlags) -> Result<Taken, Error> {
     let consumers = consumers(settings);
     match daemon.busy.take(&consumers) {
         Ok(taken) => Ok(taken),
@@ -166,7 +161,8 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
 
 async fn arm_retry(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
     let standing = engine.ledger.standing();
-    let asked_by_schedule = standing.last.as_ref().is_some_and(|last| matches!(last.actor, Actor::Timer | Actor::Retry));
+    let asked_by_schedule =
+        standing.last.as_ref().is_some_and(|last| matches!(last.actor, Actor::Timer | Actor::Retry));
     if !matches!(outcome, Outcome::RolledBack { .. }) || !asked_by_schedule || standing.hold.is_some() {
         return;
     }

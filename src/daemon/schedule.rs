@@ -60,8 +60,12 @@ pub async fn apply(daemon: &Daemon, before: &Settings) -> Result<Reloaded, Error
 pub async fn match_timers(daemon: &Daemon, settings: &Settings) -> Result<Reloaded, Error> {
     let systemd = &daemon.systemd;
     let running = systemd.active_units(&["rekeyd-rotate@*.timer"]).await.map_err(failed)?;
-    let wanted: Vec<String> =
-        settings.secrets.values().filter(|secret| secret.schedule.is_some()).map(|secret| timer(&secret.name)).collect();
+    let wanted: Vec<String> = settings
+        .secrets
+        .values()
+        .filter(|secret| secret.schedule.is_some())
+        .map(|secret| timer(&secret.name))
+        .collect();
     let mut reloaded = Reloaded { secrets: settings.secrets.len(), ..Reloaded::default() };
     for orphan in running.iter().filter(|timer| !wanted.contains(timer)) {
         systemd.stop(orphan).await.map_err(failed)?;

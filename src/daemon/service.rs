@@ -117,7 +117,13 @@ impl Service for Served {
         rotations::begin(&self.daemon, Wish::Rotate, name, actor, reason, flags).await
     }
 
-    async fn rollback(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error> {
+    async fn rollback(
+        &self,
+        caller: Caller,
+        name: &str,
+        reason: &str,
+        flags: RotateFlags,
+    ) -> Result<RotationId, Error> {
         let actor = Actor::Person { uid: caller.uid, sender: caller.sender };
         rotations::begin(&self.daemon, Wish::Rollback, name, actor, reason, flags).await
     }

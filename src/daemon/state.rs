@@ -140,7 +140,8 @@ impl Daemon {
         let Some(secret) = found else {
             self.configuration_mistakes()?;
             let names: Vec<&str> = settings.secrets.keys().map(SecretName::as_str).collect();
-            let known = if names.is_empty() { "none is".to_owned() } else { format!("these are: {}", names.join(", ")) };
+            let known =
+                if names.is_empty() { "none is".to_owned() } else { format!("these are: {}", names.join(", ")) };
             return Err(Error::UnknownSecret(format!("no secret {name:?} is configured; {known}")));
         };
         let charge = self.charge(&secret.name);

@@ -183,8 +183,7 @@ impl Systemd {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn active_units(&self, patterns: &[&str]) -> Result<Vec<String>, SystemdError> {
-        type Listed =
-            (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+        type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
         let reply = self.manager("ListUnitsByPatterns", &(["active", "activating"].as_slice(), patterns)).await?;
         let units: Vec<Listed> = body(&reply)?;
         Ok(units.into_iter().map(|unit| unit.0).collect())
@@ -291,7 +290,12 @@ impl Systemd {
         self.manager_within(method, arguments, CALL).await
     }
 
-    async fn manager_within<B>(&self, method: &'static str, arguments: &B, limit: Duration) -> Result<Message, SystemdError>
+    async fn manager_within<B>(
+        &self,
+        method: &'static str,
+        arguments: &B,
+        limit: Duration,
+    ) -> Result<Message, SystemdError>
     where
         B: Serialize + zbus::DynamicType + Sync,
     {

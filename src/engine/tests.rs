@@ -67,7 +67,12 @@ impl Target for SimTarget {
     async fn survey(&self, in_force: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
         tick(&self.0);
         fail(&self.0, "preflight", in_force.primary.reveal())?;
-        Ok(vec![Found { configured: "sim".to_owned(), unit: "sim.service".to_owned(), running: true, dependents: Vec::new() }])
+        Ok(vec![Found {
+            configured: "sim".to_owned(),
+            unit: "sim.service".to_owned(),
+            running: true,
+            dependents: Vec::new(),
+        }])
     }
     fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
         tick(&self.0);

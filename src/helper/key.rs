@@ -3,7 +3,7 @@
 //! systemd *deletes* the host's credential key when it decrypts under another machine-id than the one it was made
 //! under, so the machine-id is compared before anything is decrypted.
 
-use std::io::{Read as _, Write};
+use std::io::{BufRead, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -55,7 +55,9 @@ impl Drop for Answer {
 ///
 /// # Errors
 /// Where the answer cannot be written.
-pub(super) fn run(store: &Path, output: &mut impl Write) -> std::io::Result<()> {
+pub(super) fn run(store: &Path, input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<()> {
+    // The request says nothing, but a socket that is closed with unread input loses the answer.
+    input.take(16).read_line(&mut String::new())?;
     let keys = match Files::of(store).keys() {
         Ok(keys) => Answer::Keys(STANDARD.encode(&*keys)),
         Err(reason) => Answer::Refused(reason),
@@ -100,12 +102,15 @@ impl Files {
     fn make(&self, machine_id: &[u8]) -> Result<Bytes, String> {
         let holds = files::list(&self.store).map_err(|error| error.to_string())?;
         if holds.iter().any(|path| path.is_dir()) {
-            return Err(format!("{} is missing, though the store holds values that it had sealed", self.sealed.display()));
+            return Err(format!(
+                "{} is missing, though the store holds values that it had sealed",
+                self.sealed.display()
+            ));
         }
         let keys: Bytes = Zeroizing::new(random::<{ Keys::LENGTH }>().map_err(|error| error.to_string())?.to_vec());
         let sealed = systemd_creds("encrypt", &keys)?;
-        let written = files::replace(&self.machine, machine_id, 0o600)
-            .and_then(|_| files::replace(&self.sealed, &sealed, 0o600));
+        let written =
+            files::replace(&self.machine, machine_id, 0o600).and_then(|_| files::replace(&self.sealed, &sealed, 0o600));
         written.map_err(|error| error.to_string())?;
         Ok(keys)
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::rotation::{Fault, FaultCode};
@@ -26,6 +26,7 @@ pub use questions::{Answer, Condition, Process, ProcessHelper, Program, Question
 
 /// No question takes this long; a helper that hangs must not hang the daemon.
 const LIMIT: Duration = Duration::from_secs(20);
+const COMING: Duration = Duration::from_secs(2);
 /// A request or an answer for thousands of processes is smaller.
 const LARGEST: u64 = 4 << 20;
 
@@ -69,7 +70,7 @@ pub fn run(kind: &str) -> ExitCode {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let done = match kind {
         "process" => process::run(&mut input, &mut output),
-        "key" => key::run(&Path::new(crate::daemon::STATE).join("store"), &mut output),
+        "key" => key::run(&Path::new(crate::daemon::STATE).join("store"), &mut input, &mut output),
         other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key"))),
     };
     match done {
@@ -81,13 +82,28 @@ pub fn run(kind: &str) -> ExitCode {
     }
 }
 
+/// A socket unit that is just being restarted is there a moment later.
+async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
+    let until = Instant::now() + COMING;
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if is_coming(&error) && Instant::now() < until => sleep(COMING / 100).await,
+            connected => return connected,
+        }
+    }
+}
+
+fn is_coming(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
+}
+
 /// One request, one answer.
 async fn ask<Q: Serialize, A: DeserializeOwned>(socket: &Path, question: &Q) -> Result<A, HelperError> {
     let failed = |reason: String| HelperError { socket: socket.to_owned(), reason };
     let mut request = Zeroizing::new(serde_json::to_vec(question).map_err(|error| failed(error.to_string()))?);
     request.push(b'\n');
     let exchange = async {
-        let mut stream = UnixStream::connect(socket).await?;
+        let mut stream = connect(socket).await?;
         stream.write_all(&request).await?;
         let mut answer = Zeroizing::new(Vec::with_capacity(64 * 1024));
         stream.take(LARGEST).read_to_end(&mut answer).await?;
@@ -98,6 +114,7 @@ async fn ask<Q: Serialize, A: DeserializeOwned>(socket: &Path, question: &Q) -> 
         Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
     };
     // serde's messages cite no values but those of the wrong type; the place is enough.
-    serde_json::from_slice(&answer)
-        .map_err(|error| failed(format!("the answer cannot be understood (line {}, column {})", error.line(), error.column())))
+    serde_json::from_slice(&answer).map_err(|error| {
+        failed(format!("the answer cannot be understood (line {}, column {})", error.line(), error.column()))
+    })
 }

@@ -39,7 +39,8 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
 fn answer(question: &Question) -> Result<Answer, String> {
     Ok(match question {
         Question::Processes { control_group, pids, variable, key } => {
-            let key: [u8; 32] = hex::decode(key).ok().and_then(|key| key.try_into().ok()).ok_or("the key is not 32 bytes")?;
+            let key: [u8; 32] =
+                hex::decode(key).ok().and_then(|key| key.try_into().ok()).ok_or("the key is not 32 bytes")?;
             let look = |&pid: &u32| process(pid, control_group, variable, &key);
             Answer::Processes { processes: pids.iter().filter_map(look).collect() }
         }
@@ -84,9 +85,10 @@ fn environment(pid: u32, control_group: &str) -> Option<Zeroizing<Vec<u8>>> {
 fn is_in(pid: u32, control_group: &str) -> bool {
     let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
     // `0::/path` (v2), `1:name=systemd:/path` (v1): see cgroups(7).
-    groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| {
-        path.strip_prefix(control_group).is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    })
+    groups
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .any(|path| path.strip_prefix(control_group).is_some_and(|below| below.is_empty() || below.starts_with('/')))
 }
 
 /// The first assignment, which is the one that getenv(3) returns.

@@ -25,10 +25,9 @@ impl Probe for HttpProbe {
                     FaultCode::ProbeFailed,
                     format!("{} {} answered {}, not {}", self.method, self.url, reply.status, self.status),
                 ),
-                Err(HttpError::TimedOut) => Fault::new(
-                    FaultCode::ProbeTimeout,
-                    format!("{} {} did not answer in time", self.method, self.url),
-                ),
+                Err(HttpError::TimedOut) => {
+                    Fault::new(FaultCode::ProbeTimeout, format!("{} {} did not answer in time", self.method, self.url))
+                }
                 Err(error) => Fault::new(FaultCode::ProbeFailed, format!("{} {} {error}", self.method, self.url)),
             };
             patience.again_after(fault).await?;

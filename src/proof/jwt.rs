@@ -106,9 +106,11 @@ impl JwtProbe {
             return Ok(());
         }
         let message = format!("the token of {source} is signed with none of the known values");
-        Err(Trouble::Draining(Fault::new(FaultCode::SignedWithUnknown, message).advise(
-            "does the backend derive its key from the variable (see the probe's key =), or read another one?",
-        )))
+        Err(Trouble::Draining(
+            Fault::new(FaultCode::SignedWithUnknown, message).advise(
+                "does the backend derive its key from the variable (see the probe's key =), or read another one?",
+            ),
+        ))
     }
 
     async fn check_accepted(
@@ -159,8 +161,13 @@ impl JwtProbe {
             match status {
                 400..500 => refused.push(what),
                 200..300 => {
-                    let fault = Fault::new(code, format!("{method} {url} accepts a forged token ({what})")).advise(advice);
-                    return Err(if code == FaultCode::AcceptsRetired { Trouble::Draining(fault) } else { Trouble::Certain(fault) });
+                    let fault =
+                        Fault::new(code, format!("{method} {url} accepts a forged token ({what})")).advise(advice);
+                    return Err(if code == FaultCode::AcceptsRetired {
+                        Trouble::Draining(fault)
+                    } else {
+                        Trouble::Certain(fault)
+                    });
                 }
                 _ => {
                     let message = format!("{method} {url} answered {status} to a forged token ({what}), not 401");
@@ -176,7 +183,9 @@ impl JwtProbe {
         let protected = &self.protected;
         let mut call = Call::new(&protected.method, &protected.url);
         call.headers.push(match &protected.carrier {
-            TokenCarrier::Header { name, scheme } if scheme.is_empty() => (name.clone(), Zeroizing::new(token.to_owned())),
+            TokenCarrier::Header { name, scheme } if scheme.is_empty() => {
+                (name.clone(), Zeroizing::new(token.to_owned()))
+            }
             TokenCarrier::Header { name, scheme } => (name.clone(), Zeroizing::new(format!("{scheme} {token}"))),
             TokenCarrier::Cookie(name) => ("Cookie".to_owned(), Zeroizing::new(format!("{name}={token}"))),
         });
@@ -199,7 +208,8 @@ async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizing<String>,
         call.body = credentials(file).map_err(Trouble::Certain)?;
     }
     let what = format!("{} {}", login.method, login.url);
-    let reply = send(call, patience.request()).await.map_err(|error| unanswered(&what, &error, FaultCode::LoginFailed))?;
+    let reply =
+        send(call, patience.request()).await.map_err(|error| unanswered(&what, &error, FaultCode::LoginFailed))?;
     let failed = |why: String| Trouble::NotYet(Fault::new(FaultCode::LoginFailed, format!("{what} {why}")));
     match reply.status {
         200..300 => {}
@@ -224,7 +234,12 @@ fn credentials(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
     let shown = path.display();
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) => return refused(format!("cannot read {shown}: {error}"), "json-file or form-file of the probe names it".to_owned()),
+        Err(error) => {
+            return refused(
+                format!("cannot read {shown}: {error}"),
+                "json-file or form-file of the probe names it".to_owned(),
+            );
+        }
     };
     // Judged on the open file: another may stand there a moment later.
     let Ok(stat) = file.metadata() else { return refused(format!("cannot examine {shown}"), String::new()) };
@@ -243,7 +258,8 @@ fn credentials(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
 }
 
 fn minted(mint: &Mint, key: &[u8]) -> Result<Zeroizing<String>, String> {
-    let algorithm = Algorithm::from_name(&mint.algorithm).ok_or_else(|| format!("{} is no HMAC algorithm", mint.algorithm))?;
+    let algorithm =
+        Algorithm::from_name(&mint.algorithm).ok_or_else(|| format!("{} is no HMAC algorithm", mint.algorithm))?;
     let mut claims: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&mint.claims).map_err(|_| "the claims are no JSON object".to_owned())?;
     let now = jiff::Timestamp::now().as_second();
@@ -257,7 +273,9 @@ fn minted(mint: &Mint, key: &[u8]) -> Result<Zeroizing<String>, String> {
 fn at_pointer(body: &[u8], pointer: &str) -> Option<Zeroizing<String>> {
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(json) => json.pointer(pointer)?.as_str().map(|text| Zeroizing::new(text.to_owned())),
-        Err(_) if pointer.is_empty() => std::str::from_utf8(body).ok().map(|text| Zeroizing::new(text.trim().to_owned())),
+        Err(_) if pointer.is_empty() => {
+            std::str::from_utf8(body).ok().map(|text| Zeroizing::new(text.trim().to_owned()))
+        }
         Err(_) => None,
     }
 }

@@ -8,7 +8,6 @@ use crate::record::Evidence;
 use crate::rotation::{Fault, Generation};
 use crate::secret::SecretValue;
 
-
 mod http;
 mod jwt;
 mod patience;

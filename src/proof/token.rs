@@ -117,11 +117,14 @@ pub fn key(value: &[u8], encoding: KeyEncoding) -> Result<Zeroizing<Vec<u8>>, St
         KeyEncoding::Text => return Ok(Zeroizing::new(value.to_vec())),
         KeyEncoding::Hex => hex::decode(value).ok(),
         KeyEncoding::Base64 => {
-            let value: Zeroizing<Vec<u8>> = Zeroizing::new(value.iter().copied().filter(|&byte| byte != b'=').collect());
+            let value: Zeroizing<Vec<u8>> =
+                Zeroizing::new(value.iter().copied().filter(|&byte| byte != b'=').collect());
             STANDARD_NO_PAD.decode(&*value).or_else(|_| URL_SAFE_NO_PAD.decode(&*value)).ok()
         }
     };
-    decoded.map(Zeroizing::new).ok_or_else(|| format!("the value cannot be decoded as the probe's key = says ({encoding:?})"))
+    decoded
+        .map(Zeroizing::new)
+        .ok_or_else(|| format!("the value cannot be decoded as the probe's key = says ({encoding:?})"))
 }
 
 fn signed(algorithm: Algorithm, header: &str, payload: &str, key: &[u8]) -> Zeroizing<String> {

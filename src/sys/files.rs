@@ -51,9 +51,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<Change, FileError
     }
     let temporary = temporary_name(path);
     remove(&temporary)?;
-    let written = write_new(&temporary, bytes, mode).and_then(|()| {
-        fs::rename(&temporary, path).map_err(|error| FileError::new("replace", path, error))
-    });
+    let written = write_new(&temporary, bytes, mode)
+        .and_then(|()| fs::rename(&temporary, path).map_err(|error| FileError::new("replace", path, error)));
     if written.is_err() {
         let _ = remove(&temporary);
     }
@@ -103,7 +102,14 @@ pub fn ensure_dir(path: &Path, mode: u32) -> Result<(), FileError> {
 /// Where it cannot be opened.
 pub fn open_or_create(path: &Path, mode: u32) -> Result<File, FileError> {
     let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(nofollow).open(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .custom_flags(nofollow)
+        .open(path);
     file.map_err(|error| FileError::new("open", path, error))
 }
 
@@ -145,7 +151,8 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     paths.sort();
     Ok(paths)
 }
@@ -166,7 +173,8 @@ pub fn sync_parent(path: &Path) -> Result<(), FileError> {
 /// Why not.
 pub fn writable(path: &Path) -> Result<(), FileError> {
     let dir = nearest_dir(path);
-    accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| FileError::new("write to", dir, error))
+    accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|error| FileError::new("write to", dir, error))
 }
 
 /// How many bytes are free where `path` is, or would be.
@@ -191,8 +199,9 @@ fn temporary_name(path: &Path) -> PathBuf {
 }
 
 fn is_already(path: &Path, bytes: &[u8], mode: u32) -> bool {
-    let same_mode = fs::symlink_metadata(path)
-        .is_ok_and(|stat| stat.is_file() && stat.permissions().mode() & 0o7777 == mode && stat.len() == bytes.len() as u64);
+    let same_mode = fs::symlink_metadata(path).is_ok_and(|stat| {
+        stat.is_file() && stat.permissions().mode() & 0o7777 == mode && stat.len() == bytes.len() as u64
+    });
     same_mode && fs::read(path).map(zeroize::Zeroizing::new).is_ok_and(|standing| *standing == bytes)
 }
 

@@ -11,7 +11,12 @@ use crate::rotation::{Fault, FaultCode};
 use crate::target::Disclosed;
 
 impl SystemdTarget {
-    pub(super) async fn activate_unit(&self, view: &Disclosed<'_>, found: &Found, deadline: Instant) -> Result<Activated, Fault> {
+    pub(super) async fn activate_unit(
+        &self,
+        view: &Disclosed<'_>,
+        found: &Found,
+        deadline: Instant,
+    ) -> Result<Activated, Fault> {
         let unit = &found.unit;
         if !found.running {
             return Ok(Activated::LeftStopped { unit: unit.clone() });
@@ -40,7 +45,9 @@ impl SystemdTarget {
         let status = self.systemd.unit(unit).await?;
         match end {
             JobEnd::NotInTime => Err(not_ready(unit)),
-            JobEnd::Result(result) if result != "done" => Err(failure(&status, &format!("its restart ended as {result}"))),
+            JobEnd::Result(result) if result != "done" => {
+                Err(failure(&status, &format!("its restart ended as {result}")))
+            }
             _ if status.active_state == "inactive" && status.skipped_by_condition => {
                 let message = format!("a Condition= or Assert= of {unit} does not hold: the restart left it stopped");
                 Err(Fault::new(FaultCode::ConditionFails, message).advise(format!("systemctl status {unit}")))
@@ -91,7 +98,8 @@ pub(super) fn dependent_failed(unit: &str, consumer: &str, how: &str) -> Fault {
 }
 
 fn not_ready(unit: &str) -> Fault {
-    Fault::new(FaultCode::NotReady, format!("{unit} was not ready in time")).advise(format!("journalctl -u {unit} -n 50"))
+    Fault::new(FaultCode::NotReady, format!("{unit} was not ready in time"))
+        .advise(format!("journalctl -u {unit} -n 50"))
 }
 
 /// The unit's own time-outs say how long a restart may take, and the rotation's deadline bounds them.

@@ -15,8 +15,11 @@ impl SystemdTarget {
         for unit in &self.units {
             let status = self.systemd.unit(unit).await?;
             if status.load_state != "loaded" {
-                return Err(Fault::new(FaultCode::UnitUnusable, format!("{unit} cannot be loaded ({})", status.load_state))
-                    .advise(format!("systemctl status {unit}")));
+                return Err(Fault::new(
+                    FaultCode::UnitUnusable,
+                    format!("{unit} cannot be loaded ({})", status.load_state),
+                )
+                .advise(format!("systemctl status {unit}")));
             }
             let value = if status.active_state == "active" {
                 self.value_of_processes(&status).await?
@@ -52,7 +55,9 @@ impl SystemdTarget {
             let Answer::Variable { variable } = answer else { continue };
             let Some(value) = variable.value() else { continue };
             match &agreed {
-                Some(first) if !first.is_same(&value) => return Err(self.disagree(&format!("the processes of {}", status.id))),
+                Some(first) if !first.is_same(&value) => {
+                    return Err(self.disagree(&format!("the processes of {}", status.id)));
+                }
                 _ => agreed = Some(value),
             }
         }
@@ -75,12 +80,16 @@ impl SystemdTarget {
             _ => None,
         });
         let inline = || {
-            let assigned = status.environment.iter().rev().find_map(|text| text.strip_prefix(&self.env)?.strip_prefix('='));
+            let assigned =
+                status.environment.iter().rev().find_map(|text| text.strip_prefix(&self.env)?.strip_prefix('='));
             assigned.map(|value| SecretValue::new(value.as_bytes().to_vec()))
         };
         told.or_else(inline).ok_or_else(|| {
-            Fault::new(FaultCode::NoValue, format!("{} is not running, and nothing sets {} for it", status.id, self.env))
-                .advise(format!("is it the right name? systemctl cat {}", status.id))
+            Fault::new(
+                FaultCode::NoValue,
+                format!("{} is not running, and nothing sets {} for it", status.id, self.env),
+            )
+            .advise(format!("is it the right name? systemctl cat {}", status.id))
         })
     }
 

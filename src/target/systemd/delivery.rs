@@ -19,8 +19,9 @@ const LARGEST: u64 = 1 << 20;
 impl SystemdTarget {
     /// Writes a view and reads it back as systemd will.
     pub(super) fn put(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
-        let text = systemd::render(&[(&self.env, view.primary)])
-            .map_err(|why| Fault::new(FaultCode::NotRepresentable, format!("{why}, which no environment file can hold")))?;
+        let text = systemd::render(&[(&self.env, view.primary)]).map_err(|why| {
+            Fault::new(FaultCode::NotRepresentable, format!("{why}, which no environment file can hold"))
+        })?;
         let dir = self.root().join(view.view.slug());
         files::ensure_dir(&dir, 0o700).map_err(not_writable)?;
         let file = dir.join("env");
@@ -44,7 +45,8 @@ impl SystemdTarget {
             return Ok(());
         }
         let message = format!("{} does not read back as it was written", file.display());
-        Err(Fault::new(FaultCode::ReadBackDiffers, message).advise("something else writes there, or the disk is faulty"))
+        Err(Fault::new(FaultCode::ReadBackDiffers, message)
+            .advise("something else writes there, or the disk is faulty"))
     }
 
     /// Removes the views that are not in force any more. Best effort.

@@ -68,7 +68,12 @@ impl SystemdTarget {
     }
 
     /// Waits until every process has the value: right after a start the old environment is still there.
-    pub(super) async fn wait_for_value(&self, unit: &str, view: &Disclosed<'_>, limit: Instant) -> Result<Evidence, Fault> {
+    pub(super) async fn wait_for_value(
+        &self,
+        unit: &str,
+        view: &Disclosed<'_>,
+        limit: Instant,
+    ) -> Result<Evidence, Fault> {
         loop {
             let status = self.systemd.unit(unit).await?;
             if is_down(&status) {
@@ -93,7 +98,11 @@ impl SystemdTarget {
                 .advise(format!("does the unit start its program with a cleaned environment? systemctl cat {unit}"));
         }
         if tally.other > 0 {
-            let message = format!("{} of {} processes of {unit} have another {env} than generation {generation}", tally.other, tally.of());
+            let message = format!(
+                "{} of {} processes of {unit} have another {env} than generation {generation}",
+                tally.other,
+                tally.of()
+            );
             return Fault::new(FaultCode::WrongValue, message)
                 .advise(format!("see what else sets {env}: systemctl cat {unit}, and the program's own start script"));
         }
@@ -103,7 +112,12 @@ impl SystemdTarget {
     }
 
     /// All evidence for the units of this target, watched side by side through `settle`.
-    pub(super) async fn gather(&self, view: &Disclosed<'_>, found: &[&Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
+    pub(super) async fn gather(
+        &self,
+        view: &Disclosed<'_>,
+        found: &[&Found],
+        deadline: Instant,
+    ) -> Result<Vec<Evidence>, Fault> {
         let mut evidence = Vec::new();
         let mut watched = Vec::new();
         for consumer in found {

@@ -56,7 +56,11 @@ impl SystemdTarget {
             Fault::new(FaultCode::Overridden, format!("{what}, which wins over what rekeyd delivers to {unit}"))
                 .advise(format!("take it out of there: systemctl cat {unit} shows where it comes from"))
         };
-        if status.unset_environment.iter().any(|unset| *unset == self.env || unset.starts_with(&format!("{}=", self.env))) {
+        if status
+            .unset_environment
+            .iter()
+            .any(|unset| *unset == self.env || unset.starts_with(&format!("{}=", self.env)))
+        {
             return Err(overridden(format!("UnsetEnvironment= names {}", self.env)));
         }
         let ours = status.environment_files.iter().position(|(path, _)| *path == env_file);

@@ -92,7 +92,12 @@ impl Target for SystemdTarget {
         self.check_in_force().await
     }
 
-    async fn activate(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Activated>, Fault> {
+    async fn activate(
+        &self,
+        view: &Disclosed<'_>,
+        found: &[Found],
+        deadline: Instant,
+    ) -> Result<Vec<Activated>, Fault> {
         let mut activated = Vec::new();
         for unit in self.own(found) {
             activated.push(self.activate_unit(view, unit, deadline).await?);

@@ -57,7 +57,8 @@ impl SystemdTarget {
                 return Err(unusable(unit, &status));
             }
             let restarts_itself = status.sub_state.starts_with("auto-restart");
-            let moving = matches!(status.active_state.as_str(), "activating" | "deactivating" | "reloading" | "maintenance");
+            let moving =
+                matches!(status.active_state.as_str(), "activating" | "deactivating" | "reloading" | "maintenance");
             if restarts_itself || !(moving || status.has_job) {
                 return Ok(status);
             }
@@ -108,16 +109,23 @@ impl SystemdTarget {
             if let Some(line) = text.lines().map(str::trim).find(|line| resets_environment(line, &self.env)) {
                 let directive = line.split('=').next().unwrap_or_default();
                 let message = format!("{}: {directive}= undoes what rekeyd delivers to {}", path.display(), status.id);
-                return Err(Fault::new(FaultCode::Overridden, message)
-                    .advise(format!("take {} out of it, or give the file a name that sorts before 90-rekeyd", self.env)));
+                return Err(Fault::new(FaultCode::Overridden, message).advise(format!(
+                    "take {} out of it, or give the file a name that sorts before 90-rekeyd",
+                    self.env
+                )));
             }
             let files = text.lines().filter_map(|line| line.trim().strip_prefix("EnvironmentFile="));
             for file in files.map(|file| file.trim_start_matches('-').trim()).filter(|file| file.starts_with('/')) {
                 let question = Question::File { path: file.to_owned(), variable: self.env.clone(), reveal: false };
-                if let Answer::Variable { variable: crate::helper::Variable::Set } = self.helper.ask_one(question).await? {
-                    let message = format!("{}: EnvironmentFile={file} sets {} after rekeyd does", path.display(), self.env);
-                    return Err(Fault::new(FaultCode::Overridden, message)
-                        .advise(format!("take {} out of {file}, or give the drop-in a name that sorts before 90-rekeyd", self.env)));
+                if let Answer::Variable { variable: crate::helper::Variable::Set } =
+                    self.helper.ask_one(question).await?
+                {
+                    let message =
+                        format!("{}: EnvironmentFile={file} sets {} after rekeyd does", path.display(), self.env);
+                    return Err(Fault::new(FaultCode::Overridden, message).advise(format!(
+                        "take {} out of {file}, or give the drop-in a name that sorts before 90-rekeyd",
+                        self.env
+                    )));
                 }
             }
         }
@@ -197,7 +205,8 @@ fn check_program(unit: &str, path: &str, program: &Program) -> Result<(), Fault>
 fn resets_environment(line: &str, env: &str) -> bool {
     let value = |name: &str| line.strip_prefix(name).map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
     value("EnvironmentFile").is_some_and(|value| value.trim().is_empty())
-        || value("UnsetEnvironment").is_some_and(|names| names.split_whitespace().any(|name| name.trim_matches('"') == env))
+        || value("UnsetEnvironment")
+            .is_some_and(|names| names.split_whitespace().any(|name| name.trim_matches('"') == env))
 }
 
 fn room(path: &Path, bytes: u64) -> Result<(), Fault> {
