@@ -31,7 +31,7 @@ support::on_both_debians! {
     }
 
     fn files_outlive_a_reboot_and_a_crash(debian) {
-        let machine = Machine::on(debian).bare().backend(&Backend::good().env_file()).boot();
+        let machine = Machine::on(debian).bare().backend(&Backend::good()).boot();
         machine.put("/root/kept", 0o600, "kept");
         machine.reboot();
         assert_eq!(machine.read("/root/kept"), "kept");
@@ -43,7 +43,7 @@ support::on_both_debians! {
 
     fn a_dependent_unit_refuses_a_new_value(debian) {
         let unit = "/etc/systemd/system/my-worker.service";
-        let machine = Machine::on(debian).bare().backend(&Backend::good()).file(unit, 0o644, dependent("PartOf")).boot();
+        let machine = Machine::on(debian).bare().backend(&Backend::good().env_file()).file(unit, 0o644, dependent("PartOf")).boot();
         machine.ok(&["systemctl", "start", "my-worker.service"]);
         give(&machine, NEW_VALUE);
         poll(seconds(10), "my-worker fails", || (machine.unit("my-worker.service", "ActiveState") == "failed").then_some(()));
@@ -52,7 +52,7 @@ support::on_both_debians! {
 
 #[test]
 fn faults_of_a_start_show_with_a_new_value_only() {
-    let backend = Backend::good();
+    let backend = Backend::good().env_file().service("TimeoutStartSec=2");
     let machine = Machine::on(Debian::Twelve).bare().backend(&backend).boot();
     backend.break_now(&machine, "exits-at-once");
     assert_eq!(start(&machine, FIRST_VALUE), "active");
@@ -78,7 +78,8 @@ fn faults_of_a_start_show_with_a_new_value_only() {
 
 #[test]
 fn faults_of_the_login_show_with_a_new_value_only() {
-    let machine = Machine::on(Debian::Twelve).bare().backend(&Backend::good().fault("signs-with-old")).boot();
+    let machine =
+        Machine::on(Debian::Twelve).bare().backend(&Backend::good().env_file().fault("signs-with-old")).boot();
     give(&machine, NEW_VALUE);
     let stale = token::login(&machine);
     assert!(token::is_signed_with(&stale, FIRST_VALUE));
@@ -113,7 +114,8 @@ fn faults_of_the_login_show_with_a_new_value_only() {
 
 #[test]
 fn faults_of_the_protected_endpoint_can_be_there_from_the_start() {
-    let machine = Machine::on(Debian::Thirteen).bare().backend(&Backend::good().always("accepts-random")).boot();
+    let machine =
+        Machine::on(Debian::Thirteen).bare().backend(&Backend::good().env_file().always("accepts-random")).boot();
     assert_eq!(token::present(&machine, &token::forge(NEW_VALUE)), 200);
     assert_eq!(token::present(&machine, &unsigned()), 401);
 
@@ -131,7 +133,7 @@ fn faults_of_the_protected_endpoint_can_be_there_from_the_start() {
 
 #[test]
 fn worker_processes_have_the_value_or_a_stale_one_or_none() {
-    let backend = Backend::good().always("workers 2").fault("stale-worker").always("bare-worker");
+    let backend = Backend::good().env_file().always("workers 2").fault("stale-worker").always("bare-worker");
     let machine = Machine::on(Debian::Thirteen).bare().backend(&backend).boot();
     give(&machine, NEW_VALUE);
     let process = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
@@ -164,12 +166,10 @@ fn polling_ends_as_soon_as_there_is_something() {
     assert_eq!(found, 3);
 }
 
-/// Gives the backend a value as a person would, and restarts it.
+/// Gives the backend, whose value is in an environment file, another one as a person would.
 fn start(machine: &Machine, value: &str) -> String {
-    let drop_in = format!("[Service]\nEnvironment=JWT_SECRET={value}\n");
-    machine.put("/etc/systemd/system/my-backend.service.d/value.conf", 0o644, drop_in);
-    machine.ok(&["systemctl", "daemon-reload"]);
-    machine.exec(&["systemctl", "restart", "my-backend.service"]);
+    machine.put("/etc/my-backend.env", 0o600, format!("JWT_SECRET={value}\n"));
+    machine.exec(&["sh", "-c", "systemctl reset-failed my-backend.service; exec systemctl restart my-backend.service"]);
     machine.unit("my-backend.service", "ActiveState")
 }
 

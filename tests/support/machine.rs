@@ -1,7 +1,9 @@
 //! A booted Debian that is thrown away at the end: `tests/box` in Rust.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,11 +74,7 @@ impl Builder {
     pub fn example(self, name: &str) -> Self {
         let path = self.staged(&format!("/usr/local/bin/{name}"));
         if !path.exists() {
-            let built = example(name);
-            // A link where it can be: the file is large.
-            if fs::hard_link(&built, &path).is_err() {
-                fs::copy(&built, &path).expect("a copy of an example");
-            }
+            fs::copy(example(name), &path).expect("a copy of an example");
         }
         self
     }
@@ -149,17 +147,12 @@ impl Machine {
         self.ok(&["sh", "-euc", script])
     }
 
-    /// Writes a file of root's, at once.
+    /// Writes a file of root's.
+    #[track_caller]
     pub fn put(&self, path: &str, mode: u32, text: impl AsRef<[u8]>) {
-        let directory = TempDir::new().expect("a temporary directory");
-        let file = directory.path().join("file");
-        fs::write(&file, text).expect("a file to put");
-        fs::set_permissions(&file, Permissions::from_mode(mode)).expect("its mode");
-        let parent = Path::new(path).parent().and_then(Path::to_str).expect("the path's directory");
-        self.ok(&["mkdir", "-p", parent]);
-        let said = run(&["put", &self.name, file.to_str().expect("a path in UTF-8"), path]);
+        let install = ["exec", &self.name, "install", "-D", "-m", &format!("{mode:o}"), "/dev/stdin", path];
+        let said = run_with(&install, text.as_ref());
         assert!(said.status == 0, "cannot put {path}:\n{said}");
-        self.ok(&["chmod", &format!("{mode:o}"), path]);
     }
 
     /// A file's text.
@@ -231,15 +224,13 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            let journal =
-                run(&["journal", &self.name, "-b", "-n", "100", "-o", "short-precise", "-u", "rekeyd.service"]);
+            let journal = |arguments: &[&str]| {
+                run(&[&["journal", &self.name, "-b", "-o", "short-precise"], arguments].concat()).stdout
+            };
+            let (rekeyd, all) = (journal(&["-n", "100", "-u", "rekeyd.service"]), journal(&["-n", "40"]));
             let console = run(&["console", &self.name]).stdout;
-            let lines: Vec<_> = console.lines().collect();
-            let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-            println!(
-                "--- {} ({:?}), end of its console:\n{tail}\n--- its journal of rekeyd:\n{journal}",
-                self.name, self.debian
-            );
+            println!("=== {} ({:?}): its journal of rekeyd.service\n{rekeyd}", self.name, self.debian);
+            println!("=== the end of its whole journal\n{all}\n=== its console\n{console}===");
         }
         let _ = run(&["stop", &self.name]);
     }
@@ -269,14 +260,21 @@ impl std::fmt::Display for Output {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    use std::os::unix::process::ExitStatusExt;
-    let target = profile_directory().parent().map(Path::to_owned).expect("the target directory");
-    let said = Command::new(BOX)
+    run_with(arguments, b"")
+}
+
+fn run_with(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(BOX)
         .args(arguments)
-        .env("CARGO_TARGET_DIR", target)
-        .stdin(Stdio::null())
-        .output()
+        .env("CARGO_TARGET_DIR", profile_directory().parent().expect("the target directory"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap_or_else(|error| panic!("{BOX}: {error}"));
+    // A command that does not read its input is no error.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
+    let said = child.wait_with_output().expect("the end of tests/box");
     Output {
         status: said.status.code().unwrap_or_else(|| 128 + said.status.signal().unwrap_or_default()),
         stdout: String::from_utf8_lossy(&said.stdout).into_owned(),
