@@ -14,9 +14,9 @@
 //! - [`target`]: places that a view is delivered to, with the consumer behind each.
 //! - [`proof`]: evidence that the live consumer uses the view.
 //! - [`engine`]: performs rotations: records, acts, goes back, recovers.
-//! - [`daemon`]: `rekeyd`.
-//! - [`ctl`]: `rekeyctl`, one file a verb.
-//! - [`generator`]: `rekeyd-generator`, from schedules to timers.
+//! - [`daemon`]: the program `rekeyd`.
+//! - [`ctl`]: the program `rekeyctl`, one file a verb.
+//! - [`generator`]: the program `rekeyd-generator`, from schedules to timers.
 
 pub mod config;
 pub mod ctl;

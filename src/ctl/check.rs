@@ -47,12 +47,12 @@ async fn host(out: &Out, loaded: &Loaded) -> Exit {
     for (name, settings) in &loaded.settings.secrets {
         for calendar in settings.schedule.iter().flat_map(|schedule| &schedule.on_calendar) {
             if let Err(problem) = calendar_is_valid(calendar) {
-                worst = worst.max(out.fail(Exit::Configuration, &format!("{}: {problem}", settings.file.display())));
+                worst = worst.worse(out.fail(Exit::Configuration, &format!("{}: {problem}", settings.file.display())));
             }
         }
         match daemon.forecast(name.as_str()).await {
             Ok(_) => out.text(&format!("{name}: ready to be rotated")),
-            Err(error) => worst = worst.max(out.error(&error)),
+            Err(error) => worst = worst.worse(out.error(&error)),
         }
     }
     worst

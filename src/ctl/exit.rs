@@ -6,7 +6,7 @@ use crate::dbus::rekeyd1::Error;
 use crate::rotation::Outcome;
 
 /// How `rekeyctl` ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or nothing to do.
     Done = 0,
@@ -26,6 +26,20 @@ pub enum Exit {
     NotAllowed = 77,
     /// The configuration has mistakes (`EX_CONFIG`).
     Configuration = 78,
+}
+
+impl Exit {
+    /// Of two ends the one that a person must hear of first.
+    pub fn worse(self, other: Self) -> Self {
+        let urgency = |exit: Self| match exit {
+            Self::Done => 0,
+            Self::Refused | Self::Busy => 1,
+            Self::Failed => 3,
+            Self::RollbackFailed => 4,
+            _ => 2,
+        };
+        if urgency(other) > urgency(self) { other } else { self }
+    }
 }
 
 impl From<Exit> for ExitCode {

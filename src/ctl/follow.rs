@@ -16,7 +16,7 @@ const GONE: Duration = Duration::from_secs(120);
 /// Signals are not relied on alone: how often the state is read besides.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Starts a rotation with `start`, which returns its id, and prints every step until it ends.
+/// Starts `doing` a rotation with `start`, which returns its id, and prints every step until it ends.
 ///
 /// # Errors
 /// Where it is not accepted, or the daemon is gone for good.
@@ -24,6 +24,7 @@ pub(super) async fn follow(
     out: &Out,
     daemon: &ManagerProxy<'_>,
     name: &str,
+    doing: &str,
     no_wait: bool,
     start: impl Future<Output = Result<String, Error>>,
 ) -> Result<Exit, Error> {
@@ -40,7 +41,7 @@ pub(super) async fn follow(
     daemon.subscribe().await?;
     let id = start.await?;
     if !out.json {
-        out.text(&format!("rotating {name}, rotation {id}"));
+        out.text(&format!("{doing} {name}, rotation {id}"));
     }
     loop {
         tokio::select! {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde::de::DeserializeOwned;
 
 use crate::dbus::rekeyd1::{Error, ManagerProxy};
@@ -92,6 +92,15 @@ enum Verb {
     },
     /// Put the configuration on disk in force, with its schedules
     Reload,
+}
+
+/// Every verb with its options that are not hidden: what the manual must have.
+pub fn verbs() -> Vec<(String, Vec<String>)> {
+    let options = |verb: &clap::Command| {
+        let shown = verb.get_arguments().filter(|argument| !argument.is_hide_set());
+        shown.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+    };
+    Arguments::command().get_subcommands().map(|verb| (verb.get_name().to_owned(), options(verb))).collect()
 }
 
 /// Runs the command line.

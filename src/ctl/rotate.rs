@@ -59,7 +59,7 @@ impl Rotate {
         for name in &self.names {
             let ended =
                 if self.dry_run { forecast(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
-            worst = worst.max(ended.unwrap_or_else(|error| out.error(&error)));
+            worst = worst.worse(ended.unwrap_or_else(|error| out.error(&error)));
         }
         worst
     }
@@ -67,7 +67,7 @@ impl Rotate {
     async fn one(&self, out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
         let flags = RotateFlags { wait: self.how.wait, scheduled: self.scheduled, retry: self.retry };
         let start = async { daemon.rotate(name, &self.how.reason, flags.names()).await };
-        follow(out, daemon, name, self.how.no_wait, start).await
+        follow(out, daemon, name, "rotating", self.how.no_wait, start).await
     }
 }
 
@@ -77,7 +77,7 @@ impl Rollback {
         let done = async {
             let daemon = daemon().await?;
             let start = async { daemon.rollback(&self.name, &self.how.reason, flags.names()).await };
-            follow(out, &daemon, &self.name, self.how.no_wait, start).await
+            follow(out, &daemon, &self.name, "rolling back", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error(&error))
     }

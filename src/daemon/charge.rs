@@ -9,7 +9,7 @@ use crate::dbus::rekeyd1::{GenerationStatus, RotationStatus, SecretStatus};
 use crate::record::text::fault_in_words;
 use crate::record::{Progress, Standing};
 use crate::rotation::{Fault, FaultCode};
-use crate::store::{Ledger, Store, StoreError};
+use crate::store::{Ledger, Store};
 
 /// One secret.
 pub struct Charge {
@@ -22,17 +22,13 @@ pub struct Charge {
 
 impl Charge {
     /// Reads a secret's records. Where they cannot be read, the secret is on hold, and the others go on.
-    pub fn open(store: &Store, name: &SecretName) -> Result<Self, (Self, StoreError)> {
-        let charge = |ledger: Option<Ledger>, unreadable| Self {
-            name: name.clone(),
-            standing: Mutex::new(ledger.as_ref().map(|ledger| ledger.standing().clone()).unwrap_or_default()),
-            ledger: AsyncMutex::new(ledger),
-            unreadable,
+    pub fn open(store: &Store, name: &SecretName) -> Self {
+        let (ledger, unreadable) = match store.ledger(name) {
+            Ok(ledger) => (Some(ledger), None),
+            Err(error) => (None, Some(error.to_string())),
         };
-        match store.ledger(name) {
-            Ok(ledger) => Ok(charge(Some(ledger), None)),
-            Err(error) => Err((charge(None, Some(error.to_string())), error)),
-        }
+        let standing = ledger.as_ref().map(|ledger| ledger.standing().clone()).unwrap_or_default();
+        Self { name: name.clone(), ledger: AsyncMutex::new(ledger), standing: Mutex::new(standing), unreadable }
     }
 
     /// What the records add up to, also while a rotation is under way.

@@ -189,6 +189,7 @@ async fn reconnect(served: &Served) -> Option<Connection> {
 /// Finishes what is under way if it ends in time; what does not goes on at the next start, from the point that is
 /// recorded. When the system goes down, that is at once.
 async fn stop(daemon: &Daemon) {
+    daemon.stop();
     let going_down = timeout(Duration::from_secs(1), daemon.systemd.system_state()).await;
     let going_down = going_down.is_ok_and(|state| state.is_ok_and(|state| state == "stopping"));
     let under_way = daemon.progress.under_way();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::busy::Taken;
 use super::charge::{Charge, consumers};
@@ -12,6 +13,7 @@ use super::state::Daemon;
 use crate::config::SecretSettings;
 use crate::dbus::rekeyd1::{Error, RotateFlags};
 use crate::engine::{Engine, Ran};
+use crate::policy::within_window;
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
 use crate::record::{Actor, RotationId, message_id};
@@ -47,10 +49,16 @@ pub async fn begin(
     if let Some(fault) = charge.unreadable() {
         return Err(fault.into());
     }
+    let asked = Instant::now();
     let taken = take(daemon, &settings, &charge, flags).await?;
-    if flags.scheduled && charge.standing().paused {
-        skipped(daemon, &settings, "the schedule is paused");
-        return Err(Error::Skipped(format!("the schedule of {name} is paused; rekeyctl resume {name}")));
+    if daemon.is_stopping() {
+        return Err(Error::Busy("rekeyd is stopping; ask again when it runs".to_owned()));
+    }
+    if flags.scheduled
+        && let Some(why) = skip(&settings, &charge, asked.elapsed())
+    {
+        skipped(daemon, &settings, &why);
+        return Err(Error::Skipped(format!("{name} was not rotated: {why}")));
     }
     let (accepted, answer) = oneshot::channel();
     let task = {
@@ -132,6 +140,15 @@ async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags
             Err(Error::Busy(format!("{consumer} is being moved by another rotation{step}; wait for it with --wait")))
         }
     }
+}
+
+/// Why a scheduled rotation is not to be started, after it has waited for others.
+fn skip(settings: &SecretSettings, charge: &Charge, waited: Duration) -> Option<String> {
+    if charge.standing().paused {
+        return Some(format!("the schedule is paused; rekeyctl resume {}", settings.name));
+    }
+    let window = settings.schedule.as_ref().map_or(Duration::ZERO, |schedule| schedule.window);
+    (!within_window(waited, window)).then(|| "its window was over before its consumers were free".to_owned())
 }
 
 fn request(engine: &mut Engine<'_>, wish: Wish, actor: Actor, reason: String) -> Result<RotationId, Fault> {

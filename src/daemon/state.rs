@@ -1,6 +1,7 @@
 //! What the daemon holds: the configuration in force, the store, and every secret in its care.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::busy::Busy;
@@ -15,7 +16,7 @@ use crate::dbus::systemd1::Systemd;
 use crate::engine::Engine;
 use crate::helper::ProcessHelper;
 use crate::proof::{self, Probe};
-use crate::record::journal::Priority;
+use crate::record::journal::{Entry, Priority};
 use crate::record::message_id;
 use crate::store::{Ledger, Store};
 use crate::target::{self, Target};
@@ -38,6 +39,7 @@ pub struct Daemon {
     pub progress: Progress,
     /// Which consumers are being moved.
     pub busy: Busy,
+    stopping: AtomicBool,
     configuration: RwLock<Configuration>,
     charges: Mutex<BTreeMap<SecretName, Arc<Charge>>>,
 }
@@ -59,7 +61,6 @@ pub struct Parts {
 
 impl Daemon {
     /// A daemon without a configuration.
-    #[allow(clippy::too_many_arguments, reason = "the parts that `daemon::run` has just made, each once")]
     pub fn new(
         dirs: Dirs,
         store: Store,
@@ -77,9 +78,20 @@ impl Daemon {
             listeners,
             progress: Progress::default(),
             busy: Busy::default(),
+            stopping: AtomicBool::new(false),
             configuration: RwLock::default(),
             charges: Mutex::default(),
         }
+    }
+
+    /// From now on nothing new is begun.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing new is to be begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Puts the configuration on disk in force. It is valid as a whole, or the old one stays; where there is no old
@@ -154,11 +166,15 @@ impl Daemon {
         if let Some(charge) = charges.get(name) {
             return Arc::clone(charge);
         }
-        let charge = Charge::open(&self.store, name).unwrap_or_else(|(charge, error)| {
-            let text = format!("{name}: the records cannot be read, the secret is on hold: {error}");
-            self.journal.tell(Priority::Critical, message_id::RECORD_UNREADABLE, text);
-            charge
-        });
+        let charge = Charge::open(&self.store, name);
+        if let Some(fault) = charge.unreadable() {
+            let text = format!("{fault}; the secret is on hold");
+            let mut entry = Entry::new(Priority::Critical, message_id::RECORD_UNREADABLE, text);
+            entry.secret = Some(name.to_string());
+            entry.reason = Some(fault.message.clone());
+            entry.advice = Some(fault.advice);
+            self.journal.send(entry, &Arc::from([]));
+        }
         self.progress.note_standing(name.as_str(), &charge.standing());
         let charge = Arc::new(charge);
         charges.insert(name.clone(), Arc::clone(&charge));

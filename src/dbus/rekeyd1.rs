@@ -74,7 +74,8 @@ impl RotateFlags {
     pub fn names(self) -> Vec<String> {
         [("wait", self.wait), ("scheduled", self.scheduled), ("retry", self.retry)]
             .into_iter()
-            .filter_map(|(name, set)| set.then(|| name.to_owned()))
+            .filter(|&(_, set)| set)
+            .map(|(name, _)| name.to_owned())
             .collect()
     }
 

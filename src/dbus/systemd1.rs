@@ -111,7 +111,11 @@ impl Systemd {
     pub async fn unit(&self, unit: &str) -> Result<UnitStatus, SystemdError> {
         let path = self.unit_path(unit).await?;
         let unit = self.properties(&path, "org.freedesktop.systemd1.Unit").await?;
-        let service = self.properties(&path, "org.freedesktop.systemd1.Service").await?;
+        let service = match self.properties(&path, "org.freedesktop.systemd1.Service").await {
+            // Dependents may be of other types.
+            Err(SystemdError::Refused { name, .. }) if name.ends_with(".UnknownInterface") => HashMap::new(),
+            service => service?,
+        };
         Ok(properties(&unit, &service))
     }
 
@@ -234,11 +238,23 @@ impl Systemd {
     /// Queues a job and waits for its end. `JobRemoved` tells the result; looking at the job as well makes up for a
     /// signal that was missed, or a bus that was restarted.
     async fn job(&self, method: &'static str, unit: &str, deadline: Instant) -> Result<JobEnd, SystemdError> {
+        let before = self.unit(unit).await?.invocation_id;
         let connection = self.connect().await?;
         // Subscribed before the call: the job may be over before its answer is read.
         let _ = self.manager("Subscribe", &()).await;
         let mut removed = removed_jobs(&connection).await.map_err(SystemdError::Unreachable)?;
-        let reply = self.manager(method, &(unit, "replace")).await?;
+        let reply = match self.manager(method, &(unit, "replace")).await {
+            // The answer is lost, not the request: what became of it shows in the unit.
+            Err(SystemdError::Unreachable(_)) => {
+                let now = self.unit(unit).await?;
+                if now.has_job || now.invocation_id != before {
+                    let over = self.wait_without_job(unit, deadline).await?;
+                    return Ok(if over { JobEnd::Unseen } else { JobEnd::NotInTime });
+                }
+                self.manager(method, &(unit, "replace")).await?
+            }
+            reply => reply?,
+        };
         let job: OwnedObjectPath = body(&reply)?;
         let mut stream_is_alive = true;
         loop {
@@ -313,6 +329,29 @@ impl Systemd {
     where
         B: Serialize + zbus::DynamicType + Sync,
     {
+        let until = Instant::now() + RECONNECT;
+        loop {
+            match self.call_once(method, path, interface, arguments, limit).await {
+                // The bus is being restarted. What only reads, or may be done twice, is asked again.
+                Err(SystemdError::Unreachable(_)) if !queues_a_job(method) && Instant::now() < until => {
+                    sleep(LOOK).await
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn call_once<B>(
+        &self,
+        method: &'static str,
+        path: &str,
+        interface: &str,
+        arguments: &B,
+        limit: Duration,
+    ) -> Result<Message, SystemdError>
+    where
+        B: Serialize + zbus::DynamicType + Sync,
+    {
         let connection = self.connect().await?;
         let call = connection.call_method(Some(DESTINATION), path, Some(interface), method, arguments);
         match timeout(limit, call).await {
@@ -345,6 +384,11 @@ impl Systemd {
             }
         }
     }
+}
+
+/// What must not be asked again before it is known whether the first request arrived.
+fn queues_a_job(method: &str) -> bool {
+    matches!(method, "RestartUnit" | "StartUnit" | "StopUnit" | "StartTransientUnit")
 }
 
 async fn removed_jobs(connection: &Connection) -> zbus::Result<MessageStream> {

@@ -16,8 +16,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
             let what = if plan.makes.is_some() { "rotation" } else { "rollback to the previous value" };
             format!("{what} {} → {} asked for by {actor}{why}", plan.start(), plan.goal())
         }
-        Happening::Began { phase } if phase.is_back() => format!("going back: {}", phase.step_name()),
-        Happening::Began { phase } => phase.step_name().to_owned(),
+        Happening::Began { phase } => format!("{phase} begins"),
         Happening::Passed { phase, took_us, seen } => {
             format!("{phase} passed in {}: {}", duration(*took_us), seen_in_words(seen))
         }
