@@ -1,0 +1,82 @@
+//! The journal tells the whole story, and nothing tells a value.
+
+mod support;
+
+use serde_json::Value;
+use support::scene::{self, SECRET, UNIT};
+use support::{Backend, backend::FIRST_VALUE};
+
+support::on_both_debians! {
+    fn a_rotation_can_be_read_by_its_id_and_under_the_backend(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), "");
+        machine.ok(&["rekeyctl", "rotate", SECRET, "--reason", "the yearly audit"]);
+        let id = scene::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
+        let story = machine.journal(&[&format!("REKEYD_ROTATION={id}")]);
+        let steps: Vec<&str> = story.iter().filter(|entry| entry["REKEYD_RESULT"] == "passed").filter_map(|entry| entry["REKEYD_STEP"].as_str()).collect();
+        assert_eq!(steps, ["preflight", "generate", "deliver", "activate", "prove"]);
+        assert_eq!(story[0]["REKEYD_REASON"], "the yearly audit");
+        let end = story.last().unwrap();
+        assert_eq!(end["REKEYD_RESULT"], "committed");
+        assert_eq!(end["REKEYD_GENERATION"], "2");
+        assert_eq!(end["REKEYD_FINGERPRINT"], scene::status(&machine)["fingerprint"]);
+        assert!(end["REKEYD_ACTOR"].as_str().unwrap().starts_with("uid 0 "));
+        assert_eq!(end["REKEYD_CHAIN"].as_str().unwrap().len(), 64);
+        assert!(end["REKEYD_DURATION_USEC"].as_str().unwrap().parse::<u64>().unwrap() > 0);
+        for entry in &story {
+            assert_eq!(entry["REKEYD_SECRET"], SECRET);
+            assert_eq!(entry["OBJECT_SYSTEMD_UNIT"], UNIT);
+            assert_eq!(entry["SYSLOG_IDENTIFIER"], "rekeyd");
+            assert_eq!(entry["MESSAGE_ID"].as_str().unwrap().len(), 32);
+        }
+        let under_the_backend = machine.journal(&["-u", UNIT]);
+        assert!(under_the_backend.iter().any(|entry| entry["REKEYD_ROTATION"] == id.as_str()));
+        let explained = machine.ok(&["journalctl", "-x", "--no-pager", &format!("REKEYD_ROTATION={id}")]);
+        assert!(explained.contains("rekeyctl rollback my-backend-jwt"), "{explained}");
+        let chain = machine.ok(&["sh", "-c", "tail -n 1 /var/lib/rekeyd/store/my-backend-jwt/records-* | cut -c 1-64"]);
+        assert_eq!(end["REKEYD_CHAIN"], chain.trim());
+    }
+
+    fn no_value_is_found_anywhere_but_where_it_belongs(debian) {
+        let machine = scene::adopted(debian, &Backend::good().env_file(), "");
+        let pid = machine.unit("rekeyd.service", "MainPID");
+        scene::rotate_ok(&machine);
+        let second = scene::assert_new_value(&machine);
+        Backend::good().break_now(&machine, "login-500");
+        assert_eq!(scene::rotate(&machine).status, 1);
+        machine.ok(&["rekeyctl", "verify", SECRET]);
+        for value in [FIRST_VALUE, &second] {
+            // Whoever searches must not have the value among its own arguments, or it would find itself.
+            machine.put("/root/needle", 0o600, value);
+            let search = "journalctl --sync; journalctl -a -o export | grep -c -a -F -f /root/needle || true";
+            assert_eq!(machine.sh(search).trim(), "0", "in the journal");
+            let search = "grep -l -a -s -r -F -f /root/needle /run /tmp /var /etc --exclude-dir=toy || true";
+            let found = machine.sh(search);
+            let allowed = |path: &str| {
+                path.starts_with("/var/lib/rekeyd/delivered/my-backend-jwt/")
+                    || path.starts_with("/var/lib/my-backend/")
+                    || path == "/etc/my-backend.env"
+            };
+            let elsewhere: Vec<&str> = found.lines().filter(|path| !allowed(path)).collect();
+            assert!(elsewhere.is_empty(), "in files: {elsewhere:?}");
+            let search = "for pid in $(ls /proc | grep '^[0-9]'); do grep -q -a -s -F -f /root/needle /proc/$pid/cmdline && echo $pid; done; true";
+            assert_eq!(machine.sh(search).trim(), "", "in a command line");
+            let search = "systemctl show '*' | grep -c -F -f /root/needle || true";
+            assert_eq!(machine.sh(search).trim(), "0", "in a unit's properties");
+        }
+        assert_eq!(machine.unit("rekeyd.service", "MainPID"), pid, "the daemon was restarted meanwhile");
+        machine.sh("test $(stat -c %a /var/lib/rekeyd/delivered/my-backend-jwt/current/env) = 600; test $(stat -c %a /var/lib/rekeyd) = 700");
+    }
+
+    fn an_unreadable_record_is_a_hold_and_others_go_on(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), "");
+        scene::rotate_ok(&machine);
+        let value = scene::value(&machine);
+        machine.sh("systemctl stop rekeyd; sed -i '2s/began/begun/' /var/lib/rekeyd/store/my-backend-jwt/records-0000000001; systemctl start rekeyd");
+        let said = scene::rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_eq!(scene::status(&machine)["state"], "unreadable");
+        assert_eq!(scene::value(&machine), value);
+        let told: Vec<Value> = machine.journal(&["-p", "crit", "-t", "rekeyd"]);
+        assert!(!told.is_empty(), "it is told in the journal");
+    }
+}

@@ -1,0 +1,53 @@
+//! The package and its units.
+
+mod support;
+
+use support::scene::{self, SECRET};
+use support::{Backend, Machine};
+
+support::on_both_debians! {
+    fn the_daemon_is_ready_without_a_configuration_and_says_so(debian) {
+        let machine = Machine::boot(debian);
+        assert_eq!(machine.unit("rekeyd.service", "ActiveState"), "active");
+        assert_eq!(machine.unit("rekeyd.service", "StatusText"), "no secret is configured");
+        assert!(machine.ok(&["rekeyctl", "list"]).contains("rekeyctl new systemd"));
+        assert_eq!(machine.ok(&["systemctl", "--failed", "--no-legend"]).trim(), "");
+    }
+
+    fn the_sandbox_leaves_little_exposed_and_everything_works_in_it(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), "");
+        let said = machine.ok(&["systemd-analyze", "security", "--no-pager", "rekeyd.service"]);
+        let line = said.lines().find(|line| line.contains("Overall exposure level")).expect("the overall exposure");
+        let exposure: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
+        assert!(exposure <= 1.5, "{line}");
+        scene::rotate_ok(&machine);
+        machine.ok(&["systemd-analyze", "verify", "rekeyd.service", "rekeyd-process.socket", "rekeyd-key.socket", "rekeyd-timers.target"]);
+    }
+
+    fn removing_purging_and_installing_again_keeps_the_consumer_and_fails_nowhere(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\n");
+        scene::rotate_ok(&machine);
+        let value = scene::assert_new_value(&machine);
+        let deb = std::fs::read_dir(target().join("deb")).unwrap().map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb")).expect("a .deb: run tests/run");
+        machine.put("/root/rekeyd.deb", 0o644, std::fs::read(deb).unwrap());
+        for removal in ["remove", "purge"] {
+            machine.sh(&format!("DEBIAN_FRONTEND=noninteractive apt-get -qq -y {removal} rekeyd; systemctl daemon-reload"));
+            machine.sh("systemctl restart my-backend.service");
+            assert_eq!(scene::assert_new_value(&machine), value, "after {removal}");
+            assert_eq!(machine.ok(&["systemctl", "--failed", "--no-legend"]).trim(), "");
+            assert_eq!(machine.ok(&["systemctl", "list-timers", "--no-legend", "rekeyd-*"]).trim(), "");
+            machine.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq -y install /root/rekeyd.deb");
+            assert_eq!(machine.unit("rekeyd.service", "ActiveState"), "active");
+            assert_eq!(scene::assert_new_value(&machine), value, "after it was installed again");
+        }
+        let said = machine.exec(&["rekeyctl", "adopt", SECRET]);
+        assert_eq!(said.status, 0, "{said}");
+    }
+}
+
+/// Where cargo builds, and `tests/build-deb` with it: the test itself is in its `debug/deps`.
+fn target() -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(3).unwrap().to_owned()
+}

@@ -1,0 +1,122 @@
+//! Schedules: real timers that match the configuration, and nothing that is ever rotated because it was configured.
+
+mod support;
+
+use serde_json::Value;
+use support::scene::{self, SECRET, UNIT};
+use support::{Backend, Machine, backend::FIRST_VALUE, poll, seconds};
+
+const FILE: &str = "/etc/rekeyd/secrets.d/my-backend-jwt.toml";
+const TIMER: &str = "rekeyd-rotate@my-backend-jwt.timer";
+const SERVICE: &str = "rekeyd-rotate@my-backend-jwt.service";
+const MONTHLY: &str = "[schedule]\non-calendar = \"monthly\"\n";
+
+fn timers(machine: &Machine) -> Vec<String> {
+    let text = machine.ok(&["systemctl", "list-timers", "--all", "-o", "json", "rekeyd-*"]);
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    rows.iter().map(|row| row["unit"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Puts a configuration in force.
+fn configure(machine: &Machine, more: &str) {
+    machine.put(FILE, 0o644, scene::toml(more));
+    machine.ok(&["rekeyctl", "reload"]);
+}
+
+support::on_both_debians! {
+    fn a_schedule_is_a_row_in_list_timers_and_its_service_carries_the_outcome(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        assert_eq!(timers(&machine), [TIMER]);
+        machine.ok(&["systemctl", "start", SERVICE]);
+        scene::assert_new_value(&machine);
+        assert_eq!(scene::status(&machine)["last"]["actor"]["by"], "timer");
+
+        Backend::good().break_now(&machine, "exits-at-once");
+        machine.put("/etc/systemd/system/alarm.service", 0o644, "[Service]\nType=oneshot\nExecStart=/bin/touch /run/alarm\n");
+        machine.sh(&format!(
+            "mkdir -p /etc/systemd/system/{SERVICE}.d; \
+             printf '[Unit]\\nOnFailure=alarm.service\\n' > /etc/systemd/system/{SERVICE}.d/alarm.conf; systemctl daemon-reload"
+        ));
+        assert_ne!(machine.exec(&["systemctl", "start", SERVICE]).status, 0);
+        assert_eq!(machine.unit(SERVICE, "Result"), "exit-code");
+        assert_eq!(machine.unit(SERVICE, "ExecMainStatus"), "1");
+        poll(seconds(10), "OnFailure= fires", || (machine.exec(&["test", "-e", "/run/alarm"]).status == 0).then_some(()));
+        assert!(timers(&machine).contains(&"rekeyd-retry@my-backend-jwt.timer".to_owned()), "the next try is armed");
+        machine.reboot();
+        poll(seconds(10), "the next try is armed again", || {
+            timers(&machine).contains(&"rekeyd-retry@my-backend-jwt.timer".to_owned()).then_some(())
+        });
+    }
+
+    fn a_timer_that_elapses_rotates(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), "");
+        configure(&machine, "[schedule]\non-calendar = \"*:*:0/5\"\n");
+        poll(seconds(30), "the timer rotates", || (scene::value(&machine) != FIRST_VALUE).then_some(()));
+    }
+
+    fn configuring_changing_and_restarting_never_rotates(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), "");
+        let before = machine.unit(UNIT, "InvocationID");
+        configure(&machine, MONTHLY);
+        // As if the timer had last run a year ago.
+        machine.sh(&format!("systemctl stop {TIMER}; touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
+        machine.ok(&["systemctl", "restart", "rekeyd.service"]);
+        poll(seconds(10), "the timer runs again", || (machine.unit(TIMER, "ActiveState") == "active").then_some(()));
+        machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
+        configure(&machine, "[schedule]\non-calendar = \"weekly\"\n");
+        let next = machine.unit(TIMER, "NextElapseUSecRealtime");
+        machine.ok(&["systemctl", "reload", "rekeyd.service"]);
+        assert!(!next.is_empty());
+        assert_eq!(machine.unit(UNIT, "InvocationID"), before);
+        assert_eq!(machine.unit(SERVICE, "ExecMainStartTimestampMonotonic"), "0", "the rotation was started");
+        assert_eq!(scene::value(&machine), FIRST_VALUE);
+    }
+
+    fn a_missed_rotation_is_made_up_for_where_the_schedule_is_persistent(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
+        machine.reboot();
+        poll(seconds(30), "it is made up for", || (scene::value(&machine) != FIRST_VALUE).then_some(()));
+
+        let machine = scene::adopted(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\npersistent = false\n");
+        machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
+        machine.reboot();
+        poll(seconds(10), "the timer runs", || (machine.unit(TIMER, "ActiveState") == "active").then_some(()));
+        assert_eq!(machine.unit(SERVICE, "ExecMainStartTimestampMonotonic"), "0");
+    }
+
+    fn a_schedule_that_is_taken_out_leaves_nothing(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        assert_eq!(timers(&machine), [TIMER]);
+        configure(&machine, "");
+        assert_eq!(timers(&machine), [""; 0]);
+        machine.sh("rm /etc/rekeyd/secrets.d/my-backend-jwt.toml; rekeyctl reload");
+        assert_eq!(timers(&machine), [""; 0]);
+        assert_eq!(machine.ok(&["systemctl", "--failed", "--no-legend"]).trim(), "");
+    }
+
+    fn a_paused_schedule_does_nothing_and_that_is_success(debian) {
+        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        machine.ok(&["rekeyctl", "pause", SECRET]);
+        machine.ok(&["systemctl", "start", SERVICE]);
+        assert_eq!(scene::value(&machine), FIRST_VALUE);
+        machine.ok(&["rekeyctl", "resume", SECRET]);
+        machine.ok(&["systemctl", "start", SERVICE]);
+        scene::assert_new_value(&machine);
+    }
+
+    fn a_broken_file_is_named_and_the_others_count(debian) {
+        let machine = scene::stage(debian, &Backend::good(), MONTHLY).secret("broken", "[secret\nenv = ").may_be_degraded().boot();
+        assert_eq!(timers(&machine), [TIMER]);
+        machine.ok(&["systemctl", "daemon-reload"]);
+        let named = |entry: &Value| entry["MESSAGE"].as_str().is_some_and(|text| text.contains("broken.toml:1:"));
+        poll(seconds(10), "the broken file is named in the journal", || {
+            machine.journal(&["-b", "-t", "rekeyd-generator"]).iter().any(named).then_some(())
+        });
+        let said = machine.exec(&["rekeyctl", "reload"]);
+        assert_eq!(said.status, 78, "{said}");
+        assert!(said.stderr.contains("broken.toml:1:"), "{said}");
+        let said = scene::rotate(&machine);
+        assert_eq!(said.status, 78, "{said}");
+    }
+}
