@@ -18,6 +18,18 @@
 //! - [`ctl`]: `rekeyctl`, one file a verb.
 //! - [`generator`]: `rekeyd-generator`, from schedules to timers.
 
+pub mod config;
+pub mod ctl;
+pub mod daemon;
+pub mod dbus;
+pub mod engine;
+pub mod generator;
+pub mod helper;
 pub mod policy;
+pub mod proof;
+pub mod record;
 pub mod rotation;
 pub mod secret;
+pub mod store;
+pub mod sys;
+pub mod target;

@@ -1,12 +1,14 @@
 //! Taking over the value that is in force. Nothing is restarted and nothing outside the store is written.
 
+use serde::{Deserialize, Serialize};
+
 use super::Engine;
 use crate::record::{Actor, Happening};
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{Fingerprint, SecretValue};
 
 /// What came of an adoption.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adoption {
     /// The generation in force.
     pub generation: Generation,

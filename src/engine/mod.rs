@@ -204,6 +204,14 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// Records something that belongs to no rotation.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn note(&mut self, what: Happening) -> Result<(), StoreError> {
+        self.record(None, what)
+    }
+
     fn record(&mut self, rotation: Option<&RotationId>, what: Happening) -> Result<(), StoreError> {
         let record = self.ledger.append(rotation, what)?;
         self.host.publish(&record, self.ledger.head(), self.ledger.standing());

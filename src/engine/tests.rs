@@ -61,16 +61,18 @@ impl Target for SimTarget {
     fn label(&self) -> String {
         "sim".to_owned()
     }
-    fn consumers(&self) -> Vec<String> {
-        vec!["sim.service".to_owned()]
-    }
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
         Ok(SecretValue::new(lock(&self.0).process.clone()))
     }
     async fn survey(&self, in_force: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
         tick(&self.0);
         fail(&self.0, "preflight", in_force.primary.reveal())?;
-        Ok(vec![Found { unit: "sim.service".to_owned(), running: true, dependents: Vec::new() }])
+        Ok(vec![Found {
+            configured: "sim".to_owned(),
+            unit: "sim.service".to_owned(),
+            running: true,
+            dependents: Vec::new(),
+        }])
     }
     fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
         tick(&self.0);

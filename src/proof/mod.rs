@@ -3,12 +3,25 @@
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::config::ProbeSettings;
 use crate::record::Evidence;
 use crate::rotation::{Fault, Generation};
 use crate::secret::SecretValue;
 
-pub mod http;
-pub mod jwt;
+mod http;
+mod jwt;
+mod patience;
+mod token;
+
+use patience::Patience;
+
+/// The probe that is configured.
+pub fn from_settings(settings: &ProbeSettings) -> Box<dyn Probe> {
+    match settings {
+        ProbeSettings::Jwt(probe) => Box::new(probe.clone()),
+        ProbeSettings::Http(probe) => Box::new(probe.clone()),
+    }
+}
 
 /// What a probe may know while it asks.
 pub struct Question<'a> {

@@ -6,7 +6,7 @@ use super::{Happening, Hold, Record, Standing, message_id};
 use crate::rotation::{Generation, Outcome, Phase};
 
 /// How urgent an entry is, as in syslog(3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Priority {
     /// A person must act at once.
     Critical,

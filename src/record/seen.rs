@@ -68,6 +68,8 @@ pub enum Evidence {
 /// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
+    /// The unit, as it is configured: an alias may be.
+    pub configured: String,
     /// The unit, by its real name.
     pub unit: String,
     /// Whether it runs; a unit that is stopped on purpose gets the value and stays stopped.

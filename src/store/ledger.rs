@@ -90,23 +90,6 @@ impl Ledger {
         Ok(record)
     }
 
-    /// All records, from the first.
-    ///
-    /// # Errors
-    /// As for opening; every file is read.
-    pub fn history(&self) -> Result<Vec<Record>, StoreError> {
-        let mut records = Vec::new();
-        let mut prev = Head::default();
-        for path in files_of_records(&self.dir)? {
-            let bytes = files::read(&path, READ_LIMIT)?;
-            let lines = chain::parse(&bytes, Some(prev));
-            let lines = lines.map_err(|source| StoreError::Chain { file: path, source })?;
-            prev = lines.heads.last().cloned().unwrap_or_default();
-            records.extend(lines.records);
-        }
-        Ok(records)
-    }
-
     fn next_record(&self, rotation: Option<RotationId>, what: Happening) -> Record {
         let seq = self.standing.seq + 1;
         Record { seq, at: Timestamp::now(), secret: self.name.clone(), rotation, what }
@@ -160,6 +143,20 @@ impl OpenFile {
         let cut = self.file.set_len(self.length).and_then(|()| self.file.sync_all());
         cut.map_err(|source| files::FileError::new("truncate", &self.path, source).into())
     }
+}
+
+/// All records in `dir`, from the first.
+pub(super) fn history(dir: &Path) -> Result<Vec<Record>, StoreError> {
+    let mut records = Vec::new();
+    let mut prev = Head::default();
+    for path in files_of_records(dir)? {
+        let bytes = files::read(&path, READ_LIMIT)?;
+        let lines = chain::parse(&bytes, Some(prev));
+        let lines = lines.map_err(|source| StoreError::Chain { file: path, source })?;
+        prev = lines.heads.last().cloned().unwrap_or_default();
+        records.extend(lines.records);
+    }
+    Ok(records)
 }
 
 /// In the order in which they were written.

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::config::SecretName;
 use crate::record::chain::ChainError;
-use crate::record::{Contradiction, Stage, Standing};
+use crate::record::{Contradiction, Record, Stage, Standing};
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{Fingerprint, FingerprintKey, SealingKey, SecretValue, UnsealError};
 use crate::sys::files::{self, FileError};
@@ -138,6 +138,14 @@ impl Store {
     /// Where they cannot be read: never to be taken for "there are none".
     pub fn ledger(&self, name: &SecretName) -> Result<Ledger, StoreError> {
         Ledger::open(self.root.join(name.as_str()), name.clone())
+    }
+
+    /// Every record of a secret, oldest first. Reads beside the ledger that is open: a record is there whole or not.
+    ///
+    /// # Errors
+    /// As for [`Store::ledger`].
+    pub fn history(&self, name: &SecretName) -> Result<Vec<Record>, StoreError> {
+        ledger::history(&self.root.join(name.as_str()))
     }
 
     /// The name of `value` that does not tell it.

@@ -3,12 +3,27 @@
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::config::{SecretSettings, TargetSettings};
+use crate::dbus::systemd1::Systemd;
+use crate::helper::ProcessHelper;
 use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
 
 pub mod systemd;
 pub mod text;
+
+/// The targets of a secret, in order.
+pub fn from_settings(secret: &SecretSettings, systemd: &Systemd, helper: &ProcessHelper) -> Vec<Box<dyn Target>> {
+    let target = |settings: &TargetSettings| -> Box<dyn Target> {
+        match settings {
+            TargetSettings::Systemd(settings) => {
+                Box::new(systemd::SystemdTarget::new(secret, settings, systemd.clone(), helper.clone()))
+            }
+        }
+    };
+    secret.targets.iter().map(target).collect()
+}
 
 /// A view with its values, for the moment of delivery and comparison.
 pub struct Disclosed<'a> {
@@ -25,9 +40,6 @@ pub struct Disclosed<'a> {
 pub trait Target: Send + Sync {
     /// How the target is named in records: `systemd my-backend.service`.
     fn label(&self) -> String;
-
-    /// The consumers behind it, e.g. `my-backend.service`; no two rotations may move the same one at once.
-    fn consumers(&self) -> Vec<String>;
 
     /// The value that the live consumer uses now, for `adopt`.
     ///
@@ -67,7 +79,8 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// What kept the consumer from coming up.
-    async fn activate(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Activated>, Fault>;
+    async fn activate(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant)
+    -> Result<Vec<Activated>, Fault>;
 
     /// Process and unit evidence, through `settle`.
     ///

@@ -1,0 +1,71 @@
+//! Exit codes: the contract with scripts, in rekeyctl(1).
+
+use std::process::ExitCode;
+
+use crate::dbus::rekeyd1::Error;
+use crate::rotation::Outcome;
+
+/// How `rekeyctl` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// Failed and rolled back, or what was asked for does not hold.
+    Failed = 1,
+    /// The rollback failed; the secret is on hold.
+    RollbackFailed = 2,
+    /// Refused; nothing was touched.
+    Refused = 3,
+    /// The command line is wrong (`EX_USAGE` of sysexits.h).
+    Usage = 64,
+    /// The daemon cannot be reached (`EX_UNAVAILABLE`).
+    Unreachable = 69,
+    /// Another rotation is at work (`EX_TEMPFAIL`).
+    Busy = 75,
+    /// Not allowed (`EX_NOPERM`).
+    NotAllowed = 77,
+    /// The configuration has mistakes (`EX_CONFIG`).
+    Configuration = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<&Outcome> for Exit {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Committed => Self::Done,
+            Outcome::RolledBack { .. } => Self::Failed,
+            Outcome::RollbackFailed { .. } => Self::RollbackFailed,
+            Outcome::Refused { .. } => Self::Refused,
+        }
+    }
+}
+
+impl From<&Error> for Exit {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Refused(_) => Self::Refused,
+            Error::Busy(_) => Self::Busy,
+            Error::UnknownSecret(_) => Self::Usage,
+            Error::Configuration(_) => Self::Configuration,
+            Error::NotAllowed(_) => Self::NotAllowed,
+            Error::Skipped(_) => Self::Done,
+            Error::Failed(_) => Self::Failed,
+            Error::Bus(error) if is_denied(error) => Self::NotAllowed,
+            Error::Bus(_) => Self::Unreachable,
+        }
+    }
+}
+
+/// Whether the bus itself kept the caller out.
+pub fn is_denied(error: &zbus::Error) -> bool {
+    match error {
+        zbus::Error::MethodError(name, ..) => name.as_str() == "org.freedesktop.DBus.Error.AccessDenied",
+        zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::AccessDenied(_)),
+        _ => false,
+    }
+}

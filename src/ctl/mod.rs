@@ -1,0 +1,142 @@
+//! `rekeyctl`: the hand tool. One file a verb; this one has what they share.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde::de::DeserializeOwned;
+
+use crate::dbus::rekeyd1::{Error, ManagerProxy};
+
+mod adopt;
+mod check;
+mod exit;
+mod follow;
+mod history;
+mod list;
+mod new;
+mod out;
+mod reload;
+mod rotate;
+mod schedule;
+mod status;
+mod verify;
+
+pub use exit::Exit;
+use out::Out;
+
+/// Rotates the secrets that running services depend on, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "rekeyctl", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Print JSON instead of text; a line a step while following a rotation
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the secrets: generation, age, next rotation, last outcome
+    List,
+    /// Show one secret, or all, in full
+    Status {
+        /// The secret
+        name: Option<String>,
+    },
+    /// Rotate secrets now, and follow each to its end
+    Rotate(rotate::Rotate),
+    /// Go back to the previous value, and follow it to its end
+    Rollback(rotate::Rollback),
+    /// Show past rotations with their evidence
+    History {
+        /// The secret; all where it is left out
+        name: Option<String>,
+        /// Show only this rotation
+        #[arg(long, value_name = "ID")]
+        rotation: Option<String>,
+    },
+    /// Take over the value in force, restarting nothing
+    Adopt {
+        /// The secret
+        name: String,
+    },
+    /// Gather the proof for the value in force, now
+    Verify {
+        /// The secret
+        name: String,
+    },
+    /// Stop the schedule of a secret
+    Pause {
+        /// The secret
+        name: String,
+    },
+    /// Let the schedule of a secret go on
+    Resume {
+        /// The secret
+        name: String,
+    },
+    /// End a hold
+    Release {
+        /// The secret
+        name: String,
+    },
+    /// Check the configuration, without the daemon and without being root
+    Check(check::Check),
+    /// Print a commented starting file for a kind of target
+    New {
+        /// The kind of target: systemd
+        kind: String,
+    },
+    /// Put the configuration on disk in force, with its schedules
+    Reload,
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            // `--help` and `--version` come this way too.
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let out = Out::new(arguments.json);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return out.fail(Exit::Unreachable, &format!("cannot start: {error}")).into(),
+    };
+    runtime.block_on(perform(arguments.verb, &out)).into()
+}
+
+async fn perform(verb: Verb, out: &Out) -> Exit {
+    match verb {
+        Verb::Check(check) => check.run(out).await,
+        Verb::New { kind } => new::run(out, &kind),
+        Verb::List => list::run(out).await,
+        Verb::Status { name } => status::run(out, name.as_deref()).await,
+        Verb::Rotate(rotate) => rotate.run(out).await,
+        Verb::Rollback(rollback) => rollback.run(out).await,
+        Verb::History { name, rotation } => history::run(out, name.as_deref(), rotation.as_deref()).await,
+        Verb::Adopt { name } => adopt::run(out, &name).await,
+        Verb::Verify { name } => verify::run(out, &name).await,
+        Verb::Pause { name } => schedule::pause(out, &name).await,
+        Verb::Resume { name } => schedule::resume(out, &name).await,
+        Verb::Release { name } => schedule::release(out, &name).await,
+        Verb::Reload => reload::run(out).await,
+    }
+}
+
+/// The daemon, over the system bus, which starts it where it does not run.
+async fn daemon() -> Result<ManagerProxy<'static>, Error> {
+    let connection = zbus::connection::Builder::system().method_timeout(Duration::from_secs(24 * 3600)).build().await?;
+    Ok(ManagerProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await?)
+}
+
+/// A document that the daemon sent.
+fn document<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
+    serde_json::from_str(json).map_err(|error| Error::Failed(format!("the daemon is of another version: {error}")))
+}

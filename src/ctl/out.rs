@@ -1,0 +1,72 @@
+//! What `rekeyctl` prints: text or JSON on standard output, what is wrong on standard error.
+#![allow(clippy::print_stdout, reason = "this is where rekeyctl prints")]
+
+use std::io::{IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use super::exit::{Exit, is_denied};
+use crate::dbus::rekeyd1::Error;
+
+/// Where output goes, and how.
+pub struct Out {
+    /// JSON instead of text.
+    pub json: bool,
+    color: bool,
+}
+
+impl Out {
+    /// Colour only on a terminal, and never with `NO_COLOR` (no-color.org).
+    pub fn new(json: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { json, color: wanted && std::io::stdout().is_terminal() }
+    }
+
+    /// Whether to use colour.
+    pub fn color(&self) -> bool {
+        self.color
+    }
+
+    /// Prints text. A reader that has gone away is no failure.
+    pub fn text(&self, text: &str) {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// Prints a line of JSON.
+    pub fn document(&self, document: &impl Serialize) {
+        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(document).unwrap_or_default());
+    }
+
+    /// Prints a step, its mark in colour.
+    pub fn step(&self, line: &str) {
+        let colored = match (self.color, line.chars().next()) {
+            (true, Some(mark @ '✓')) => format!("\u{1b}[32m{mark}\u{1b}[0m{}", &line[mark.len_utf8()..]),
+            (true, Some(mark @ '✗')) => format!("\u{1b}[31m{mark}\u{1b}[0m{}", &line[mark.len_utf8()..]),
+            _ => line.to_owned(),
+        };
+        self.text(&colored);
+    }
+
+    /// Says what is wrong, and returns the exit code for it.
+    pub fn fail(&self, exit: Exit, message: &str) -> Exit {
+        let _ = writeln!(std::io::stderr(), "rekeyctl: {message}");
+        exit
+    }
+
+    /// Says what the daemon, or the way to it, made of a call.
+    pub fn error(&self, error: &Error) -> Exit {
+        let exit = Exit::from(error);
+        let message = match error {
+            Error::Refused(text) => format!("refused, nothing was touched: {text}"),
+            Error::Configuration(text) => format!("the configuration has mistakes:\n{text}"),
+            Error::Busy(text)
+            | Error::UnknownSecret(text)
+            | Error::NotAllowed(text)
+            | Error::Skipped(text)
+            | Error::Failed(text) => text.clone(),
+            Error::Bus(error) if is_denied(error) => "only root may use rekeyd: try with sudo".to_owned(),
+            Error::Bus(error) => format!("cannot reach rekeyd: {error}; see systemctl status rekeyd"),
+        };
+        self.fail(exit, &message)
+    }
+}

@@ -1,0 +1,118 @@
+//! `rotate`, `rollback`: start and follow, or say what would happen.
+
+use clap::Args;
+
+use super::follow::follow;
+use super::{Exit, Out, daemon, document};
+use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
+use crate::engine::Forecast;
+use crate::record::text;
+
+/// `rekeyctl rotate`.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// The secrets, one after the other
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Touch nothing: do the preflight and print what a rotation would do
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    how: How,
+    /// As the schedule's timer asks: paused is nothing to do
+    #[arg(long, hide = true)]
+    scheduled: bool,
+    /// As the timer of a retry asks
+    #[arg(long, hide = true, requires = "scheduled")]
+    retry: bool,
+}
+
+/// `rekeyctl rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The secret
+    name: String,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Why, for the records and the journal
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Return as soon as it is accepted
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+    /// Where a consumer is being moved by another rotation, wait for it instead of failing with 75
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Rotate {
+    pub(super) async fn run(self, out: &Out) -> Exit {
+        let daemon = match daemon().await {
+            Ok(daemon) => daemon,
+            Err(error) => return out.error(&error),
+        };
+        let mut worst = Exit::Done;
+        for name in &self.names {
+            let ended =
+                if self.dry_run { forecast(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
+            worst = worst.max(ended.unwrap_or_else(|error| out.error(&error)));
+        }
+        worst
+    }
+
+    async fn one(&self, out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
+        let flags = RotateFlags { wait: self.how.wait, scheduled: self.scheduled, retry: self.retry };
+        let start = async { daemon.rotate(name, &self.how.reason, flags.names()).await };
+        follow(out, daemon, name, self.how.no_wait, start).await
+    }
+}
+
+impl Rollback {
+    pub(super) async fn run(self, out: &Out) -> Exit {
+        let flags = RotateFlags { wait: self.how.wait, ..RotateFlags::default() };
+        let done = async {
+            let daemon = daemon().await?;
+            let start = async { daemon.rollback(&self.name, &self.how.reason, flags.names()).await };
+            follow(out, &daemon, &self.name, self.how.no_wait, start).await
+        };
+        done.await.unwrap_or_else(|error| out.error(&error))
+    }
+}
+
+async fn forecast(out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
+    let forecast: Forecast = document(&daemon.forecast(name).await?)?;
+    if out.json {
+        out.document(&forecast);
+    } else {
+        out.text(&in_words(name, &forecast));
+    }
+    Ok(Exit::Done)
+}
+
+fn in_words(name: &str, forecast: &Forecast) -> String {
+    let plan = &forecast.plan;
+    let mut lines = vec![format!("{name}: a rotation would take the consumers {} → {}", plan.start(), plan.goal())];
+    lines.extend(forecast.targets.iter().map(|target| format!("  deliver   {target}")));
+    lines.push(match &forecast.reload {
+        Some(reason) => format!("  reload    daemon-reload, because {reason}"),
+        None => "  reload    none needed".to_owned(),
+    });
+    for found in &forecast.found {
+        lines.push(if found.running {
+            format!("  restart   {}", found.unit)
+        } else {
+            format!("  restart   none: {} is stopped on purpose and stays so", found.unit)
+        });
+        lines
+            .extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
+    }
+    lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
+    lines.push("  tokens    those signed with the old value are refused after the restart".to_owned());
+    lines.extend(forecast.evidence.iter().map(|evidence| format!("  now       {}", text::evidence_in_words(evidence))));
+    lines.push("nothing was touched".to_owned());
+    lines.join("\n")
+}

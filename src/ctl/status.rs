@@ -1,0 +1,74 @@
+//! `status`: one secret, or all, in full.
+
+use super::list::{ago, state, statuses};
+use super::{Exit, Out, daemon, document};
+use crate::dbus::rekeyd1::{Error, SecretStatus};
+use crate::record::text::fault_in_words;
+
+pub(super) async fn run(out: &Out, name: Option<&str>) -> Exit {
+    let found = match name {
+        Some(name) => one(name).await.map(|status| vec![status]),
+        None => statuses().await,
+    };
+    match found {
+        Ok(statuses) if out.json && name.is_some() => statuses.iter().for_each(|status| out.document(status)),
+        Ok(statuses) if out.json => out.document(&statuses),
+        Ok(statuses) => out.text(&statuses.iter().map(in_words).collect::<Vec<_>>().join("\n\n")),
+        Err(error) => return out.error(&error),
+    }
+    Exit::Done
+}
+
+async fn one(name: &str) -> Result<SecretStatus, Error> {
+    document(&daemon().await?.get_secret(name).await?)
+}
+
+fn in_words(status: &SecretStatus) -> String {
+    let mut lines = vec![format!("{} ({})", status.name, status.env)];
+    let mut row = |title: &str, text: String| lines.push(format!("{title:>12}: {text}"));
+    row("State", state(status));
+    if let Some(hold) = &status.hold {
+        row("Hold", format!("{hold}; see rekeyctl history {0}, then rekeyctl release {0}", status.name));
+    }
+    if status.state == "not-adopted" {
+        row("Next step", format!("rekeyctl adopt {}", status.name));
+    }
+    if let Some(rotation) = &status.rotation {
+        row("Rotating", format!("{} ({})", rotation.step, rotation.id));
+    }
+    if let (Some(generation), Some(fingerprint), Some(since)) = (status.generation, &status.fingerprint, status.since) {
+        row(
+            "In force",
+            format!("generation {generation}, fingerprint {fingerprint}, since {since:.0} ({})", ago(since)),
+        );
+    }
+    for generation in
+        status.generations.iter().rev().filter(|generation| Some(generation.number) != status.generation).take(5)
+    {
+        let (stage, since) = (generation.stage.as_str(), generation.since);
+        row(
+            "Other",
+            format!(
+                "generation {}, fingerprint {}, {stage} since {since:.0}",
+                generation.number, generation.fingerprint
+            ),
+        );
+    }
+    for target in &status.targets {
+        row("Target", target.clone());
+    }
+    if let Some(next) = status.next {
+        row("Next", format!("{next:.0} ({})", ago(next)));
+    }
+    if let Some(at) = status.retry_at {
+        row("Next try", format!("{at:.0} ({})", ago(at)));
+    }
+    if let Some(last) = &status.last {
+        row("Last", format!("{} {} ({}), rotation {}", last.outcome.as_str(), ago(last.at), last.actor, last.id));
+        if let Some(cause) = last.outcome.cause() {
+            row("Because", fault_in_words(cause));
+        }
+    }
+    row("File", status.file.clone());
+    lines.join("\n")
+}

@@ -1,0 +1,21 @@
+//! `verify`: the proof, now.
+
+use super::{Exit, Out, daemon, document};
+use crate::dbus::rekeyd1::Error;
+use crate::engine::Verdict;
+use crate::record::text::evidence_in_words;
+
+pub(super) async fn run(out: &Out, name: &str) -> Exit {
+    let verdict: Result<Verdict, Error> = async { document(&daemon().await?.verify(name).await?) }.await;
+    match verdict {
+        Ok(verdict) if out.json => out.document(&verdict),
+        Ok(verdict) => {
+            out.text(&format!("{name}: generation {} is in force", verdict.generation));
+            for evidence in &verdict.evidence {
+                out.step(&format!("✓ {}", evidence_in_words(evidence)));
+            }
+        }
+        Err(error) => return out.error(&error),
+    }
+    Exit::Done
+}

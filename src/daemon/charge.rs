@@ -1,0 +1,122 @@
+//! A secret in the daemon's care: its ledger, and what others may know of it while a rotation holds the ledger.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::config::{SecretName, SecretSettings, TargetSettings};
+use crate::dbus::rekeyd1::{GenerationStatus, RotationStatus, SecretStatus};
+use crate::record::text::fault_in_words;
+use crate::record::{Progress, Standing};
+use crate::rotation::{Fault, FaultCode};
+use crate::store::{Ledger, Store, StoreError};
+
+/// One secret.
+pub struct Charge {
+    name: SecretName,
+    /// The records; whoever appends holds the lock. None where they cannot be read.
+    pub ledger: AsyncMutex<Option<Ledger>>,
+    standing: Mutex<Standing>,
+    unreadable: Option<String>,
+}
+
+impl Charge {
+    /// Reads a secret's records. Where they cannot be read, the secret is on hold, and the others go on.
+    pub fn open(store: &Store, name: &SecretName) -> Result<Self, (Self, StoreError)> {
+        let charge = |ledger: Option<Ledger>, unreadable| Self {
+            name: name.clone(),
+            standing: Mutex::new(ledger.as_ref().map(|ledger| ledger.standing().clone()).unwrap_or_default()),
+            ledger: AsyncMutex::new(ledger),
+            unreadable,
+        };
+        match store.ledger(name) {
+            Ok(ledger) => Ok(charge(Some(ledger), None)),
+            Err(error) => Err((charge(None, Some(error.to_string())), error)),
+        }
+    }
+
+    /// What the records add up to, also while a rotation is under way.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of what the records add up to now.
+    pub fn note(&self, standing: &Standing) {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(standing);
+    }
+
+    /// Why nothing can be done with this secret.
+    pub fn unreadable(&self) -> Option<Fault> {
+        self.unreadable.as_ref().map(|error| {
+            Fault::new(FaultCode::StoreFailed, format!("the records of {} cannot be read: {error}", self.name))
+                .advise("restore /var/lib/rekeyd/store from a backup; the consumers keep the value that they have")
+        })
+    }
+
+    /// What there is to say of it, but for what only systemd knows.
+    pub fn status(&self, settings: &SecretSettings) -> SecretStatus {
+        let standing = self.standing();
+        let in_force = standing.in_force.as_ref().and_then(|view| standing.generation(view.primary));
+        let rotation = standing.transaction.as_ref().map(|transaction| RotationStatus {
+            id: transaction.id.clone(),
+            step: match &transaction.progress {
+                Progress::In(phase) => phase.to_string(),
+                Progress::Decided(outcome) => outcome.as_str().to_owned(),
+            },
+        });
+        let state = match () {
+            () if self.unreadable.is_some() => "unreadable",
+            () if rotation.is_some() => "rotating",
+            () if standing.hold.is_some() => "on-hold",
+            () if in_force.is_none() => "not-adopted",
+            () => "in-force",
+        };
+        let hold = self.unreadable().map(|fault| fault_in_words(&fault));
+        SecretStatus {
+            name: settings.name.to_string(),
+            file: settings.file.display().to_string(),
+            env: settings.env.clone(),
+            state: state.to_owned(),
+            targets: settings.targets.iter().map(label).collect(),
+            consumers: consumers(settings),
+            generation: in_force.map(|generation| generation.number),
+            fingerprint: in_force.map(|generation| generation.fingerprint.clone()),
+            since: in_force.map(|generation| generation.since),
+            generations: standing
+                .generations
+                .iter()
+                .map(|generation| GenerationStatus {
+                    number: generation.number,
+                    fingerprint: generation.fingerprint.clone(),
+                    stage: generation.stage,
+                    since: generation.since,
+                })
+                .collect(),
+            next: None,
+            retry_at: standing.retry_at,
+            paused: standing.paused,
+            hold: hold.or_else(|| standing.hold.as_ref().map(|hold| hold.sentence())),
+            rotation,
+            last: standing.last,
+        }
+    }
+}
+
+/// The consumers of a secret, as they are configured.
+pub fn consumers(settings: &SecretSettings) -> Vec<String> {
+    let units = settings.targets.iter().flat_map(|target| match target {
+        TargetSettings::Systemd(systemd) => systemd.units.iter().cloned(),
+    });
+    units.collect()
+}
+
+/// The consumers, as the journal wants them.
+pub fn units(settings: &SecretSettings) -> Arc<[String]> {
+    consumers(settings).into()
+}
+
+fn label(target: &TargetSettings) -> String {
+    match target {
+        TargetSettings::Systemd(systemd) => format!("systemd {}", systemd.units.join(", ")),
+    }
+}

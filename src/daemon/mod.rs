@@ -1,0 +1,210 @@
+//! `rekeyd`: start order, main loop, stopping.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, interval, sleep, timeout};
+use zbus::Connection;
+
+use crate::config::Dirs;
+use crate::dbus::rekeyd1::{Manager, NAME, PATH, Service as _};
+use crate::dbus::systemd1::Systemd;
+use crate::helper::{KeyHelper, ProcessHelper};
+use crate::record::journal::Priority;
+use crate::record::message_id;
+use crate::store::{StoreError, StoreLock};
+
+mod busy;
+mod charge;
+mod host;
+mod journal;
+mod listeners;
+mod progress;
+mod rotations;
+mod schedule;
+mod service;
+mod state;
+
+use journal::Journal;
+use listeners::{Listeners, Outbox};
+use service::Served;
+use state::Daemon;
+
+/// Where rekeyd keeps its state.
+pub const STATE: &str = "/var/lib/rekeyd";
+
+/// The daemon cannot start.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("the store's key: {0}")]
+    Key(#[from] crate::helper::HelperError),
+    #[error("the bus: {0}")]
+    Bus(#[from] zbus::Error),
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn run() -> ExitCode {
+    // Made before anything else can use up the descriptors that it needs.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let ended = runtime.block_on(serve());
+    // What still waits in a thread of its own, a probe's request, ends with the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &StartError) -> ExitCode {
+    eprintln!("<3>rekeyd: {error}");
+    ExitCode::FAILURE
+}
+
+/// Start order: the lock, the key, the configuration, the records, repairs; then the bus and READY; only then what
+/// may wait for others: resuming, and the timers.
+async fn serve() -> Result<(), StartError> {
+    let lock = StoreLock::take(&Path::new(STATE).join("store"))?;
+    let (journal, _thread) = Journal::start()?;
+    let keys = KeyHelper::default().keys().await?;
+    let (listeners, outbox) = Listeners::new();
+    let daemon = Arc::new(Daemon::new(
+        Dirs::default(),
+        lock.open(keys),
+        Systemd::default(),
+        ProcessHelper::default(),
+        journal.clone(),
+        listeners,
+    ));
+    // Findings are in the journal already; the daemon runs all the same, to finish what had begun.
+    let _ = daemon.load_configuration();
+    rotations::repair_all(&daemon);
+
+    let served = Served::new(Arc::clone(&daemon));
+    let mut signals = Signals::new()?;
+    let connection = connect(&served).await?;
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    journal.tell(Priority::Info, message_id::DAEMON_READY, format!("rekeyd {} is ready", env!("CARGO_PKG_VERSION")));
+    rotations::resume_all(&daemon);
+    tokio::spawn({
+        let daemon = Arc::clone(&daemon);
+        async move { schedule::restore(&daemon).await }
+    });
+
+    main_loop(&daemon, &served, connection, outbox, &mut signals).await;
+    stop(&daemon).await;
+    journal.flush(Duration::from_secs(2));
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Until a signal says stop. The watchdog is fed from here and from nowhere else: were this loop stuck, systemd must
+/// know.
+async fn main_loop(
+    daemon: &Arc<Daemon>,
+    served: &Served,
+    mut connection: Connection,
+    mut outbox: Outbox,
+    signals: &mut Signals,
+) {
+    let mut watchdog = interval(sd_notify::watchdog_enabled().map_or(Duration::from_secs(60), |limit| limit / 3));
+    loop {
+        tokio::select! {
+            _ = watchdog.tick() => {
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            }
+            Some(signal) = outbox.recv() => {
+                let _ = connection.send(&signal).await;
+            }
+            () = connection.closed() => match reconnect(served).await {
+                Some(again) => connection = again,
+                None => return,
+            },
+            _ = signals.hangup.recv() => {
+                let served = served.clone();
+                let daemon = Arc::clone(daemon);
+                tokio::spawn(async move {
+                    if let Err(error) = served.reload().await {
+                        daemon.journal.tell(Priority::Error, message_id::CONFIG_REJECTED, format!("reload: {error}"));
+                    }
+                });
+            }
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        }
+    }
+}
+
+async fn connect(served: &Served) -> Result<Connection, zbus::Error> {
+    let manager = Manager(Arc::new(served.clone()));
+    let connection = zbus::connection::Builder::system()
+        .serve_at(PATH, manager)
+        .method_timeout(Duration::from_secs(60))
+        .build()
+        .await?;
+    served.connected(&connection);
+    connection.request_name(NAME).await?;
+    Ok(connection)
+}
+
+/// The bus was restarted, or the connection broke: what is under way goes on meanwhile.
+async fn reconnect(served: &Served) -> Option<Connection> {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        if let Ok(connection) = connect(served).await {
+            return Some(connection);
+        }
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        sleep(Duration::from_millis(200)).await;
+    }
+    None
+}
+
+/// Finishes what is under way if it ends in time; what does not goes on at the next start, from the point that is
+/// recorded. When the system goes down, that is at once.
+async fn stop(daemon: &Daemon) {
+    let going_down = timeout(Duration::from_secs(1), daemon.systemd.system_state()).await;
+    let going_down = going_down.is_ok_and(|state| state.is_ok_and(|state| state == "stopping"));
+    let under_way = daemon.progress.under_way();
+    let text = match (under_way, going_down) {
+        (0, _) => "rekeyd stops".to_owned(),
+        (count, true) => format!("rekeyd stops with the system; {count} rotations go on at the next start"),
+        (count, false) => format!("rekeyd stops once {count} rotations have ended, or goes on at the next start"),
+    };
+    daemon.journal.tell(Priority::Info, message_id::DAEMON_STOPPING, text);
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    if going_down {
+        return;
+    }
+    let until = Instant::now() + daemon.settings().daemon.stop_timeout;
+    while daemon.progress.under_way() > 0 && Instant::now() < until {
+        let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(10_000_000), NotifyState::Watchdog]);
+        daemon.progress.changed(Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,197 @@
+//! Accepting rotations, running them, and taking up those that were interrupted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::busy::Taken;
+use super::charge::{Charge, consumers};
+use super::schedule;
+use super::state::Daemon;
+use crate::config::SecretSettings;
+use crate::dbus::rekeyd1::{Error, RotateFlags};
+use crate::engine::{Engine, Ran};
+use crate::record::journal::{Entry, Priority};
+use crate::record::text::fault_in_words;
+use crate::record::{Actor, RotationId, message_id};
+use crate::rotation::{Fault, Outcome, Plan};
+use crate::store::StoreError;
+
+/// How long to wait before a rotation is taken up again whose record could not be written.
+const STORE_TROUBLE: Duration = Duration::from_secs(10);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A new value.
+    Rotate,
+    /// The previous value.
+    Rollback,
+}
+
+/// Accepts a wish: from the moment that this returns an id, the rotation ends in an outcome.
+///
+/// # Errors
+/// Where it is refused beforehand, or a consumer is busy.
+pub async fn begin(
+    daemon: &Arc<Daemon>,
+    wish: Wish,
+    name: &str,
+    actor: Actor,
+    reason: &str,
+    flags: RotateFlags,
+) -> Result<RotationId, Error> {
+    daemon.configuration_mistakes()?;
+    let (settings, charge) = daemon.find(name)?;
+    if let Some(fault) = charge.unreadable() {
+        return Err(fault.into());
+    }
+    let taken = take(daemon, &settings, &charge, flags).await?;
+    if flags.scheduled && charge.standing().paused {
+        skipped(daemon, &settings, "the schedule is paused");
+        return Err(Error::Skipped(format!("the schedule of {name} is paused; rekeyctl resume {name}")));
+    }
+    let (accepted, answer) = oneshot::channel();
+    let task = {
+        let (daemon, reason) = (Arc::clone(daemon), reason.to_owned());
+        async move {
+            let _taken = taken;
+            let mut guard = charge.ledger.lock().await;
+            let Some(ledger) = guard.as_mut() else { return };
+            let parts = daemon.parts(&settings, &charge);
+            let mut engine = parts.engine(&settings, &daemon.store, ledger);
+            match request(&mut engine, wish, actor, reason) {
+                Ok(id) => {
+                    // Whoever asked may have gone; the rotation goes on.
+                    let _ = accepted.send(Ok(id));
+                    finish(&daemon, &settings, &mut engine, false).await;
+                }
+                Err(fault) => {
+                    refused(&daemon, &settings, &fault);
+                    let _ = accepted.send(Err(fault));
+                }
+            }
+        }
+    };
+    tokio::spawn(task);
+    match answer.await {
+        Ok(answer) => answer.map_err(Error::from),
+        Err(_) => Err(Error::Failed("the rotation could not be started".to_owned())),
+    }
+}
+
+/// Takes up what was interrupted, once the daemon is ready.
+pub fn resume_all(daemon: &Arc<Daemon>) {
+    for settings in daemon.settings().secrets.values() {
+        let charge = daemon.charge(&settings.name);
+        let standing = charge.standing();
+        if charge.unreadable().is_some() || (standing.transaction.is_none() && standing.hold_owed().is_none()) {
+            continue;
+        }
+        let (daemon, settings) = (Arc::clone(daemon), settings.clone());
+        // Taken before anyone else can ask: until it is finished, the secret is busy.
+        let taken = daemon.busy.take(&consumers(&settings));
+        tokio::spawn(async move {
+            let _taken = match taken {
+                Ok(taken) => taken,
+                Err(_) => daemon.busy.wait_and_take(&consumers(&settings)).await,
+            };
+            let mut guard = charge.ledger.lock().await;
+            let Some(ledger) = guard.as_mut() else { return };
+            let parts = daemon.parts(&settings, &charge);
+            let mut engine = parts.engine(&settings, &daemon.store, ledger);
+            finish(&daemon, &settings, &mut engine, true).await;
+        });
+    }
+}
+
+/// Writes once more what an interrupted rotation was about to deliver: before the daemon is ready, local, bounded.
+pub fn repair_all(daemon: &Arc<Daemon>) {
+    for settings in daemon.settings().secrets.values() {
+        let charge = daemon.charge(&settings.name);
+        let Ok(mut guard) = charge.ledger.try_lock() else { continue };
+        let Some(ledger) = guard.as_mut().filter(|ledger| ledger.standing().transaction.is_some()) else { continue };
+        let parts = daemon.parts(settings, &charge);
+        if let Err(fault) = parts.engine(settings, &daemon.store, ledger).repair() {
+            let text = format!("{}: cannot repair what was being delivered: {fault}", settings.name);
+            daemon.journal.tell(Priority::Error, message_id::STEP_FAILED, text);
+        }
+    }
+}
+
+async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags: RotateFlags) -> Result<Taken, Error> {
+    let consumers = consumers(settings);
+    match daemon.busy.take(&consumers) {
+        Ok(taken) => Ok(taken),
+        Err(_) if flags.wait || flags.scheduled => Ok(daemon.busy.wait_and_take(&consumers).await),
+        Err(consumer) => {
+            let step = charge.status(settings).rotation.map_or_else(String::new, |rotation| {
+                format!(": rotation {} of this secret is in step {}", rotation.id, rotation.step)
+            });
+            Err(Error::Busy(format!("{consumer} is being moved by another rotation{step}; wait for it with --wait")))
+        }
+    }
+}
+
+fn request(engine: &mut Engine<'_>, wish: Wish, actor: Actor, reason: String) -> Result<RotationId, Fault> {
+    let plan: Plan = match wish {
+        Wish::Rotate => engine.plan_rotation()?,
+        Wish::Rollback => engine.plan_rollback()?,
+    };
+    Ok(engine.request(plan, actor, reason)?)
+}
+
+/// Runs a rotation to its end. While the store cannot be written it is tried again and again: the records on disk say
+/// truthfully how far it came, and nothing else may be done.
+async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut Engine<'_>, mut resumed: bool) {
+    loop {
+        let ran = if resumed { engine.resume().await } else { engine.run().await };
+        match ran {
+            Ok(Ran::Ended(outcome)) => return arm_retry(daemon, settings, engine, &outcome).await,
+            Ok(Ran::Parked) => return,
+            Err(error) => {
+                store_trouble(daemon, settings, &error);
+                tokio::time::sleep(STORE_TROUBLE).await;
+                resumed = true;
+            }
+        }
+    }
+}
+
+async fn arm_retry(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
+    let standing = engine.ledger.standing();
+    let asked_by_schedule =
+        standing.last.as_ref().is_some_and(|last| matches!(last.actor, Actor::Timer | Actor::Retry));
+    if !matches!(outcome, Outcome::RolledBack { .. }) || !asked_by_schedule || standing.hold.is_some() {
+        return;
+    }
+    if let Err(error) = schedule::arm_retry(&daemon.systemd, settings, engine).await {
+        let text = format!("{}: the next try cannot be armed: {error}", settings.name);
+        daemon.journal.tell(Priority::Error, message_id::STEP_FAILED, text);
+    }
+}
+
+fn store_trouble(daemon: &Daemon, settings: &SecretSettings, error: &StoreError) {
+    let text = format!("{}: the rotation waits because the store cannot be written: {error}", settings.name);
+    daemon.progress.configured(daemon.settings().secrets.len(), Some(text.clone()));
+    daemon.journal.tell(Priority::Critical, message_id::STEP_FAILED, text);
+}
+
+fn refused(daemon: &Daemon, settings: &SecretSettings, fault: &Fault) {
+    let text = format!("{}: refused, nothing was touched: {}", settings.name, fault_in_words(fault));
+    let mut entry = Entry::new(Priority::Warning, message_id::ROTATION_REFUSED, text);
+    entry.secret = Some(settings.name.to_string());
+    entry.result = Some("refused".to_owned());
+    entry.reason = Some(fault.message.clone());
+    entry.advice = Some(fault.advice.clone());
+    daemon.journal.send(entry, &super::charge::units(settings));
+}
+
+fn skipped(daemon: &Daemon, settings: &SecretSettings, why: &str) {
+    let mut entry =
+        Entry::new(Priority::Info, message_id::SCHEDULED_SKIPPED, format!("{}: not rotated: {why}", settings.name));
+    entry.secret = Some(settings.name.to_string());
+    entry.reason = Some(why.to_owned());
+    daemon.journal.send(entry, &super::charge::units(settings));
+}

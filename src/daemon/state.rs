@@ -1,0 +1,190 @@
+//! What the daemon holds: the configuration in force, the store, and every secret in its care.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::busy::Busy;
+use super::charge::{self, Charge};
+use super::host::DaemonHost;
+use super::journal::Journal;
+use super::listeners::Listeners;
+use super::progress::Progress;
+use crate::config::{self, Dirs, Finding, SecretName, SecretSettings, Settings};
+use crate::dbus::rekeyd1::Error;
+use crate::dbus::systemd1::Systemd;
+use crate::engine::Engine;
+use crate::helper::ProcessHelper;
+use crate::proof::{self, Probe};
+use crate::record::journal::Priority;
+use crate::record::message_id;
+use crate::store::{Ledger, Store};
+use crate::target::{self, Target};
+
+/// The daemon, shared by everything that runs in it.
+pub struct Daemon {
+    /// Where the configuration is read from.
+    pub dirs: Dirs,
+    /// The store.
+    pub store: Store,
+    /// systemd.
+    pub systemd: Systemd,
+    /// Looks into other users' processes.
+    pub helper: ProcessHelper,
+    /// The journal.
+    pub journal: Journal,
+    /// Who is told on the bus.
+    pub listeners: Listeners,
+    /// The status line.
+    pub progress: Progress,
+    /// Which consumers are being moved.
+    pub busy: Busy,
+    configuration: RwLock<Configuration>,
+    charges: Mutex<BTreeMap<SecretName, Arc<Charge>>>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Default)]
+struct Configuration {
+    settings: Arc<Settings>,
+    /// What is wrong with the files, where no valid configuration was ever loaded.
+    mistakes: Option<String>,
+}
+
+/// The parts that a secret's engine is put together from.
+pub struct Parts {
+    targets: Vec<Box<dyn Target>>,
+    probes: Vec<Box<dyn Probe>>,
+    host: DaemonHost,
+}
+
+impl Daemon {
+    /// A daemon without a configuration.
+    #[allow(clippy::too_many_arguments, reason = "the parts that `daemon::run` has just made, each once")]
+    pub fn new(
+        dirs: Dirs,
+        store: Store,
+        systemd: Systemd,
+        helper: ProcessHelper,
+        journal: Journal,
+        listeners: Listeners,
+    ) -> Self {
+        Self {
+            dirs,
+            store,
+            systemd,
+            helper,
+            journal,
+            listeners,
+            progress: Progress::default(),
+            busy: Busy::default(),
+            configuration: RwLock::default(),
+            charges: Mutex::default(),
+        }
+    }
+
+    /// Puts the configuration on disk in force. It is valid as a whole, or the old one stays; where there is no old
+    /// one, the good secrets are known, but only to finish what had begun.
+    ///
+    /// # Errors
+    /// The findings.
+    pub fn load_configuration(&self) -> Result<Vec<Finding>, Vec<Finding>> {
+        let loaded = config::load(&self.dirs);
+        if loaded.is_valid() {
+            let secrets = loaded.settings.secrets.len();
+            self.put_in_force(Configuration { settings: Arc::new(loaded.settings), mistakes: None });
+            let text = format!("configuration loaded: {secrets} secrets");
+            self.journal.tell(Priority::Info, message_id::CONFIG_LOADED, text);
+            return Ok(loaded.findings);
+        }
+        for finding in &loaded.findings {
+            self.journal.tell(Priority::Error, message_id::CONFIG_REJECTED, finding.one_line());
+        }
+        let first = self.configuration().settings.secrets.is_empty();
+        if first || self.configuration().mistakes.is_some() {
+            let mistakes = Some(config::render(&loaded.findings, false));
+            self.put_in_force(Configuration { settings: Arc::new(loaded.settings), mistakes });
+        }
+        Err(loaded.findings)
+    }
+
+    fn put_in_force(&self, configuration: Configuration) {
+        let trouble = configuration.mistakes.as_ref().map(|_| "the configuration has mistakes: rekeyctl check");
+        self.progress.configured(configuration.settings.secrets.len(), trouble.map(str::to_owned));
+        for name in configuration.settings.secrets.keys() {
+            self.charge(name);
+        }
+        *self.configuration.write().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+
+    fn configuration(&self) -> Configuration {
+        self.configuration.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.configuration().settings
+    }
+
+    /// Where the configuration has mistakes and none was valid before, the error that says so.
+    pub fn configuration_mistakes(&self) -> Result<(), Error> {
+        self.configuration().mistakes.map_or(Ok(()), |mistakes| Err(Error::Configuration(mistakes)))
+    }
+
+    /// A secret by its name, as a caller spells it.
+    ///
+    /// # Errors
+    /// Where none is configured; the text names those that are.
+    pub fn find(&self, name: &str) -> Result<(SecretSettings, Arc<Charge>), Error> {
+        let settings = self.settings();
+        let found = SecretName::try_from(name.to_owned()).ok().and_then(|name| settings.secrets.get(&name).cloned());
+        let Some(secret) = found else {
+            self.configuration_mistakes()?;
+            let names: Vec<&str> = settings.secrets.keys().map(SecretName::as_str).collect();
+            let known =
+                if names.is_empty() { "none is".to_owned() } else { format!("these are: {}", names.join(", ")) };
+            return Err(Error::UnknownSecret(format!("no secret {name:?} is configured; {known}")));
+        };
+        let charge = self.charge(&secret.name);
+        Ok((secret, charge))
+    }
+
+    /// The charge of a secret, opened where it is new.
+    pub fn charge(&self, name: &SecretName) -> Arc<Charge> {
+        let mut charges = self.charges.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(charge) = charges.get(name) {
+            return Arc::clone(charge);
+        }
+        let charge = Charge::open(&self.store, name).unwrap_or_else(|(charge, error)| {
+            let text = format!("{name}: the records cannot be read, the secret is on hold: {error}");
+            self.journal.tell(Priority::Critical, message_id::RECORD_UNREADABLE, text);
+            charge
+        });
+        self.progress.note_standing(name.as_str(), &charge.standing());
+        let charge = Arc::new(charge);
+        charges.insert(name.clone(), Arc::clone(&charge));
+        charge
+    }
+
+    /// The parts of a secret's engine.
+    pub fn parts(&self, settings: &SecretSettings, charge: &Arc<Charge>) -> Parts {
+        Parts {
+            targets: target::from_settings(settings, &self.systemd, &self.helper),
+            probes: settings.probes.iter().map(proof::from_settings).collect(),
+            host: DaemonHost {
+                systemd: self.systemd.clone(),
+                journal: self.journal.clone(),
+                listeners: self.listeners.clone(),
+                progress: self.progress.clone(),
+                charge: Arc::clone(charge),
+                units: charge::units(settings),
+            },
+        }
+    }
+}
+
+impl Parts {
+    /// The engine of a secret.
+    pub fn engine<'a>(&'a self, settings: &'a SecretSettings, store: &'a Store, ledger: &'a mut Ledger) -> Engine<'a> {
+        Engine { settings, targets: &self.targets, probes: &self.probes, store, ledger, host: &self.host }
+    }
+}

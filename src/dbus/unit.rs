@@ -1,0 +1,196 @@
+//! What systemd says of a unit, read from its properties.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use zbus::wire::{OwnedVariant, Variant};
+
+/// A unit as systemd sees it: properties of `org.freedesktop.systemd1(5)` by their own names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "org.freedesktop.systemd1(5) documents them; what is derived is documented here")]
+pub struct UnitStatus {
+    pub id: String,
+    pub load_state: String,
+    pub load_error: String,
+    pub active_state: String,
+    pub sub_state: String,
+    pub result: String,
+    pub main_pid: u32,
+    /// 32 hex digits; empty where the unit does not run.
+    pub invocation_id: String,
+    pub n_restarts: u32,
+    /// Whether a job of the unit is queued or running.
+    pub has_job: bool,
+    pub drop_in_paths: Vec<String>,
+    pub environment: Vec<String>,
+    /// Paths, with whether a missing file is ignored.
+    pub environment_files: Vec<(String, bool)>,
+    pub unset_environment: Vec<String>,
+    /// The programs that must be there for the unit to start, and whose failure is not ignored.
+    pub programs: Vec<String>,
+    /// Whether the programs are looked up in another root directory.
+    pub has_own_root: bool,
+    /// Whether a Condition= or Assert= made the last start do nothing.
+    pub skipped_by_condition: bool,
+    /// Whether the unit has any Condition= or Assert=.
+    pub has_conditions: bool,
+    pub consists_of: Vec<String>,
+    pub required_by: Vec<String>,
+    pub bound_by: Vec<String>,
+    pub control_group: String,
+    pub exec_main_status: i32,
+    /// `TimeoutStartSec=` and `TimeoutStopSec=` together; none where one is infinite.
+    pub timeout: Option<Duration>,
+}
+
+impl UnitStatus {
+    /// The units that systemd restarts with this one (`PartOf=`, `Requires=`, `BindsTo=` in them).
+    pub fn dependents(&self) -> impl Iterator<Item = &String> {
+        self.consists_of.iter().chain(&self.required_by).chain(&self.bound_by)
+    }
+
+    /// How it stands, in a few words.
+    pub fn in_words(&self) -> String {
+        let mut words = format!("{} is {} ({})", self.id, self.active_state, self.sub_state);
+        if !self.result.is_empty() && self.result != "success" {
+            words += &format!(", result {}", self.result);
+            if self.exec_main_status != 0 {
+                words += &format!(", exit status {}", self.exec_main_status);
+            }
+        }
+        words
+    }
+}
+
+type Properties = HashMap<String, OwnedVariant>;
+
+/// Reads the properties of the Unit and Service interfaces. One that is missing or of another type is as if empty.
+pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus {
+    let condition = boolean(unit, "ConditionResult");
+    let assertion = boolean(unit, "AssertResult");
+    let was_checked = number(unit, "ConditionTimestampMonotonic") != 0;
+    let timeouts = number(service, "TimeoutStartUSec").checked_add(number(service, "TimeoutStopUSec"));
+    UnitStatus {
+        id: text(unit, "Id"),
+        load_state: text(unit, "LoadState"),
+        load_error: second_text(unit, "LoadError"),
+        active_state: text(unit, "ActiveState"),
+        sub_state: text(unit, "SubState"),
+        result: text(service, "Result"),
+        main_pid: small_number(service, "MainPID"),
+        invocation_id: bytes(unit, "InvocationID"),
+        n_restarts: small_number(service, "NRestarts"),
+        has_job: has_job(unit),
+        drop_in_paths: texts(unit, "DropInPaths"),
+        environment: texts(service, "Environment"),
+        environment_files: environment_files(service),
+        unset_environment: texts(service, "UnsetEnvironment"),
+        programs: ["ExecStartPre", "ExecStart"].iter().flat_map(|name| programs(service, name)).collect(),
+        has_own_root: !text(service, "RootDirectory").is_empty() || !text(service, "RootImage").is_empty(),
+        skipped_by_condition: was_checked && !(condition && assertion),
+        has_conditions: elements(unit, "Conditions").len() + elements(unit, "Asserts").len() > 0,
+        consists_of: texts(unit, "ConsistsOf"),
+        required_by: texts(unit, "RequiredBy"),
+        bound_by: texts(unit, "BoundBy"),
+        control_group: text(service, "ControlGroup"),
+        exec_main_status: integer(service, "ExecMainStatus"),
+        timeout: timeouts.map(Duration::from_micros),
+    }
+}
+
+fn value<'a>(properties: &'a Properties, name: &str) -> Option<&'a Variant<'a>> {
+    properties.get(name).map(|value| &**value)
+}
+
+fn text(properties: &Properties, name: &str) -> String {
+    match value(properties, name) {
+        Some(Variant::Str(text)) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn boolean(properties: &Properties, name: &str) -> bool {
+    matches!(value(properties, name), Some(Variant::Bool(true)))
+}
+
+fn number(properties: &Properties, name: &str) -> u64 {
+    match value(properties, name) {
+        Some(Variant::U64(number)) => *number,
+        _ => 0,
+    }
+}
+
+fn small_number(properties: &Properties, name: &str) -> u32 {
+    match value(properties, name) {
+        Some(Variant::U32(number)) => *number,
+        _ => 0,
+    }
+}
+
+fn integer(properties: &Properties, name: &str) -> i32 {
+    match value(properties, name) {
+        Some(Variant::I32(number)) => *number,
+        _ => 0,
+    }
+}
+
+fn elements<'a>(properties: &'a Properties, name: &str) -> Vec<&'a Variant<'a>> {
+    match value(properties, name) {
+        Some(Variant::Array(array)) => array.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn texts(properties: &Properties, name: &str) -> Vec<String> {
+    let text = |element: &Variant<'_>| match element {
+        Variant::Str(text) => Some(text.to_string()),
+        _ => None,
+    };
+    elements(properties, name).into_iter().filter_map(text).collect()
+}
+
+fn bytes(properties: &Properties, name: &str) -> String {
+    let byte = |element: &Variant<'_>| match element {
+        Variant::U8(byte) => Some(format!("{byte:02x}")),
+        _ => None,
+    };
+    elements(properties, name).into_iter().filter_map(byte).collect()
+}
+
+fn fields<'a>(element: &'a Variant<'a>) -> &'a [Variant<'a>] {
+    match element {
+        Variant::Structure(structure) => structure.fields(),
+        _ => &[],
+    }
+}
+
+fn second_text(properties: &Properties, name: &str) -> String {
+    match value(properties, name).map(fields) {
+        Some([_, Variant::Str(text)]) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn has_job(unit: &Properties) -> bool {
+    match value(unit, "Job").map(fields) {
+        Some([Variant::U32(id), ..]) => *id != 0,
+        _ => false,
+    }
+}
+
+fn environment_files(service: &Properties) -> Vec<(String, bool)> {
+    let file = |element: &Variant<'_>| match fields(element) {
+        [Variant::Str(path), Variant::Bool(ignored)] => Some((path.to_string(), *ignored)),
+        _ => None,
+    };
+    elements(service, "EnvironmentFiles").into_iter().filter_map(file).collect()
+}
+
+/// Of `a(sasbttttuii)`: the path, the arguments, and whether a failure is ignored.
+fn programs(service: &Properties, name: &str) -> Vec<String> {
+    let program = |element: &Variant<'_>| match fields(element) {
+        [Variant::Str(path), _, Variant::Bool(false), ..] => Some(path.to_string()),
+        _ => None,
+    };
+    elements(service, name).into_iter().filter_map(program).collect()
+}

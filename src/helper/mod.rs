@@ -1,0 +1,120 @@
+//! `rekeyd helper …`: what the daemon has no right to do itself, done in small units of their own.
+//!
+//! Each is a socket-activated service with one request a connection: `rekeyd-process@.service` looks into other users'
+//! processes and files, `rekeyd-key@.service` unseals the store's keys. Requests and answers are lines of JSON on a
+//! socket in /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
+use zeroize::Zeroizing;
+
+use crate::rotation::{Fault, FaultCode};
+
+mod key;
+mod process;
+mod questions;
+
+pub use questions::{Answer, Condition, Process, ProcessHelper, Program, Question, Variable};
+
+/// No question takes this long; a helper that hangs must not hang the daemon.
+const LIMIT: Duration = Duration::from_secs(20);
+const COMING: Duration = Duration::from_secs(2);
+/// A request or an answer for thousands of processes is smaller.
+const LARGEST: u64 = 4 << 20;
+
+/// A helper did not answer.
+#[derive(Debug, Error)]
+#[error("{socket}: {reason}", socket = socket.display())]
+pub struct HelperError {
+    socket: PathBuf,
+    reason: String,
+}
+
+impl From<HelperError> for Fault {
+    fn from(error: HelperError) -> Self {
+        Self::new(FaultCode::HelperFailed, format!("rekeyd's helper does not answer: {error}"))
+            .advise("systemctl status 'rekeyd-process*' 'rekeyd-key*'")
+    }
+}
+
+/// Gets the store's keys.
+pub struct KeyHelper(PathBuf);
+
+impl Default for KeyHelper {
+    fn default() -> Self {
+        Self(PathBuf::from("/run/rekeyd/key.sock"))
+    }
+}
+
+impl KeyHelper {
+    /// The keys of the store; made where the store is new.
+    ///
+    /// # Errors
+    /// Where they cannot be unsealed, with the reason.
+    pub async fn keys(&self) -> Result<crate::store::Keys, HelperError> {
+        let answer: key::Answer = ask(&self.0, &()).await?;
+        answer.keys().map_err(|reason| HelperError { socket: self.0.clone(), reason })
+    }
+}
+
+/// The command line `rekeyd helper KIND`: one request on standard input, one answer on standard output.
+pub fn run(kind: &str) -> ExitCode {
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    let done = match kind {
+        "process" => process::run(&mut input, &mut output),
+        "key" => key::run(&Path::new(crate::daemon::STATE).join("store"), &mut input, &mut output),
+        other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("<3>rekeyd helper {kind}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A socket unit that is just being restarted is there a moment later.
+async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
+    let until = Instant::now() + COMING;
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if is_coming(&error) && Instant::now() < until => sleep(COMING / 100).await,
+            connected => return connected,
+        }
+    }
+}
+
+fn is_coming(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
+}
+
+/// One request, one answer.
+async fn ask<Q: Serialize, A: DeserializeOwned>(socket: &Path, question: &Q) -> Result<A, HelperError> {
+    let failed = |reason: String| HelperError { socket: socket.to_owned(), reason };
+    let mut request = Zeroizing::new(serde_json::to_vec(question).map_err(|error| failed(error.to_string()))?);
+    request.push(b'\n');
+    let exchange = async {
+        let mut stream = connect(socket).await?;
+        stream.write_all(&request).await?;
+        let mut answer = Zeroizing::new(Vec::with_capacity(64 * 1024));
+        stream.take(LARGEST).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = match timeout(LIMIT, exchange).await {
+        Err(_) => return Err(failed(format!("no answer within {} s", LIMIT.as_secs()))),
+        Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
+    };
+    // serde's messages cite no values but those of the wrong type; the place is enough.
+    serde_json::from_slice(&answer).map_err(|error| {
+        failed(format!("the answer cannot be understood (line {}, column {})", error.line(), error.column()))
+    })
+}

@@ -1,0 +1,203 @@
+//! `rekeyd helper process`: looks into processes and files of other users. Only looks: it changes nothing.
+
+use std::fs;
+use std::io::{BufRead, Read as _, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::questions::{Answer, Condition, Process, Program, Question, Variable};
+use super::{LARGEST, LIMIT};
+use crate::secret::digest;
+use crate::sys::files;
+use crate::target::text::systemd;
+
+/// An environment is at most a quarter of the stack limit; this is generous.
+const ENVIRONMENT: u64 = 16 << 20;
+const SYSTEMD_ANALYZE: &str = "/usr/bin/systemd-analyze";
+
+/// Reads a line with questions, writes a line with answers.
+///
+/// # Errors
+/// Where the request cannot be understood, or the answer not be written.
+pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<()> {
+    let mut request = String::new();
+    input.take(LARGEST).read_line(&mut request)?;
+    let questions: Vec<Question> = serde_json::from_str(&request)?;
+    let answers = questions.iter().map(answer).collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
+    let mut line = Zeroizing::new(serde_json::to_vec(&answers)?);
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn answer(question: &Question) -> Result<Answer, String> {
+    Ok(match question {
+        Question::Processes { control_group, pids, variable, key } => {
+            let key: [u8; 32] =
+                hex::decode(key).ok().and_then(|key| key.try_into().ok()).ok_or("the key is not 32 bytes")?;
+            let look = |&pid: &u32| process(pid, control_group, variable, &key);
+            Answer::Processes { processes: pids.iter().filter_map(look).collect() }
+        }
+        Question::ProcessValue { control_group, pid, variable } => {
+            let found = environment(*pid, control_group).map_or(Variable::Missing, |environment| {
+                assigned(&environment, variable).map_or(Variable::Unset, told)
+            });
+            Answer::Variable { variable: found }
+        }
+        Question::File { path, variable, reveal } => {
+            Answer::Variable { variable: variable_in_file(Path::new(path), variable, *reveal)? }
+        }
+        Question::Program { path } => Answer::Program { program: program(Path::new(path)) },
+        Question::Conditions { unit } => Answer::Condition { condition: conditions(unit) },
+    })
+}
+
+fn process(pid: u32, control_group: &str, variable: &str, key: &[u8; 32]) -> Option<Process> {
+    let environment = environment(pid, control_group)?;
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let digest = assigned(&environment, variable).map(|value| hex::encode(digest(key, value)));
+    Some(Process { pid, comm: comm.trim_end().to_owned(), digest })
+}
+
+/// The environment of a process that is in the control group before and after it was read: a number that was used again
+/// in between would be another process. A process that has ended and not been waited for has none.
+fn environment(pid: u32, control_group: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let inside = || is_in(pid, control_group);
+    if !inside() {
+        return None;
+    }
+    let mut environment = Zeroizing::new(Vec::with_capacity(256 * 1024));
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The state follows on the name, which is in parentheses and may hold anything.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    let lives = !matches!(state, Some('Z' | 'X' | 'x') | None);
+    (lives && inside()).then_some(environment)
+}
+
+fn is_in(pid: u32, control_group: &str) -> bool {
+    let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
+    // `0::/path` (v2), `1:name=systemd:/path` (v1): see cgroups(7).
+    groups
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .any(|path| path.strip_prefix(control_group).is_some_and(|below| below.is_empty() || below.starts_with('/')))
+}
+
+/// The first assignment, which is the one that getenv(3) returns.
+fn assigned<'a>(environment: &'a [u8], variable: &str) -> Option<&'a [u8]> {
+    let value = |entry: &'a [u8]| entry.strip_prefix(variable.as_bytes())?.strip_prefix(b"=");
+    environment.split(|&byte| byte == 0).find_map(value)
+}
+
+fn told(value: &[u8]) -> Variable {
+    Variable::Value(STANDARD.encode(value))
+}
+
+fn variable_in_file(path: &Path, variable: &str, reveal: bool) -> Result<Variable, String> {
+    if !path.exists() {
+        return Ok(Variable::Missing);
+    }
+    let text = Zeroizing::new(files::read(path, 1 << 20).map_err(|error| error.to_string())?);
+    Ok(match systemd::value_of(&text, variable) {
+        None => Variable::Unset,
+        Some(value) if reveal => told(&value),
+        Some(_) => Variable::Set,
+    })
+}
+
+fn program(path: &Path) -> Program {
+    let Ok(stat) = fs::metadata(path) else { return Program::Missing };
+    if !stat.is_file() || stat.permissions().mode() & 0o111 == 0 {
+        return Program::NotExecutable;
+    }
+    match interpreter(path) {
+        Some(interpreter) if !Path::new(&interpreter).exists() => Program::InterpreterMissing(interpreter),
+        _ => Program::Fine,
+    }
+}
+
+/// The interpreter of a script: the first word after `#!` (execve(2)).
+fn interpreter(path: &Path) -> Option<String> {
+    let mut start = Vec::new();
+    fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let text = String::from_utf8_lossy(line);
+    text.split_whitespace().next().map(str::to_owned)
+}
+
+/// systemd evaluates its own conditions: `systemd-analyze condition --unit=` (systemd-analyze(1)).
+fn conditions(unit: &str) -> Condition {
+    let child = Command::new(SYSTEMD_ANALYZE)
+        .args(["condition", &format!("--unit={unit}")])
+        .env_clear()
+        .env("SYSTEMD_COLORS", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return Condition::Unknown };
+    let until = Instant::now() + LIMIT / 2;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+            _ => {
+                let _ = child.kill();
+                return Condition::Unknown;
+            }
+        }
+    };
+    let mut text = String::new();
+    let read = child.stderr.take().map(|stderr| stderr.take(16 * 1024).read_to_string(&mut text));
+    if status.success() {
+        return Condition::Holds;
+    }
+    let failed: Vec<&str> = text.lines().filter(|line| line.contains("failed.") || line.contains("not met")).collect();
+    // A failure without such a line is one of the tool, and says nothing about the unit.
+    if failed.is_empty() || read.is_none() { Condition::Unknown } else { Condition::Fails(failed.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_two_assignments_counts_and_a_longer_name_does_not() {
+        let environment = b"JWT=x\0JWT_SECRET=one\0JWT_SECRET=two\0";
+        assert_eq!(assigned(environment, "JWT_SECRET"), Some(&b"one"[..]));
+        assert_eq!(assigned(environment, "SECRET"), None);
+    }
+
+    #[test]
+    fn a_process_of_another_control_group_is_not_looked_at() {
+        let own = std::process::id();
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let group = groups.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap();
+        let group = if group == "/" { "" } else { group };
+        assert!(environment(own, group).is_some());
+        assert!(environment(own, "/no-such-group").is_none());
+    }
+
+    #[test]
+    fn programs_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str, mode: u32| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            program(&path)
+        };
+        assert_eq!(script("a", "#!/bin/sh\n", 0o755), Program::Fine);
+        assert_eq!(script("b", "#!/bin/sh\n", 0o644), Program::NotExecutable);
+        assert_eq!(script("c", "#!/no/such -x\n", 0o755), Program::InterpreterMissing("/no/such".to_owned()));
+        assert_eq!(program(&dir.path().join("d")), Program::Missing);
+    }
+}

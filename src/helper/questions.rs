@@ -1,0 +1,193 @@
+//! What the daemon asks of `rekeyd helper process`, and what it is told: many questions at once, one start of the unit.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{HelperError, ask};
+use crate::secret::SecretValue;
+
+/// A question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Question {
+    /// Which value of a variable has each of these processes? Answered by HMAC-SHA-256 under `key`, so that the values
+    /// stay where they are; and only for processes that are in the unit's control group, since a number may be used
+    /// again.
+    Processes {
+        /// The control group of the unit, as systemd names it.
+        control_group: String,
+        /// The processes.
+        pids: Vec<u32>,
+        /// The variable.
+        variable: String,
+        /// 32 random bytes, in hex, of this request alone.
+        key: String,
+    },
+    /// The value itself of a variable of a process: for taking it over.
+    ProcessValue {
+        /// As above.
+        control_group: String,
+        /// The process.
+        pid: u32,
+        /// The variable.
+        variable: String,
+    },
+    /// What an environment file says of a variable; its value only where `reveal` is set.
+    File {
+        /// The file.
+        path: String,
+        /// The variable.
+        variable: String,
+        /// Whether to tell the value.
+        reveal: bool,
+    },
+    /// Whether a program is there and can be executed.
+    Program {
+        /// Its path.
+        path: String,
+    },
+    /// Whether all Condition= and Assert= of a unit hold now.
+    Conditions {
+        /// The unit.
+        unit: String,
+    },
+}
+
+/// The answer to the question at the same place.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// To `Processes`. Those that ended meanwhile, or are in another control group, are left out.
+    Processes {
+        /// What was found.
+        processes: Vec<Process>,
+    },
+    /// To `ProcessValue` and `File`.
+    Variable {
+        /// What was found.
+        variable: Variable,
+    },
+    /// To `Program`.
+    Program {
+        /// How it stands.
+        program: Program,
+    },
+    /// To `Conditions`.
+    Condition {
+        /// How they stand.
+        condition: Condition,
+    },
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name: `/proc/PID/comm`.
+    pub comm: String,
+    /// The HMAC of the variable's value, in hex; none where it is not in the environment.
+    pub digest: Option<String>,
+}
+
+/// A variable in a process or file.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variable {
+    /// There is no such file or process.
+    Missing,
+    /// It is not set there.
+    Unset,
+    /// It is set there.
+    Set,
+    /// It is set there to this, in base64.
+    Value(String),
+}
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Program {
+    /// It can be executed.
+    Fine,
+    /// It does not exist.
+    Missing,
+    /// It is no executable file.
+    NotExecutable,
+    /// It is a script, and its interpreter does not exist.
+    InterpreterMissing(String),
+}
+
+/// The conditions of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// All hold.
+    Holds,
+    /// These do not.
+    Fails(String),
+    /// It cannot be known.
+    Unknown,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "Missing",
+            Self::Unset => "Unset",
+            Self::Set => "Set",
+            Self::Value(_) => "Value(…)",
+        })
+    }
+}
+
+impl Variable {
+    /// The value, where it was told.
+    pub fn value(&self) -> Option<SecretValue> {
+        match self {
+            Self::Value(text) => STANDARD.decode(text).ok().map(SecretValue::new),
+            _ => None,
+        }
+    }
+}
+
+/// Asks the helper.
+#[derive(Clone, Debug)]
+pub struct ProcessHelper(PathBuf);
+
+impl Default for ProcessHelper {
+    fn default() -> Self {
+        Self(PathBuf::from("/run/rekeyd/process.sock"))
+    }
+}
+
+impl ProcessHelper {
+    /// Asks all questions at once; the answers are in the same order, and as many.
+    ///
+    /// # Errors
+    /// Where the helper does not answer.
+    pub async fn ask(&self, questions: &[Question]) -> Result<Vec<Answer>, HelperError> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers: Vec<Answer> = ask(&self.0, &questions).await?;
+        if answers.len() == questions.len() {
+            Ok(answers)
+        } else {
+            Err(HelperError { socket: self.0.clone(), reason: "answers are missing".to_owned() })
+        }
+    }
+
+    /// Asks one question.
+    ///
+    /// # Errors
+    /// As for [`Self::ask`].
+    pub async fn ask_one(&self, question: Question) -> Result<Answer, HelperError> {
+        let mut answers = self.ask(&[question]).await?;
+        answers.pop().ok_or_else(|| HelperError { socket: self.0.clone(), reason: "answers are missing".to_owned() })
+    }
+}

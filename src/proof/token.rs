@@ -1,0 +1,186 @@
+//! JSON Web Tokens as far as a probe needs them: JWS compact serialization (RFC 7515) with HMAC (RFC 7518, 3.2).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use sha2::{Sha256, Sha384, Sha512};
+use zeroize::Zeroizing;
+
+use crate::config::KeyEncoding;
+
+/// The algorithms that a shared secret signs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+impl Algorithm {
+    /// The name in a token's header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+        }
+    }
+
+    /// The algorithm of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Hs256, Self::Hs384, Self::Hs512].into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
+    fn sign(self, key: &[u8], input: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Hs256 => mac::<Hmac<Sha256>>(key, input),
+            Self::Hs384 => mac::<Hmac<Sha384>>(key, input),
+            Self::Hs512 => mac::<Hmac<Sha512>>(key, input),
+        }
+    }
+}
+
+/// A token that was taken apart. The parts stay as they were sent: what is signed is the text.
+pub struct Token {
+    header: String,
+    payload: Zeroizing<String>,
+    signature: Vec<u8>,
+    /// The algorithm that its header names.
+    pub algorithm: Algorithm,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+}
+
+impl Token {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    /// What it is instead, without telling it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let [header, payload, signature] = parts.as_slice() else {
+            return Err(format!("it has {} parts, and a signed JWT has 3", parts.len()));
+        };
+        let json = URL_SAFE_NO_PAD.decode(header).map_err(|_| "its header is not base64url".to_owned())?;
+        let Header { alg } = serde_json::from_slice(&json).map_err(|_| "its header names no algorithm".to_owned())?;
+        let algorithm = Algorithm::from_name(&alg).ok_or_else(|| {
+            let alg: String = alg.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+            format!("it is signed by {alg}, and a shared secret signs with HS256, HS384 or HS512")
+        })?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "its signature is not base64url".to_owned())?;
+        Ok(Self { header: (*header).to_owned(), payload: Zeroizing::new((*payload).to_owned()), signature, algorithm })
+    }
+
+    /// A new token with these claims, JSON text.
+    pub fn mint(algorithm: Algorithm, claims: &str, key: &[u8]) -> Zeroizing<String> {
+        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{}","typ":"JWT"}}"#, algorithm.as_str()));
+        signed(algorithm, &header, &URL_SAFE_NO_PAD.encode(claims), key)
+    }
+
+    /// Whether the signature was made with `key`.
+    pub fn is_signed_with(&self, key: &[u8]) -> bool {
+        use subtle::ConstantTimeEq as _;
+        let input = Zeroizing::new(format!("{}.{}", self.header, *self.payload));
+        self.algorithm.sign(key, input.as_bytes()).ct_eq(&self.signature).into()
+    }
+
+    /// The same token, signed with another key.
+    pub fn signed_again_with(&self, key: &[u8]) -> Zeroizing<String> {
+        signed(self.algorithm, &self.header, &self.payload, key)
+    }
+
+    /// The same claims with `alg: none`, which is not signed at all (RFC 7518, 3.6).
+    pub fn unsigned(&self) -> Zeroizing<String> {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+        Zeroizing::new(format!("{header}.{}.", *self.payload))
+    }
+
+    /// The same token without its signature.
+    pub fn stripped(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}.{}.", self.header, *self.payload))
+    }
+}
+
+/// The HMAC key that a consumer makes of the variable.
+///
+/// # Errors
+/// Where the value is not of that encoding.
+pub fn key(value: &[u8], encoding: KeyEncoding) -> Result<Zeroizing<Vec<u8>>, String> {
+    let decoded = match encoding {
+        KeyEncoding::Text => return Ok(Zeroizing::new(value.to_vec())),
+        KeyEncoding::Hex => hex::decode(value).ok(),
+        KeyEncoding::Base64 => {
+            let value: Zeroizing<Vec<u8>> =
+                Zeroizing::new(value.iter().copied().filter(|&byte| byte != b'=').collect());
+            STANDARD_NO_PAD.decode(&*value).or_else(|_| URL_SAFE_NO_PAD.decode(&*value)).ok()
+        }
+    };
+    decoded
+        .map(Zeroizing::new)
+        .ok_or_else(|| format!("the value cannot be decoded as the probe's key = says ({encoding:?})"))
+}
+
+fn signed(algorithm: Algorithm, header: &str, payload: &str, key: &[u8]) -> Zeroizing<String> {
+    let input = Zeroizing::new(format!("{header}.{payload}"));
+    let signature = URL_SAFE_NO_PAD.encode(algorithm.sign(key, input.as_bytes()));
+    Zeroizing::new(format!("{}.{signature}", *input))
+}
+
+fn mac<M: Mac + KeyInit>(key: &[u8], input: &[u8]) -> Vec<u8> {
+    // HMAC takes keys of any length, so that the other branch is never taken.
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Vec::new() };
+    mac.update(input);
+    mac.finalize().into_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 7515, appendix A.1.
+    #[test]
+    fn the_example_of_the_rfc_verifies() {
+        let text = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let jwk = b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+        let key = key(jwk, KeyEncoding::Base64).unwrap();
+        let token = Token::parse(text).unwrap();
+        assert!(token.is_signed_with(&key));
+        assert!(!token.is_signed_with(b"another"));
+        assert_eq!(token.signed_again_with(&key).as_str(), text);
+    }
+
+    #[test]
+    fn what_is_minted_verifies_and_can_be_forged_for_the_tests_of_a_backend() {
+        for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
+            let text = Token::mint(algorithm, r#"{"sub":"x"}"#, b"key");
+            let token = Token::parse(&text).unwrap();
+            assert!(token.is_signed_with(b"key") && token.algorithm == algorithm);
+            assert!(!Token::parse(&token.signed_again_with(b"other")).unwrap().is_signed_with(b"key"));
+            assert!(token.unsigned().ends_with('.') && token.stripped().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn other_tokens_are_told_by_what_they_are() {
+        let error = |text: &str| Token::parse(text).err().unwrap();
+        assert!(error("abc").contains("1 parts"));
+        let rs256 = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#));
+        assert!(error(&rs256).contains("RS256"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_apart_without_a_panic(text in ".{0,80}") {
+            let _ = Token::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The host: files and HTTP. With `dbus` and `helper` the only place where the world is touched.
+
+pub mod files;
+pub mod http;

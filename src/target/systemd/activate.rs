@@ -1,0 +1,108 @@
+//! Making a unit take up the view: a restart as a job, and what really came of it.
+
+use tokio::time::Instant;
+
+use super::SystemdTarget;
+use super::evidence::SLACK;
+use crate::dbus::systemd1::JobEnd;
+use crate::dbus::unit::UnitStatus;
+use crate::record::{Activated, Found};
+use crate::rotation::{Fault, FaultCode};
+use crate::target::Disclosed;
+
+impl SystemdTarget {
+    pub(super) async fn activate_unit(
+        &self,
+        view: &Disclosed<'_>,
+        found: &Found,
+        deadline: Instant,
+    ) -> Result<Activated, Fault> {
+        let unit = &found.unit;
+        if !found.running {
+            return Ok(Activated::LeftStopped { unit: unit.clone() });
+        }
+        // A daemon that was killed may have left a restart under way: it counts as ours.
+        if !self.systemd.wait_without_job(unit, deadline).await? {
+            return Err(not_ready(unit));
+        }
+        let status = self.systemd.unit(unit).await?;
+        if status.active_state == "active" && self.tally(&status, view.primary).await?.is_proof() {
+            self.bring_back_dependents(found, deadline).await?;
+            return Ok(Activated::AlreadyRunning { unit: unit.clone() });
+        }
+        let began = Instant::now();
+        // Else a sixth restart within ten seconds would stop the unit for good.
+        self.systemd.reset_failed(unit).await?;
+        let end = self.systemd.restart(unit, job_deadline(&status, deadline)).await?;
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.check_restarted(unit, &end).await?;
+        self.bring_back_dependents(found, deadline).await?;
+        Ok(Activated::Restarted { unit: unit.clone(), took_us })
+    }
+
+    /// `done` is also told of a unit whose program is missing, and of one that a condition keeps stopped.
+    async fn check_restarted(&self, unit: &str, end: &JobEnd) -> Result<(), Fault> {
+        let status = self.systemd.unit(unit).await?;
+        match end {
+            JobEnd::NotInTime => Err(not_ready(unit)),
+            JobEnd::Result(result) if result != "done" => {
+                Err(failure(&status, &format!("its restart ended as {result}")))
+            }
+            _ if status.active_state == "inactive" && status.skipped_by_condition => {
+                let message = format!("a Condition= or Assert= of {unit} does not hold: the restart left it stopped");
+                Err(Fault::new(FaultCode::ConditionFails, message).advise(format!("systemctl status {unit}")))
+            }
+            _ if is_down(&status) => Err(failure(&status, "it did not stay up after its restart")),
+            _ => Ok(()),
+        }
+    }
+
+    /// systemd restarts dependents that are active; those that failed with the other view stay down, and are started.
+    async fn bring_back_dependents(&self, found: &Found, deadline: Instant) -> Result<(), Fault> {
+        for unit in &found.dependents {
+            if !self.systemd.wait_without_job(unit, deadline).await? {
+                return Err(dependent_failed(unit, &found.unit, "it was not ready in time"));
+            }
+            let status = self.systemd.unit(unit).await?;
+            if status.active_state == "active" {
+                continue;
+            }
+            self.systemd.reset_failed(unit).await?;
+            if let Err(error) = self.systemd.start(unit).await {
+                let status = self.systemd.unit(unit).await?;
+                return Err(dependent_failed(unit, &found.unit, &format!("{} ({error})", status.in_words())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is failed, stopped, or about to be restarted by systemd again.
+pub(super) fn is_down(status: &UnitStatus) -> bool {
+    matches!(status.active_state.as_str(), "failed" | "inactive" | "deactivating")
+        || status.sub_state.starts_with("auto-restart")
+}
+
+pub(super) fn failure(status: &UnitStatus, what: &str) -> Fault {
+    let code = match status.result.as_str() {
+        "start-limit-hit" => FaultCode::StartLimit,
+        "timeout" => FaultCode::NotReady,
+        _ => FaultCode::UnitFailed,
+    };
+    Fault::new(code, format!("{}: {what}", status.in_words())).advise(format!("journalctl -u {} -n 50", status.id))
+}
+
+pub(super) fn dependent_failed(unit: &str, consumer: &str, how: &str) -> Fault {
+    Fault::new(FaultCode::DependentFailed, format!("{unit}, which depends on {consumer}, did not come back: {how}"))
+        .advise(format!("journalctl -u {unit} -n 50"))
+}
+
+fn not_ready(unit: &str) -> Fault {
+    Fault::new(FaultCode::NotReady, format!("{unit} was not ready in time"))
+        .advise(format!("journalctl -u {unit} -n 50"))
+}
+
+/// The unit's own time-outs say how long a restart may take, and the rotation's deadline bounds them.
+fn job_deadline(status: &UnitStatus, deadline: Instant) -> Instant {
+    status.timeout.map_or(deadline, |limit| deadline.min(Instant::now() + limit + SLACK))
+}

@@ -1,0 +1,100 @@
+//! The value that the live units use now.
+
+use std::collections::BTreeSet;
+
+use super::SystemdTarget;
+use crate::dbus::unit::UnitStatus;
+use crate::helper::{Answer, Question, Variable};
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::SecretValue;
+
+impl SystemdTarget {
+    /// The value that all processes of all units agree on; of a unit that is stopped, what it would start with.
+    pub(super) async fn adopted_value(&self) -> Result<SecretValue, Fault> {
+        let mut agreed: Option<SecretValue> = None;
+        for unit in &self.units {
+            let status = self.systemd.unit(unit).await?;
+            if status.load_state != "loaded" {
+                return Err(Fault::new(
+                    FaultCode::UnitUnusable,
+                    format!("{unit} cannot be loaded ({})", status.load_state),
+                )
+                .advise(format!("systemctl status {unit}")));
+            }
+            let value = if status.active_state == "active" {
+                self.value_of_processes(&status).await?
+            } else {
+                self.value_of_files(&status).await?
+            };
+            if value.is_empty() {
+                return Err(Fault::new(FaultCode::NoValue, format!("{} is empty in {unit}", self.env))
+                    .advise("give it a value first, and restart it"));
+            }
+            match &agreed {
+                Some(first) if !first.is_same(&value) => {
+                    return Err(self.disagree(&self.units.join(", ")));
+                }
+                _ => agreed = Some(value),
+            }
+        }
+        agreed.ok_or_else(|| Fault::new(FaultCode::NotConfigured, "the target has no unit"))
+    }
+
+    async fn value_of_processes(&self, status: &UnitStatus) -> Result<SecretValue, Fault> {
+        let pids: BTreeSet<u32> = self.systemd.processes(&status.id).await?.into_iter().collect();
+        let questions: Vec<Question> = pids
+            .iter()
+            .map(|&pid| Question::ProcessValue {
+                control_group: status.control_group.clone(),
+                pid,
+                variable: self.env.clone(),
+            })
+            .collect();
+        let mut agreed: Option<SecretValue> = None;
+        for answer in self.helper.ask(&questions).await? {
+            let Answer::Variable { variable } = answer else { continue };
+            let Some(value) = variable.value() else { continue };
+            match &agreed {
+                Some(first) if !first.is_same(&value) => {
+                    return Err(self.disagree(&format!("the processes of {}", status.id)));
+                }
+                _ => agreed = Some(value),
+            }
+        }
+        agreed.ok_or_else(|| {
+            Fault::new(FaultCode::NoValue, format!("no process of {} has {} in its environment", status.id, self.env))
+                .advise(format!("is it the right name? systemctl cat {}", status.id))
+        })
+    }
+
+    /// What a stopped unit would start with: the last environment file that sets it, else `Environment=`.
+    async fn value_of_files(&self, status: &UnitStatus) -> Result<SecretValue, Fault> {
+        let questions: Vec<Question> = status
+            .environment_files
+            .iter()
+            .map(|(path, _)| Question::File { path: path.clone(), variable: self.env.clone(), reveal: true })
+            .collect();
+        let answers = self.helper.ask(&questions).await?;
+        let told = answers.iter().rev().find_map(|answer| match answer {
+            Answer::Variable { variable: variable @ Variable::Value(_) } => variable.value(),
+            _ => None,
+        });
+        let inline = || {
+            let assigned =
+                status.environment.iter().rev().find_map(|text| text.strip_prefix(&self.env)?.strip_prefix('='));
+            assigned.map(|value| SecretValue::new(value.as_bytes().to_vec()))
+        };
+        told.or_else(inline).ok_or_else(|| {
+            Fault::new(
+                FaultCode::NoValue,
+                format!("{} is not running, and nothing sets {} for it", status.id, self.env),
+            )
+            .advise(format!("is it the right name? systemctl cat {}", status.id))
+        })
+    }
+
+    fn disagree(&self, whom: &str) -> Fault {
+        Fault::new(FaultCode::WrongValue, format!("{whom} do not agree on the value of {}", self.env))
+            .advise("restart them so that all have the same value, then adopt it")
+    }
+}

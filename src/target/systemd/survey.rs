@@ -1,0 +1,219 @@
+//! Preflight: every obstacle that can be known beforehand. Touches nothing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tokio::time::{Instant, sleep};
+
+use super::SystemdTarget;
+use super::delivery::not_writable;
+use super::evidence::POLL;
+use crate::dbus::unit::UnitStatus;
+use crate::helper::{Answer, Condition, Program, Question};
+use crate::record::Found;
+use crate::rotation::{Fault, FaultCode};
+use crate::sys::files;
+use crate::target::Disclosed;
+
+/// A view, a drop-in and the records of a rotation take a fraction of this.
+const ROOM: u64 = 1 << 20;
+/// systemd refuses a daemon-reload where /run has less.
+const ROOM_TO_RELOAD: u64 = 16 << 20;
+
+impl SystemdTarget {
+    pub(super) async fn survey_units(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        self.check_places()?;
+        let mut found = Vec::new();
+        for unit in &self.units {
+            let status = self.steady(unit, deadline).await?;
+            let running = is_running(&status)?;
+            self.check_programs_and_conditions(&status).await?;
+            self.check_overridden(unit, &status).await?;
+            self.check_other_drop_ins(unit, &status).await?;
+            if running {
+                self.check_drift(&status, in_force, deadline).await?;
+            }
+            let dependents = if running { self.active_dependents(&status).await? } else { Vec::new() };
+            found.push(Found { configured: unit.clone(), unit: status.id, running, dependents });
+        }
+        Ok(found)
+    }
+
+    fn check_places(&self) -> Result<(), Fault> {
+        for unit in &self.units {
+            files::writable(&self.drop_in(unit)).map_err(not_writable)?;
+            room(&self.drop_in(unit), ROOM)?;
+        }
+        files::writable(&self.root().join("current")).map_err(not_writable)?;
+        room(&self.root(), ROOM)?;
+        room(Path::new("/run/systemd/x"), ROOM_TO_RELOAD)
+    }
+
+    /// The unit, once nothing is going on with it: booting, starting and stopping are waited for.
+    async fn steady(&self, unit: &str, deadline: Instant) -> Result<UnitStatus, Fault> {
+        loop {
+            let status = self.systemd.unit(unit).await?;
+            if status.load_state != "loaded" {
+                return Err(unusable(unit, &status));
+            }
+            let restarts_itself = status.sub_state.starts_with("auto-restart");
+            let moving =
+                matches!(status.active_state.as_str(), "activating" | "deactivating" | "reloading" | "maintenance");
+            if restarts_itself || !(moving || status.has_job) {
+                return Ok(status);
+            }
+            if Instant::now() + POLL >= deadline {
+                let message = format!("{} and has been so for as long as a rotation may take", status.in_words());
+                return Err(Fault::new(FaultCode::UnitSick, message).advise(format!("systemctl status {unit}")));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn check_programs_and_conditions(&self, status: &UnitStatus) -> Result<(), Fault> {
+        let mut questions = Vec::new();
+        if !status.has_own_root {
+            questions.extend(status.programs.iter().map(|path| Question::Program { path: path.clone() }));
+        }
+        if status.has_conditions {
+            questions.push(Question::Conditions { unit: status.id.clone() });
+        }
+        let answers = self.helper.ask(&questions).await?;
+        for (question, answer) in questions.iter().zip(answers) {
+            match (question, answer) {
+                (Question::Program { path }, Answer::Program { program }) => check_program(&status.id, path, &program)?,
+                (_, Answer::Condition { condition: Condition::Fails(which) }) => {
+                    let message = format!("a condition of {} does not hold now: {which}", status.id);
+                    return Err(Fault::new(FaultCode::ConditionFails, message)
+                        .advise("a restart would leave it stopped; make the condition hold, or take it out"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Drop-ins that sort after ours and are not loaded yet: where a daemon-reload is needed, it would load them too.
+    async fn check_other_drop_ins(&self, unit: &str, status: &UnitStatus) -> Result<(), Fault> {
+        if self.why_reload().await?.is_none() {
+            return Ok(());
+        }
+        let ours = self.drop_in(unit);
+        let dir = ours.parent().unwrap_or(Path::new("/"));
+        let later = files::list(dir).map_err(not_writable)?.into_iter().filter(|path| {
+            path.extension().is_some_and(|extension| extension == "conf") && path.file_name() > ours.file_name()
+        });
+        for path in later {
+            let text = files::read(&path, ROOM).map_err(not_writable)?;
+            let text = String::from_utf8_lossy(&text);
+            if let Some(line) = text.lines().map(str::trim).find(|line| resets_environment(line, &self.env)) {
+                let directive = line.split('=').next().unwrap_or_default();
+                let message = format!("{}: {directive}= undoes what rekeyd delivers to {}", path.display(), status.id);
+                return Err(Fault::new(FaultCode::Overridden, message).advise(format!(
+                    "take {} out of it, or give the file a name that sorts before 90-rekeyd",
+                    self.env
+                )));
+            }
+            let files = text.lines().filter_map(|line| line.trim().strip_prefix("EnvironmentFile="));
+            for file in files.map(|file| file.trim_start_matches('-').trim()).filter(|file| file.starts_with('/')) {
+                let question = Question::File { path: file.to_owned(), variable: self.env.clone(), reveal: false };
+                if let Answer::Variable { variable: crate::helper::Variable::Set } =
+                    self.helper.ask_one(question).await?
+                {
+                    let message =
+                        format!("{}: EnvironmentFile={file} sets {} after rekeyd does", path.display(), self.env);
+                    return Err(Fault::new(FaultCode::Overridden, message).advise(format!(
+                        "take {} out of {file}, or give the drop-in a name that sorts before 90-rekeyd",
+                        self.env
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the processes have the value that the records say. Where they do not, somebody changed it by hand, and
+    /// it is not overwritten.
+    async fn check_drift(&self, status: &UnitStatus, in_force: &Disclosed<'_>, deadline: Instant) -> Result<(), Fault> {
+        let tally = self.tally(status, in_force.primary).await?;
+        if tally.is_proof() {
+            return Ok(());
+        }
+        // A process that is just being started may not have its environment yet.
+        let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
+        self.wait_for_value(&status.id, in_force, limit).await.map(drop).map_err(|fault| {
+            let message = format!("{}: it was changed by hand since rekeyd last knew it", fault.message);
+            Fault::new(fault.code, message)
+                .advise(format!("if that value is meant to stay, take it over: rekeyctl adopt {}", self.secret))
+        })
+    }
+
+    /// The active units that systemd restarts with this one, and with those in turn.
+    async fn active_dependents(&self, status: &UnitStatus) -> Result<Vec<String>, Fault> {
+        let mut seen = BTreeSet::from([status.id.clone()]);
+        let mut active = Vec::new();
+        let mut to_visit: Vec<String> = status.dependents().cloned().collect();
+        while let Some(unit) = to_visit.pop() {
+            if !seen.insert(unit.clone()) || unit.ends_with(".target") {
+                continue;
+            }
+            let dependent = self.systemd.unit(&unit).await?;
+            if dependent.active_state == "active" && !self.units.contains(&unit) {
+                to_visit.extend(dependent.dependents().cloned());
+                active.push(unit);
+            }
+        }
+        Ok(active)
+    }
+}
+
+/// Whether it runs, or was stopped on purpose; a unit that is neither is sick.
+fn is_running(status: &UnitStatus) -> Result<bool, Fault> {
+    match status.active_state.as_str() {
+        "active" => Ok(true),
+        "inactive" if status.skipped_by_condition => {
+            let message = format!("{}: a Condition= or Assert= kept it from starting", status.in_words());
+            Err(Fault::new(FaultCode::ConditionFails, message).advise(format!("systemctl status {}", status.id)))
+        }
+        "inactive" if status.result == "success" => Ok(false),
+        _ => Err(Fault::new(FaultCode::UnitSick, format!("{}: it is sick already", status.in_words()))
+            .advise(format!("mend it first: journalctl -u {} -n 50", status.id))),
+    }
+}
+
+fn unusable(unit: &str, status: &UnitStatus) -> Fault {
+    let why = match status.load_state.as_str() {
+        "not-found" => "there is no such unit".to_owned(),
+        "masked" => "it is masked".to_owned(),
+        other => format!("systemd cannot load it ({other}) {}", status.load_error).trim_end().to_owned(),
+    };
+    Fault::new(FaultCode::UnitUnusable, format!("{unit}: {why}")).advise(format!("systemctl status {unit}"))
+}
+
+fn check_program(unit: &str, path: &str, program: &Program) -> Result<(), Fault> {
+    let why = match program {
+        Program::Fine => return Ok(()),
+        Program::Missing => "does not exist".to_owned(),
+        Program::NotExecutable => "cannot be executed".to_owned(),
+        Program::InterpreterMissing(interpreter) => format!("needs {interpreter}, which does not exist"),
+    };
+    Err(Fault::new(FaultCode::ProgramMissing, format!("{path}, a program of {unit}, {why}: it could not start again"))
+        .advise("install it again, or mend the path in the unit"))
+}
+
+/// `EnvironmentFile=` alone empties the list; `UnsetEnvironment=` takes the variable out.
+fn resets_environment(line: &str, env: &str) -> bool {
+    let value = |name: &str| line.strip_prefix(name).map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
+    value("EnvironmentFile").is_some_and(|value| value.trim().is_empty())
+        || value("UnsetEnvironment")
+            .is_some_and(|names| names.split_whitespace().any(|name| name.trim_matches('"') == env))
+}
+
+fn room(path: &Path, bytes: u64) -> Result<(), Fault> {
+    let free = files::free_bytes(path).map_err(not_writable)?;
+    if free >= bytes {
+        return Ok(());
+    }
+    let message = format!("{} KiB are free at {}, and {} KiB are needed", free >> 10, path.display(), bytes >> 10);
+    Err(Fault::new(FaultCode::NoSpace, message).advise("make room there"))
+}

@@ -1,0 +1,3 @@
+//! Pure readers and writers of the files' dialects.
+
+pub mod systemd;

@@ -1,0 +1,300 @@
+//! A booted Debian that is thrown away at the end: `tests/box` in Rust.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, process, thread};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Backend, Debian, poll, seconds};
+
+const BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/box");
+/// Seconds after which a command in the machine is ended, with status 124.
+const LONGEST_COMMAND: &str = "180";
+
+/// What to boot: files are put in place beforehand, so that the boot itself takes them up.
+pub struct Builder {
+    debian: Debian,
+    bare: bool,
+    degraded: bool,
+    size: String,
+    files: TempDir,
+}
+
+impl Builder {
+    /// Without rekeyd installed.
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// The boot may end with failed units.
+    pub fn may_be_degraded(mut self) -> Self {
+        self.degraded = true;
+        self
+    }
+
+    /// How much the machine may write in all, e.g. `64m`; 1g where it is not said.
+    pub fn size(mut self, size: &str) -> Self {
+        size.clone_into(&mut self.size);
+        self
+    }
+
+    /// A file, root's.
+    pub fn file(self, path: &str, mode: u32, text: impl AsRef<[u8]>) -> Self {
+        let file = self.staged(path);
+        fs::write(&file, text).expect("a staged file");
+        fs::set_permissions(file, Permissions::from_mode(mode)).expect("a staged file's mode");
+        self
+    }
+
+    /// A symbolic link.
+    pub fn link(self, path: &str, to: &str) -> Self {
+        symlink(to, self.staged(path)).expect("a staged link");
+        self
+    }
+
+    /// `/etc/rekeyd/secrets.d/NAME.toml`.
+    pub fn secret(self, name: &str, toml: &str) -> Self {
+        self.file(&format!("/etc/rekeyd/secrets.d/{name}.toml"), 0o644, toml)
+    }
+
+    /// A backend, running after the boot.
+    pub fn backend(self, backend: &Backend) -> Self {
+        backend.install(self)
+    }
+
+    /// A program that cargo built beside this test, as `/usr/local/bin/NAME`.
+    pub fn example(self, name: &str) -> Self {
+        let path = self.staged(&format!("/usr/local/bin/{name}"));
+        if !path.exists() {
+            fs::copy(example(name), &path).expect("a copy of an example");
+        }
+        self
+    }
+
+    /// Boots and waits until systemd says that it is running.
+    pub fn boot(self) -> Machine {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("t{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let image = match self.debian {
+            Debian::Twelve => "12",
+            Debian::Thirteen => "13",
+        };
+        let image = if self.bare { format!("{image}-bare") } else { image.to_owned() };
+        let files = self.files.path().to_str().expect("a path in UTF-8");
+        let owner = process::id().to_string();
+        let said = run(&["boot", &name, "--image", &image, "--files", files, "--size", &self.size, "--owner", &owner]);
+        assert!(said.status == 0, "no machine could be booted (have you run tests/run, as root?):\n{said}");
+        let machine = Machine { name, debian: self.debian };
+        machine.check_state(&said.stdout, self.degraded);
+        machine
+    }
+
+    fn staged(&self, path: &str) -> PathBuf {
+        let staged = self.files.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(staged.parent().expect("a file's directory")).expect("a staged directory");
+        staged
+    }
+}
+
+/// A running Debian. Dropping it ends it; in a test that panics, what it last said is printed first.
+pub struct Machine {
+    name: String,
+    /// Which one.
+    pub debian: Debian,
+}
+
+impl Machine {
+    /// To be booted with more than is in the image.
+    pub fn on(debian: Debian) -> Builder {
+        let files = TempDir::new().expect("a temporary directory");
+        Builder { debian, bare: false, degraded: false, size: "1g".to_owned(), files }
+    }
+
+    /// Boots the image as it is.
+    pub fn boot(debian: Debian) -> Self {
+        Self::on(debian).boot()
+    }
+
+    /// Runs a command as root.
+    pub fn exec(&self, command: &[&str]) -> Output {
+        run(&[&["exec", &self.name, "timeout", "-k", "5", LONGEST_COMMAND], command].concat())
+    }
+
+    /// Runs a command as another user.
+    pub fn exec_as(&self, user: &str, command: &[&str]) -> Output {
+        run(&[&["exec", &self.name, "-u", user, "timeout", "-k", "5", LONGEST_COMMAND], command].concat())
+    }
+
+    /// Runs a command that must succeed, and returns what it wrote to standard output.
+    #[track_caller]
+    pub fn ok(&self, command: &[&str]) -> String {
+        let said = self.exec(command);
+        assert!(said.status == 0, "{command:?} failed:\n{said}");
+        said.stdout
+    }
+
+    /// Runs a shell script that must succeed.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        self.ok(&["sh", "-euc", script])
+    }
+
+    /// Writes a file of root's.
+    #[track_caller]
+    pub fn put(&self, path: &str, mode: u32, text: impl AsRef<[u8]>) {
+        let install = ["exec", &self.name, "install", "-D", "-m", &format!("{mode:o}"), "/dev/stdin", path];
+        let said = run_with(&install, text.as_ref());
+        assert!(said.status == 0, "cannot put {path}:\n{said}");
+    }
+
+    /// A file's text.
+    #[track_caller]
+    pub fn read(&self, path: &str) -> String {
+        self.ok(&["cat", path])
+    }
+
+    /// Entries of the journal, oldest first, complete up to now: `journal(&["-u", "my-backend"])`.
+    pub fn journal(&self, arguments: &[&str]) -> Vec<Value> {
+        let script = "journalctl --sync; exec journalctl -q --no-pager --all -o json \"$@\"";
+        let text = self.ok(&[&["sh", "-c", script, "sh"], arguments].concat());
+        text.lines().map(|line| serde_json::from_str(line).expect("a journal entry")).collect()
+    }
+
+    /// A property of a unit as `systemctl show` says it.
+    pub fn unit(&self, unit: &str, property: &str) -> String {
+        self.ok(&["systemctl", "show", "--value", "-p", property, unit]).trim_end().to_owned()
+    }
+
+    /// The value of a variable in each process of a unit, with the process' name, by number of process.
+    pub fn variable(&self, unit: &str, variable: &str) -> Vec<(String, Option<String>)> {
+        let script = r#"for pid in $(sort -n "/sys/fs/cgroup$1/cgroup.procs"); do
+            printf '%s=' "$(cat "/proc/$pid/comm")"; tr '\0' '\n' < "/proc/$pid/environ" | grep "^$2=" || echo; done"#;
+        let group = self.unit(unit, "ControlGroup");
+        let processes = self.ok(&["sh", "-c", script, "sh", &group, variable]);
+        let assignment = format!("{variable}=");
+        let process = |line: &str| {
+            let (name, rest) = line.split_once('=').expect("NAME=…");
+            (name.to_owned(), rest.strip_prefix(&assignment).map(str::to_owned))
+        };
+        processes.lines().map(process).collect()
+    }
+
+    /// Kills rekeyd.service with SIGKILL and returns when its main process is gone. systemd may start it again.
+    pub fn kill_daemon(&self) {
+        let old = self.unit("rekeyd.service", "MainPID");
+        assert_ne!(old, "0", "rekeyd.service does not run");
+        self.ok(&["systemctl", "kill", "--signal=KILL", "rekeyd.service"]);
+        poll(seconds(10), "rekeyd dies", || (self.unit("rekeyd.service", "MainPID") != old).then_some(()));
+    }
+
+    /// An orderly reboot; files stay.
+    pub fn reboot(&self) {
+        self.start_again("reboot");
+    }
+
+    /// Everything dies at one instant, and the machine boots again; what was written stays, synced or not.
+    pub fn crash(&self) {
+        self.start_again("crash");
+    }
+
+    fn start_again(&self, how: &str) {
+        let said = run(&[how, &self.name]);
+        assert!(said.status == 0, "{how} failed:\n{said}");
+        self.check_state(&said.stdout, false);
+    }
+
+    fn check_state(&self, state: &str, degraded: bool) {
+        let state = state.trim();
+        if state == "running" || (degraded && state == "degraded") {
+            return;
+        }
+        let failed = self.exec(&["systemctl", "--failed", "--no-legend", "--plain"]);
+        panic!("the machine is {state:?} after its boot; failed units:\n{failed}");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let journal = |arguments: &[&str]| {
+                run(&[&["journal", &self.name, "-b", "-o", "short-precise"], arguments].concat()).stdout
+            };
+            let (rekeyd, all) = (journal(&["-n", "100", "-u", "rekeyd.service"]), journal(&["-n", "40"]));
+            let console = run(&["console", &self.name]).stdout;
+            println!("=== {} ({:?}): its journal of rekeyd.service\n{rekeyd}", self.name, self.debian);
+            println!("=== the end of its whole journal\n{all}\n=== its console\n{console}===");
+        }
+        let _ = run(&["stop", &self.name]);
+    }
+}
+
+/// What a command said and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The exit status; 128 and the signal's number where one ended it.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "exit status {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.status,
+            self.stdout.trim_end(),
+            self.stderr.trim_end()
+        )
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    run_with(arguments, b"")
+}
+
+fn run_with(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(BOX)
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", profile_directory().parent().expect("the target directory"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{BOX}: {error}"));
+    // A command that does not read its input is no error.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
+    let said = child.wait_with_output().expect("the end of tests/box");
+    Output {
+        status: said.status.code().unwrap_or_else(|| 128 + said.status.signal().unwrap_or_default()),
+        stdout: String::from_utf8_lossy(&said.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
+    }
+}
+
+/// `target/debug`: this test is `target/debug/deps/NAME-HASH`.
+fn profile_directory() -> PathBuf {
+    let test = env::current_exe().expect("this test's path");
+    test.ancestors().nth(2).expect("target/debug").to_owned()
+}
+
+/// A built example. `cargo test` builds it, `cargo test --test NAME` does not.
+fn example(name: &str) -> PathBuf {
+    let built = profile_directory().join("examples").join(name);
+    let age = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
+    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/backend")).expect("the backend's sources");
+    let newest = sources.filter_map(|source| age(&source.ok()?.path()).ok()).max().expect("the backend's sources");
+    let fresh = age(&built).is_ok_and(|age| age >= newest);
+    assert!(fresh, "{} is missing or old: run tests/run, or cargo build --example {name}", built.display());
+    built
+}

@@ -1,0 +1,72 @@
+//! What tests on booted Debians are made of: `mod support;`, then `support::on_both_debians! { … }`.
+//!
+//! - [`machine`]: boots one, runs commands in it, reads its journal, reboots or crashes it.
+//! - [`backend`]: the units that are rotated: good ones, and ones that break in a chosen way.
+//! - [`token`]: logs in at the backend and looks at what it gives.
+//!
+//! Nothing is ever skipped: what is missing on the host is a failure that says what to run.
+
+#![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+pub mod backend;
+#[path = "../backend/jwt.rs"]
+pub mod jwt;
+pub mod machine;
+pub mod token;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub use backend::{Backend, dependent};
+pub use machine::{Builder, Machine, Output};
+
+/// The Debians that rekeyd is tested on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Debian {
+    /// bookworm, systemd 252.
+    Twelve,
+    /// trixie, systemd 257.
+    Thirteen,
+}
+
+/// Makes two tests of each `fn name(debian) { … }`: `name::debian_12` and `name::debian_13`.
+macro_rules! on_both_debians {
+    ($($(#[$attribute:meta])* fn $name:ident($debian:ident) $body:block)+) => {
+        $(
+            $(#[$attribute])*
+            mod $name {
+                use super::*;
+
+                fn test($debian: support::Debian) $body
+
+                #[test]
+                fn debian_12() {
+                    test(support::Debian::Twelve);
+                }
+
+                #[test]
+                fn debian_13() {
+                    test(support::Debian::Thirteen);
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_both_debians;
+
+/// Asks again and again until `found` has something; panics with `what` when `limit` is over.
+pub fn poll<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(thing) = found() {
+            return thing;
+        }
+        assert!(start.elapsed() < limit, "within {limit:?} it did not happen: {what}");
+        sleep(Duration::from_millis(30));
+    }
+}
+
+/// So many seconds.
+pub const fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
