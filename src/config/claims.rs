@@ -8,9 +8,9 @@ use super::reader::kind_of;
 use super::report::Report;
 
 /// The JSON text of a table of claims.
-pub(super) fn read(claims: Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn read(claims: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<String> {
     let span = claims.span();
-    let DeValue::Table(entries) = claims.into_inner() else {
+    let DeValue::Table(entries) = claims.get_ref() else {
         report.error(span, "`claims` wants a table", "write it as in `claims = { sub = \"rekeyd\" }`");
         return None;
     };
@@ -23,7 +23,7 @@ pub(super) fn read(claims: Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Opt
             let message = format!("the claim `{key}` looks like a secret, but anybody can read a token's claims");
             report.error_hiding(name.span(), value.span(), message, "leave it out: claims are not encrypted");
         } else if let Some(value) = json(value, report) {
-            object.insert(name.into_inner().into_owned(), value);
+            object.insert(name.get_ref().to_string(), value);
         }
     }
     Some(Value::Object(object).to_string())
@@ -35,24 +35,23 @@ fn is_secret(key: &str) -> bool {
         .any(|word| key.contains(word))
 }
 
-fn json(value: Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Value> {
+fn json(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Value> {
     let span = value.span();
-    let converted = match value.into_inner() {
-        DeValue::String(text) => Some(Value::String(text.into_owned())),
-        DeValue::Boolean(flag) => Some(Value::Bool(flag)),
+    let converted = match value.get_ref() {
+        DeValue::String(text) => Some(Value::String(text.to_string())),
+        DeValue::Boolean(flag) => Some(Value::Bool(*flag)),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from),
         DeValue::Float(number) => number.as_str().parse().ok().and_then(Number::from_f64).map(Value::Number),
         DeValue::Array(values) => {
-            return values.into_iter().map(|value| json(value, report)).collect::<Option<Vec<_>>>().map(Value::Array);
+            return values.iter().map(|value| json(value, report)).collect::<Option<Vec<_>>>().map(Value::Array);
         }
         DeValue::Table(entries) => {
-            let entries =
-                entries.into_iter().map(|(name, value)| Some((name.into_inner().into_owned(), json(value, report)?)));
+            let entries = entries.iter().map(|(name, value)| Some((name.get_ref().to_string(), json(value, report)?)));
             return entries.collect::<Option<Map<_, _>>>().map(Value::Object);
         }
         other @ DeValue::Datetime(_) => {
             let advice = "write it as text in quotes, or as seconds since 1970";
-            report.error(span, format!("JSON has no {}", kind_of(&other).trim_start_matches("a ")), advice);
+            report.error(span, format!("JSON has no {}", kind_of(other).trim_start_matches("a ")), advice);
             return None;
         }
     };

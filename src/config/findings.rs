@@ -132,6 +132,9 @@ fn block(finding: &Finding, renderer: &Renderer) -> String {
 }
 
 fn one_line(text: &str) -> String {
+    if text.len() <= LONGEST && !text.contains(is_unprintable) {
+        return text.to_owned();
+    }
     let cut = text.char_indices().nth(LONGEST).map_or(text, |(end, _)| &text[..end]);
     let mut line: String = cut.chars().map(|c| if is_unprintable(c) { '\u{fffd}' } else { c }).collect();
     if cut.len() < text.len() {

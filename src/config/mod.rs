@@ -4,7 +4,7 @@
 //! (`values`, `env_name`, `unit_name`, `claims`), and put together by section (`secret_file`, `target_section`,
 //! `probe_section`, `daemon_file`). What comes out is [`Settings`], without anything that is "not checked yet".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -32,6 +32,7 @@ pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
 
 use files::whole;
+use findings::printable;
 use reader::Reader;
 use report::Report;
 use secret_file::Described;
@@ -95,8 +96,8 @@ struct Loader {
 impl Loader {
     fn daemon(&mut self, source: &Source) {
         let mut report = Report::new(source);
-        if let Some(root) = parse(source, &mut report) {
-            self.daemon = daemon_file::read(root, &mut report);
+        if let Some(table) = parse(source, &mut report) {
+            self.daemon = daemon_file::read(Reader::root(&table), &mut report);
         }
         self.findings.extend(report.into_findings());
     }
@@ -104,7 +105,8 @@ impl Loader {
     fn secret(&mut self, source: Source) {
         let Some(name) = secret_name(&source.path, &mut self.findings) else { return };
         let mut report = Report::new(&source);
-        let described = parse(&source, &mut report).and_then(|root| secret_file::read(root, name, &mut report));
+        let described =
+            parse(&source, &mut report).and_then(|table| secret_file::read(Reader::root(&table), name, &mut report));
         let has_failed = report.has_failed();
         self.findings.extend(report.into_findings());
         if let Some(described) = described.filter(|_| !has_failed) {
@@ -113,30 +115,26 @@ impl Loader {
     }
 
     fn end(mut self) -> Loaded {
+        let mut taken: HashMap<(String, String), SecretName> = HashMap::new();
         let mut secrets: BTreeMap<SecretName, SecretSettings> = BTreeMap::new();
         for (source, Described { settings, env }) in self.secrets {
-            if let Some((unit, other)) = rival(&settings, &secrets) {
+            let places: Vec<_> = units(&settings).map(|unit| (settings.env.clone(), unit.to_owned())).collect();
+            let rival = places
+                .iter()
+                .filter_map(|place| Some((&place.1, secrets.get(taken.get(place)?)?)))
+                .find(|(_, rival)| rival.name != settings.name);
+            if let Some((unit, rival)) = rival {
                 let mut report = Report::new(&source);
-                let message =
-                    format!("{} of {unit} is already rotated by {}", settings.env, findings::printable(&other.file));
+                let message = format!("{} of {unit} is already rotated by {}", settings.env, printable(&rival.file));
                 report.error(env, message, "keep one of the two files, or name another variable or unit");
                 self.findings.extend(report.into_findings());
             } else {
+                taken.extend(places.into_iter().map(|place| (place, settings.name.clone())));
                 secrets.insert(settings.name.clone(), settings);
             }
         }
         Loaded { settings: Settings { daemon: self.daemon, secrets }, findings: self.findings }
     }
-}
-
-/// Another secret that is delivered to one of the same units under the same name.
-fn rival<'s>(
-    secret: &SecretSettings,
-    others: &'s BTreeMap<SecretName, SecretSettings>,
-) -> Option<(String, &'s SecretSettings)> {
-    others.values().filter(|other| other.env == secret.env && other.name != secret.name).find_map(|other| {
-        units(secret).find(|unit| units(other).any(|taken| taken == *unit)).map(|unit| (unit.to_owned(), other))
-    })
 }
 
 fn units(secret: &SecretSettings) -> impl Iterator<Item = &str> {
@@ -158,7 +156,7 @@ fn secret_name(path: &Path, findings: &mut Vec<Finding>) -> Option<SecretName> {
 }
 
 /// The table of a file; `None` where it is not text.
-fn parse<'s>(source: &'s Source, report: &mut Report<'_>) -> Option<Reader<'s>> {
+fn parse<'s>(source: &'s Source, report: &mut Report<'_>) -> Option<DeTable<'s>> {
     if let Some(span) = source.not_utf8.clone() {
         report.syntax(span, "this is not UTF-8 text", "save the file as UTF-8, without binary data");
         return None;
@@ -176,5 +174,5 @@ fn parse<'s>(source: &'s Source, report: &mut Report<'_>) -> Option<Reader<'s>> 
         let end = source.text.len();
         report.syntax(error.span().unwrap_or(end..end), error.message(), "correct it by the rules of https://toml.io");
     }
-    Some(Reader::root(table.into_inner()))
+    Some(table.into_inner())
 }

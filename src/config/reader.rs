@@ -1,11 +1,11 @@
-//! A typed reader of one TOML table: each key is taken once, every mistake is recorded, and what is left over at the
+//! A typed reader of one TOML table: each key is taken once, every mistake is recorded, and what was not taken in the
 //! end is unknown.
 
+use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::StringDeserializer;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
@@ -25,38 +25,59 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// A value that serde reads as it is, with the words for it.
-pub(super) trait Plain<'i>: Deserialize<'i> {
+pub(super) trait Plain: DeserializeOwned {
     /// What a person is told to write.
     const WANTED: &'static str;
 }
 
-impl<'i> Plain<'i> for String {
-    const WANTED: &'static str = "text in quotes";
-}
-impl<'i> Plain<'i> for bool {
+impl Plain for bool {
     const WANTED: &'static str = "true or false, without quotes";
 }
-impl<'i> Plain<'i> for u32 {
+impl Plain for u32 {
     const WANTED: &'static str = "a whole number, without quotes";
 }
 
 /// One table.
-pub(super) struct Reader<'i> {
-    entries: DeTable<'i>,
+pub(super) struct Reader<'t> {
+    entries: &'t DeTable<'t>,
     span: Range<usize>,
-    label: String,
+    label: Label,
     known: Vec<&'static str>,
-    present: Vec<&'static str>,
+    later: Vec<&'static str>,
 }
 
-impl<'i> Reader<'i> {
+/// How a table is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    /// The whole file.
+    Root,
+    /// `[key]`.
+    Section(&'static str),
+    /// One of `[[key]]`.
+    Item(&'static str),
+    /// A table in a section.
+    Inline(&'static str),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("the file"),
+            Self::Section(key) => write!(f, "[{key}]"),
+            Self::Item(key) => write!(f, "[[{key}]]"),
+            Self::Inline(key) => write!(f, "`{key}`"),
+        }
+    }
+}
+
+impl<'t> Reader<'t> {
     /// The table of a whole file.
-    pub fn root(entries: DeTable<'i>) -> Self {
-        Self::new(entries, 0..0, String::new())
+    pub fn root(entries: &'t DeTable<'t>) -> Self {
+        Self::new(entries, 0..0, Label::Root)
     }
 
-    fn new(entries: DeTable<'i>, span: Range<usize>, label: String) -> Self {
-        Self { entries, span, label, known: Vec::with_capacity(8), present: Vec::with_capacity(8) }
+    fn new(entries: &'t DeTable<'t>, span: Range<usize>, label: Label) -> Self {
+        Self { entries, span, label, known: Vec::with_capacity(16), later: Vec::new() }
     }
 
     /// Where the table stands: its header, or the whole of an inline table.
@@ -64,33 +85,46 @@ impl<'i> Reader<'i> {
         self.span.clone()
     }
 
-    /// Whether a key that was taken was there, be it right or wrong.
+    /// Whether a key is there, be it right or wrong.
     pub fn had(&self, key: &str) -> bool {
-        self.present.contains(&key)
+        self.entries.contains_key(key)
     }
 
     /// Takes the value of `key` without looking at it, and the key's own span.
-    pub fn take_raw(&mut self, key: &'static str) -> Option<(Range<usize>, Spanned<DeValue<'i>>)> {
+    pub fn take_raw(&mut self, key: &'static str) -> Option<(Range<usize>, &'t Spanned<DeValue<'t>>)> {
         self.known.push(key);
-        let (name, value) = self.entries.remove_entry(key)?;
-        self.present.push(key);
+        let (name, value) = self.entries.get_key_value(key)?;
         Some((name.span(), value))
     }
 
     /// Takes a value of a plain type; `example` is a whole line that would be right.
-    pub fn take<T: Plain<'i>>(
-        &mut self,
-        key: &'static str,
-        example: &str,
-        report: &mut Report<'_>,
-    ) -> Option<Spanned<T>> {
+    pub fn take<T: Plain>(&mut self, key: &'static str, example: &str, report: &mut Report<'_>) -> Option<Spanned<T>> {
         let (_, value) = self.take_raw(key)?;
         let (span, found) = (value.span(), kind_of(value.get_ref()));
-        match T::deserialize(ValueDeserializer::from(value)) {
+        match T::deserialize(ValueDeserializer::from(value.clone())) {
             Ok(value) => Some(Spanned::new(span, value)),
             Err(_) => {
                 let message = format!("`{key}` wants {}, this is {found}", T::WANTED);
                 report.error(span, message, format!("write it as in `{example}`"));
+                None
+            }
+        }
+    }
+
+    /// Takes a text as it is.
+    pub fn word(
+        &mut self,
+        key: &'static str,
+        example: impl FnOnce() -> String,
+        report: &mut Report<'_>,
+    ) -> Option<Spanned<&'t str>> {
+        let (_, value) = self.take_raw(key)?;
+        let span = value.span();
+        match value.get_ref() {
+            DeValue::String(text) => Some(Spanned::new(span, text.as_ref())),
+            other => {
+                let message = format!("`{key}` wants text in quotes, this is {}", kind_of(other));
+                report.error(span, message, format!("write it as in `{}`", example()));
                 None
             }
         }
@@ -104,7 +138,7 @@ impl<'i> Reader<'i> {
         report: &mut Report<'_>,
         check: impl FnOnce(&str) -> Result<U, Mistake>,
     ) -> Option<Spanned<U>> {
-        let text = self.take::<String>(key, example, report)?;
+        let text = self.word(key, || example.to_owned(), report)?;
         let span = text.span();
         match check(text.get_ref()) {
             Ok(value) => Some(Spanned::new(span, value)),
@@ -125,11 +159,11 @@ impl<'i> Reader<'i> {
     ) -> Option<Spanned<Vec<Spanned<U>>>> {
         let (_, value) = self.take_raw(key)?;
         let span = value.span();
-        let values = match value.into_inner() {
-            DeValue::Array(values) => values.into_iter().collect(),
-            value @ DeValue::String(_) => vec![Spanned::new(span.clone(), value)],
+        let values: Vec<&Spanned<DeValue<'_>>> = match value.get_ref() {
+            DeValue::Array(values) => values.iter().collect(),
+            DeValue::String(_) => vec![value],
             other => {
-                let message = format!("`{key}` wants a list of texts, this is {}", kind_of(&other));
+                let message = format!("`{key}` wants a list of texts, this is {}", kind_of(other));
                 report.error(span, message, format!("write it as in `{example}`"));
                 return None;
             }
@@ -157,28 +191,28 @@ impl<'i> Reader<'i> {
     }
 
     /// Takes one of some words. `available` are those of `T`, `later` those that a coming version will know.
-    pub fn choice<T: Deserialize<'i>>(
+    pub fn choice<T: DeserializeOwned>(
         &mut self,
         key: &'static str,
         available: &[&str],
         later: &[&str],
         report: &mut Report<'_>,
     ) -> Option<Spanned<T>> {
-        let example = format!("{key} = \"{}\"", available.first().unwrap_or(&""));
-        let word = self.take::<String>(key, &example, report)?;
+        let example = || format!("{key} = \"{}\"", available.first().unwrap_or(&""));
+        let word = self.word(key, example, report)?;
         let span = word.span();
         let word = word.into_inner();
-        if available.contains(&word.as_str()) {
-            let owned: StringDeserializer<serde::de::value::Error> = word.clone().into_deserializer();
-            if let Ok(value) = T::deserialize(owned) {
+        if available.contains(&word) {
+            let word: StrDeserializer<'_, serde::de::value::Error> = word.into_deserializer();
+            if let Ok(value) = T::deserialize(word) {
                 return Some(Spanned::new(span, value));
             }
         }
-        if later.contains(&word.as_str()) {
+        if later.contains(&word) {
             report.error(span, format!("`{key} = \"{word}\"` is not available in this version yet"), only(available));
             return None;
         }
-        let advice = match nearest(&word, available) {
+        let advice = match nearest(word, available) {
             Some(word) => format!("did you mean \"{word}\"?"),
             None => only(available),
         };
@@ -187,11 +221,11 @@ impl<'i> Reader<'i> {
     }
 
     /// Takes a table, be it a section or inline.
-    pub fn table(&mut self, key: &'static str, example: &str, report: &mut Report<'_>) -> Option<Reader<'i>> {
-        let label = if self.label.is_empty() { format!("[{key}]") } else { format!("`{key}`") };
+    pub fn table(&mut self, key: &'static str, example: &str, report: &mut Report<'_>) -> Option<Self> {
+        let label = if self.label == Label::Root { Label::Section(key) } else { Label::Inline(key) };
         let (name, value) = self.take_raw(key)?;
         let span = value.span();
-        match value.into_inner() {
+        match value.get_ref() {
             DeValue::Table(entries) => Some(Self::new(entries, if span.is_empty() { name } else { span }, label)),
             DeValue::Array(values) if values.iter().all(|value| value.get_ref().is_table()) && !values.is_empty() => {
                 report.error(name, format!("{label} can be given once only"), format!("write `{example}`, once"));
@@ -200,7 +234,7 @@ impl<'i> Reader<'i> {
             other => {
                 report.error(
                     span,
-                    format!("{label} is a table, this is {}", kind_of(&other)),
+                    format!("{label} is a table, this is {}", kind_of(other)),
                     format!("write `{example}`"),
                 );
                 None
@@ -209,32 +243,32 @@ impl<'i> Reader<'i> {
     }
 
     /// Takes a list of tables: `[[key]]`.
-    pub fn tables(&mut self, key: &'static str, report: &mut Report<'_>) -> Vec<Reader<'i>> {
-        let label = format!("[[{key}]]");
+    pub fn tables(&mut self, key: &'static str, report: &mut Report<'_>) -> Vec<Self> {
+        let label = Label::Item(key);
         let Some((name, value)) = self.take_raw(key) else { return Vec::new() };
         let span = value.span();
-        let advice = format!("write `{label}` with double brackets: there may be several");
-        match value.into_inner() {
+        let advice = || format!("write `{label}` with double brackets: there may be several");
+        match value.get_ref() {
             DeValue::Array(values) => values
-                .into_iter()
+                .iter()
                 .filter_map(|value| {
                     let span = value.span();
-                    match value.into_inner() {
-                        DeValue::Table(entries) => Some(Self::new(entries, span, label.clone())),
+                    match value.get_ref() {
+                        DeValue::Table(entries) => Some(Self::new(entries, span, label)),
                         other => {
-                            let message = format!("each {label} is a table, this is {}", kind_of(&other));
-                            report.error(span, message, &advice);
+                            let message = format!("each {label} is a table, this is {}", kind_of(other));
+                            report.error(span, message, advice());
                             None
                         }
                     }
                 })
                 .collect(),
             DeValue::Table(_) => {
-                report.error(name, format!("[{key}] is one table, but a list of tables is wanted"), advice);
+                report.error(name, format!("[{key}] is one table, but a list of tables is wanted"), advice());
                 Vec::new()
             }
             other => {
-                report.error(span, format!("{label} is a list of tables, this is {}", kind_of(&other)), advice);
+                report.error(span, format!("{label} is a list of tables, this is {}", kind_of(other)), advice());
                 Vec::new()
             }
         }
@@ -243,7 +277,8 @@ impl<'i> Reader<'i> {
     /// Keys that a coming version will know.
     pub fn later(&mut self, keys: &[&'static str], works: &str, report: &mut Report<'_>) {
         for key in keys {
-            if let Some((name, _)) = self.entries.remove_entry(*key) {
+            if let Some((name, _)) = self.entries.get_key_value(*key) {
+                self.later.push(key);
                 let name = name.span();
                 let label = self.label_with_blank();
                 report.error(name, format!("`{key}`{label} is not available in this version yet"), works);
@@ -261,15 +296,18 @@ impl<'i> Reader<'i> {
 
     /// Ends the reading: what is left over is unknown.
     pub fn finish(self, report: &mut Report<'_>) {
-        let label = self.label_with_blank();
-        for (name, value) in &self.entries {
+        for (name, value) in self.entries {
             let key = name.get_ref().as_ref();
-            let is_section = self.label.is_empty() && (value.get_ref().is_table() || value.get_ref().is_array());
-            let home = HOMES.iter().find(|(home, keys)| *home != self.label && keys.contains(&key));
+            if self.known.contains(&key) || self.later.contains(&key) {
+                continue;
+            }
+            let label = self.label_with_blank();
+            let is_section = self.label == Label::Root && (value.get_ref().is_table() || value.get_ref().is_array());
+            let home = HOMES.iter().find(|(home, keys)| *home != self.label.to_string() && keys.contains(&key));
             let advice = match (nearest(key, &self.known), home) {
                 (_, Some((home, _))) if !is_section => format!("`{key}` belongs under {home}"),
                 (Some(known), _) => format!("did you mean `{known}`?"),
-                (None, _) if self.label.is_empty() => format!("the sections are: {}", self.known.join(", ")),
+                (None, _) if self.label == Label::Root => format!("the sections are: {}", self.known.join(", ")),
                 (None, _) => format!("the keys here are: {}", self.known.join(", ")),
             };
             let what = if is_section { "section" } else { "key" };
@@ -280,7 +318,7 @@ impl<'i> Reader<'i> {
     }
 
     fn label_with_blank(&self) -> String {
-        if self.label.is_empty() { String::new() } else { format!(" in {}", self.label) }
+        if self.label == Label::Root { String::new() } else { format!(" in {}", self.label) }
     }
 }
 

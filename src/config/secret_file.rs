@@ -88,7 +88,8 @@ fn identity(mut section: Reader<'_>, report: &mut Report<'_>) -> Identity {
     }
     let bytes = entropy(&mut section, report);
     let format = section.choice::<Format>("format", &["hex", "base64url", "base64", "alphanumeric"], &[], report);
-    let keep = length(&mut section, "keep", "30d", Bounds { least: Duration::ZERO, most: YEAR * 10 }, report);
+    let keep =
+        length(&mut section, "keep", "keep = \"30d\"", Bounds { least: Duration::ZERO, most: YEAR * 10 }, report);
     section.later(&["re-encrypt"], "leave it out: secrets that encrypt data are not rotated", report);
     section.finish(report);
     Identity {
@@ -102,11 +103,11 @@ fn identity(mut section: Reader<'_>, report: &mut Report<'_>) -> Identity {
 
 fn variable(section: &mut Reader<'_>, report: &mut Report<'_>) -> Option<(String, Range<usize>)> {
     let example = "env = \"JWT_SECRET\"";
-    let given = section.take::<String>("env", example, report);
+    let given = section.word("env", || example.to_owned(), report);
     section.need("env", example, report);
     let given = given?;
     let span = given.span();
-    match env_name(given.get_ref()) {
+    match env_name(given.into_inner()) {
         Ok(name) => Some((name, span)),
         Err(Mistake { message, advice }) => {
             let hidden = assigned(&report.source.text[span.clone()]).map(|part| span.start + part.start..span.end);
@@ -137,7 +138,7 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
     let any = Bounds { least: Duration::ZERO, most: YEAR };
     let delay = section.text("randomized-delay", "randomized-delay = \"10min\"", report, |text| duration(text, any));
     let persistent = section.take::<bool>("persistent", "persistent = true", report);
-    let window = length(&mut section, "window", "3h", any, report).unwrap_or_default();
+    let window = length(&mut section, "window", "window = \"3h\"", any, report).unwrap_or_default();
     section.later(&["paused", "retire-window"], "leave it out", report);
     if let Some(delay) = delay.as_ref().filter(|delay| !window.is_zero() && *delay.get_ref() >= window) {
         let message = format!("`randomized-delay` leaves nothing of the `window` of {}", human(window));
@@ -154,7 +155,7 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
 
 fn deadline(mut section: Reader<'_>, report: &mut Report<'_>) -> Duration {
     let bounds = Bounds { least: Duration::from_secs(5), most: DAY };
-    let deadline = length(&mut section, "deadline", "10min", bounds, report);
+    let deadline = length(&mut section, "deadline", "deadline = \"10min\"", bounds, report);
     section.later(&["dead-man", "retry"], "leave it out", report);
     section.finish(report);
     deadline.unwrap_or(MINUTE * 10)
@@ -188,8 +189,7 @@ fn length(
     bounds: Bounds,
     report: &mut Report<'_>,
 ) -> Option<Duration> {
-    let example = format!("{key} = \"{example}\"");
-    section.text(key, &example, report, |text| duration(text, bounds)).map(|length| length.into_inner())
+    section.text(key, example, report, |text| duration(text, bounds)).map(|length| length.into_inner())
 }
 
 fn default_settle() -> Duration {

@@ -10,6 +10,18 @@ const OTHER_TYPES: &[&str] =
 /// Services that must not be restarted by a rotation: we speak and log through them.
 const NEVER: &[&str] = &["dbus.service", "dbus-broker.service", "systemd-journald.service", "systemd-logind.service"];
 
+/// Our own services of which there are instances.
+const OWN_TEMPLATES: &[&str] = &[
+    "rekeyd-file",
+    "rekeyd-key",
+    "rekeyd-process",
+    "rekeyd-recover",
+    "rekeyd-retire",
+    "rekeyd-retry",
+    "rekeyd-rotate",
+    "rekeyd-tool",
+];
+
 /// The full name of a service that can be restarted: `NAME.service` or `NAME@INSTANCE.service`.
 pub(super) fn service_name(name: &str) -> Result<String, Mistake> {
     let example = "write the full name of a service, as \"my-backend.service\"";
@@ -46,10 +58,8 @@ pub(super) fn service_name(name: &str) -> Result<String, Mistake> {
         let advice = format!("name each instance, as \"{template}@1.service\"");
         return Err(Mistake::new(format!("{name:?} is a template without an instance"), advice));
     }
-    let is_own = name == "rekeyd.service"
-        || ["rekeyd-rotate", "rekeyd-recover", "rekeyd-retire", "rekeyd-helper"]
-            .iter()
-            .any(|own| prefix == *own || prefix.strip_prefix(own).is_some_and(|rest| rest.starts_with('@')));
+    let is_own =
+        prefix == "rekeyd" || prefix.split_once('@').is_some_and(|(template, _)| OWN_TEMPLATES.contains(&template));
     if is_own {
         return Err(Mistake::new(format!("{name} is rekeyd itself"), "name the service that reads the secret"));
     }

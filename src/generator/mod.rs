@@ -1,15 +1,15 @@
 //! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
 //!
-//! Each secret with a schedule gets drop-ins of `rekeyd-rotate@NAME.timer` and `rekeyd-rotate@NAME.service` and a link
-//! that has the timer started. Only the schedule is here; the units themselves are shipped. The generator runs at each
-//! boot and each daemon-reload, for everybody, so it does little and never fails: what is right counts, and what is
-//! wrong is told to the journal.
+//! Each secret with a schedule gets drop-ins of `rekeyd-rotate@NAME.timer` and `rekeyd-rotate@NAME.service`; one drop-in
+//! of `rekeyd-timers.target` wants all timers (a link for each would take as long as reading the configuration). Only
+//! the schedule is here; the units themselves are shipped. The generator runs at each boot and each daemon-reload, for
+//! everybody, so it does little and never fails: what is right counts, and what is wrong is told to the journal.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Dirs, Finding, Schedule, SecretSettings, Severity, TargetSettings};
+use crate::config::{self, Dirs, Finding, Schedule, SecretName, SecretSettings, Severity, TargetSettings};
 
 mod journal;
 mod output;
@@ -18,7 +18,6 @@ pub use journal::complain;
 
 use output::Output;
 
-const TIMER_TEMPLATE: &str = "/usr/lib/systemd/system/rekeyd-rotate@.timer";
 const TIMERS_TARGET: &str = "/usr/lib/systemd/system/rekeyd-timers.target";
 
 /// Writes the units for the configuration in `dirs` to the directory `out`. What could not be used or written is in
@@ -39,33 +38,34 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
             return complaints;
         }
     };
-    let wanted = output.directory("rekeyd-timers.target.wants", &mut complaints);
+    let mut wanted = String::from("# Made by rekeyd-generator\n[Unit]\n");
     for (secret, schedule) in scheduled {
-        let name = &secret.name;
+        let (name, head) = (&secret.name, head(secret));
         output.drop_in(
             &format!("rekeyd-rotate@{name}.timer.d"),
             "50-schedule.conf",
-            &timer(secret, schedule),
+            &timer(&head, name, schedule),
             &mut complaints,
         );
         output.drop_in(
             &format!("rekeyd-rotate@{name}.service.d"),
             "50-consumer.conf",
-            &service(secret),
+            &service(&head, secret),
             &mut complaints,
         );
-        if let Some(wanted) = &wanted {
-            wanted.link(TIMER_TEMPLATE, &format!("rekeyd-rotate@{name}.timer"), &mut complaints);
-        }
+        setting(&mut wanted, "Wants", &format!("rekeyd-rotate@{name}.timer"));
     }
+    output.drop_in("rekeyd-timers.target.d", "50-timers.conf", &wanted, &mut complaints);
     if let Some(wanted) = output.directory("timers.target.wants", &mut complaints) {
         wanted.link(TIMERS_TARGET, "rekeyd-timers.target", &mut complaints);
     }
     complaints
 }
 
-fn timer(secret: &SecretSettings, schedule: &Schedule) -> String {
-    let mut text = head(secret);
+fn timer(head: &str, name: &SecretName, schedule: &Schedule) -> String {
+    let mut text = String::with_capacity(512);
+    text.push_str(head);
+    setting(&mut text, "Description", &format!("Rotation of the secret {name}"));
     text.push_str("\n[Timer]\n");
     for calendar in &schedule.on_calendar {
         setting(&mut text, "OnCalendar", calendar);
@@ -75,8 +75,9 @@ fn timer(secret: &SecretSettings, schedule: &Schedule) -> String {
     text
 }
 
-fn service(secret: &SecretSettings) -> String {
-    let mut text = head(secret);
+fn service(head: &str, secret: &SecretSettings) -> String {
+    let mut text = String::with_capacity(512);
+    text.push_str(head);
     for TargetSettings::Systemd(target) in &secret.targets {
         setting(&mut text, "After", &target.units.join(" "));
     }
@@ -88,7 +89,6 @@ fn head(secret: &SecretSettings) -> String {
     let file = config::findings::printable(&secret.file);
     let _ = writeln!(text, "# Made by rekeyd-generator from {file}\n[Unit]");
     setting(&mut text, "SourcePath", &file);
-    setting(&mut text, "Description", &format!("Rotation of the secret {}", secret.name));
     text
 }
 
@@ -96,11 +96,12 @@ fn head(secret: &SecretSettings) -> String {
 fn setting(text: &mut String, key: &str, value: &str) {
     text.push_str(key);
     text.push('=');
-    for c in value.chars().filter(|c| !c.is_control()) {
-        text.push(c);
-        if c == '%' {
-            text.push('%');
-        }
+    if value.contains(|c: char| c == '%' || c.is_control()) {
+        text.extend(
+            value.chars().filter(|c| !c.is_control()).flat_map(|c| [Some(c), (c == '%').then_some('%')]).flatten(),
+        );
+    } else {
+        text.push_str(value);
     }
     text.push('\n');
 }
@@ -160,7 +161,8 @@ mod tests {
         let service = fs::read_to_string(out.join("rekeyd-rotate@my-key.service.d/50-consumer.conf")).unwrap();
         assert!(service.contains("[Unit]\n") && service.ends_with("\nAfter=my-a.service z@1.service\n"), "{service}");
         let link = |name: &str| fs::read_link(out.join(name)).unwrap();
-        assert_eq!(link("rekeyd-timers.target.wants/rekeyd-rotate@my-key.timer"), Path::new(TIMER_TEMPLATE));
+        let wanted = fs::read_to_string(out.join("rekeyd-timers.target.d/50-timers.conf")).unwrap();
+        assert!(wanted.ends_with("[Unit]\nWants=rekeyd-rotate@my-key.timer\n"), "{wanted}");
         assert_eq!(link("timers.target.wants/rekeyd-timers.target"), Path::new(TIMERS_TARGET));
         assert_eq!(fs::read_dir(&out).unwrap().count(), 4);
     }
