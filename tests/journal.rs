@@ -71,7 +71,7 @@ support::on_both_debians! {
         let machine = scene::adopted(debian, &Backend::good(), "");
         scene::rotate_ok(&machine);
         let value = scene::value(&machine);
-        machine.sh("systemctl stop rekeyd; sed -i '2s/began/begun/' /var/lib/rekeyd/store/my-backend-jwt/records-0000000001; systemctl start rekeyd");
+        machine.sh("systemctl stop rekeyd; sed -i '3s/./X/100' /var/lib/rekeyd/store/my-backend-jwt/records-0000000001; systemctl start rekeyd");
         let said = scene::rotate(&machine);
         assert_eq!(said.status, 3, "{said}");
         assert_eq!(scene::status(&machine)["state"], "unreadable");

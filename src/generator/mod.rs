@@ -1,6 +1,6 @@
 //! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
 //!
-//! Each secret with a schedule gets drop-ins of `rekeyd-rotate@NAME.timer` and `rekeyd-rotate@NAME.service`; one drop-in
+//! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`; one drop-in
 //! of `rekeyd-timers.target` wants all timers (a link for each would take as long as reading the configuration). Only
 //! the schedule is here; the units themselves are shipped. The generator runs at each boot and each daemon-reload, for
 //! everybody, so it does little and never fails: what is right counts, and what is wrong is told to the journal.
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Dirs, Finding, Schedule, SecretName, SecretSettings, Severity, TargetSettings};
+use crate::config::{self, Dirs, Finding, Schedule, SecretName, SecretSettings, Severity};
 
 mod journal;
 mod output;
@@ -47,12 +47,6 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
             &timer(&head, name, schedule),
             &mut complaints,
         );
-        output.drop_in(
-            &format!("rekeyd-rotate@{name}.service.d"),
-            "50-consumer.conf",
-            &service(&head, secret),
-            &mut complaints,
-        );
         setting(&mut wanted, "Wants", &format!("rekeyd-rotate@{name}.timer"));
     }
     output.drop_in("rekeyd-timers.target.d", "50-timers.conf", &wanted, &mut complaints);
@@ -72,15 +66,6 @@ fn timer(head: &str, name: &SecretName, schedule: &Schedule) -> String {
     }
     setting(&mut text, "RandomizedDelaySec", &span(schedule.randomized_delay));
     setting(&mut text, "Persistent", if schedule.persistent { "yes" } else { "no" });
-    text
-}
-
-fn service(head: &str, secret: &SecretSettings) -> String {
-    let mut text = String::with_capacity(512);
-    text.push_str(head);
-    for TargetSettings::Systemd(target) in &secret.targets {
-        setting(&mut text, "After", &target.units.join(" "));
-    }
     text
 }
 
@@ -158,13 +143,11 @@ mod tests {
             ),
             "{timer}"
         );
-        let service = fs::read_to_string(out.join("rekeyd-rotate@my-key.service.d/50-consumer.conf")).unwrap();
-        assert!(service.contains("[Unit]\n") && service.ends_with("\nAfter=my-a.service z@1.service\n"), "{service}");
         let link = |name: &str| fs::read_link(out.join(name)).unwrap();
         let wanted = fs::read_to_string(out.join("rekeyd-timers.target.d/50-timers.conf")).unwrap();
         assert!(wanted.ends_with("[Unit]\nWants=rekeyd-rotate@my-key.timer\n"), "{wanted}");
         assert_eq!(link("timers.target.wants/rekeyd-timers.target"), Path::new(TIMERS_TARGET));
-        assert_eq!(fs::read_dir(&out).unwrap().count(), 4);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
     }
 
     #[test]

@@ -59,14 +59,15 @@ impl SystemdTarget {
         }
     }
 
-    /// What the drop-in of a unit says. It never changes, so that one daemon-reload is enough for ever.
+    /// What the drop-in of a unit says: also that at boot a rotation that was missed waits for the unit. It never changes, so that one daemon-reload is enough for ever.
     pub(super) fn drop_in_text(&self) -> String {
         let parent = self.places.delivered.parent().unwrap_or(Path::new("/"));
         format!(
             "# The secret {}, delivered by rekeyd(8). It is written again at each rotation: change it with rekeyctl(1).\n\
-             [Unit]\nRequiresMountsFor={}\n\n[Service]\nEnvironmentFile={}\n",
+             [Unit]\nRequiresMountsFor={}\nBefore=rekeyd-rotate@{}.service\n\n[Service]\nEnvironmentFile={}\n",
             self.secret,
             parent.display(),
+            self.secret,
             self.env_file().display()
         )
     }
