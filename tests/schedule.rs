@@ -79,7 +79,7 @@ support::on_both_debians! {
         poll(seconds(30), "it is made up for", || (scene::value(&machine) != FIRST_VALUE).then_some(()));
 
         let machine = scene::adopted(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\npersistent = false\n");
-        machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
+        machine.sh(&format!("mkdir -p /var/lib/systemd/timers; touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
         machine.reboot();
         poll(seconds(10), "the timer runs", || (machine.unit(TIMER, "ActiveState") == "active").then_some(()));
         assert_eq!(machine.unit(SERVICE, "ExecMainStartTimestampMonotonic"), "0");

@@ -37,7 +37,7 @@ fn complain_to(complaints: &[String], journal: &Path, kernel: &Path) {
     }
 }
 
-/// The native protocol of the journal: `FIELD=value` lines (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
+/// The native protocol of the journal: `FIELD=value` lines (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL>).
 fn datagram(line: &str) -> String {
     format!("MESSAGE={line}\nPRIORITY=4\nSYSLOG_IDENTIFIER=rekeyd-generator\nMESSAGE_ID={GENERATOR_SKIPPED}\n")
 }

@@ -1,20 +1,17 @@
 //! A booted Debian that is thrown away at the end: `tests/box` in Rust.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, process, thread};
+use std::{process, thread};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Backend, Debian, poll, seconds};
+use super::host::{example, run, run_with};
+use super::{Backend, Debian, Output, poll, seconds};
 
-const BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/box");
 /// Seconds after which a command in the machine is ended, with status 124.
 const LONGEST_COMMAND: &str = "180";
 
@@ -234,67 +231,4 @@ impl Drop for Machine {
         }
         let _ = run(&["stop", &self.name]);
     }
-}
-
-/// What a command said and how it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// The exit status; 128 and the signal's number where one ended it.
-    pub status: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-impl std::fmt::Display for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "exit status {}\n--- stdout\n{}\n--- stderr\n{}",
-            self.status,
-            self.stdout.trim_end(),
-            self.stderr.trim_end()
-        )
-    }
-}
-
-fn run(arguments: &[&str]) -> Output {
-    run_with(arguments, b"")
-}
-
-fn run_with(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(BOX)
-        .args(arguments)
-        .env("CARGO_TARGET_DIR", profile_directory().parent().expect("the target directory"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{BOX}: {error}"));
-    // A command that does not read its input is no error.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
-    let said = child.wait_with_output().expect("the end of tests/box");
-    Output {
-        status: said.status.code().unwrap_or_else(|| 128 + said.status.signal().unwrap_or_default()),
-        stdout: String::from_utf8_lossy(&said.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
-    }
-}
-
-/// `target/debug`: this test is `target/debug/deps/NAME-HASH`.
-fn profile_directory() -> PathBuf {
-    let test = env::current_exe().expect("this test's path");
-    test.ancestors().nth(2).expect("target/debug").to_owned()
-}
-
-/// A built example. `cargo test` builds it, `cargo test --test NAME` does not.
-fn example(name: &str) -> PathBuf {
-    let built = profile_directory().join("examples").join(name);
-    let age = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
-    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/backend")).expect("the backend's sources");
-    let newest = sources.filter_map(|source| age(&source.ok()?.path()).ok()).max().expect("the backend's sources");
-    let fresh = age(&built).is_ok_and(|age| age >= newest);
-    assert!(fresh, "{} is missing or old: run tests/run, or cargo build --example {name}", built.display());
-    built
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`machine`]: boots one, runs commands in it, reads its journal, reboots or crashes it.
 //! - [`backend`]: the units that are rotated: good ones, and ones that break in a chosen way.
+//! - [`host`]: what runs outside of them.
 //! - [`scene`]: the usual backend with its secret, and what a person does with them.
 //! - [`token`]: logs in at the backend and looks at what it gives.
 //!
@@ -10,6 +11,7 @@
 #![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 pub mod backend;
+pub mod host;
 #[path = "../backend/jwt.rs"]
 pub mod jwt;
 pub mod machine;
@@ -20,7 +22,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub use backend::{Backend, dependent};
-pub use machine::{Builder, Machine, Output};
+pub use host::Output;
+pub use machine::{Builder, Machine};
 
 /// The Debians that rekeyd is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
