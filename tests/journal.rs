@@ -1,5 +1,7 @@
 //! The journal tells the whole story, and nothing tells a value.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! The package and its units.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use support::scene::{self, SECRET};

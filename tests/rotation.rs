@@ -1,5 +1,7 @@
 //! The main job: a running backend is taken over, rotated, proven, and keeps its value whatever becomes of rekeyd.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::Value;

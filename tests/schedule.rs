@@ -1,5 +1,7 @@
 //! Schedules: real timers that match the configuration, and nothing that is ever rotated because it was configured.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::Value;

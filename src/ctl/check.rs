@@ -5,8 +5,9 @@ use std::process::Command;
 
 use clap::Args;
 
-use super::{Exit, Out, daemon};
+use super::{Exit, Out, daemon, document};
 use crate::config::{self, Dirs, Loaded};
+use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 
 /// `rekeyctl check`.
 #[derive(Debug, Args)]
@@ -50,12 +51,25 @@ async fn host(out: &Out, loaded: &Loaded) -> Exit {
                 worst = worst.worse(out.fail(Exit::Configuration, &format!("{}: {problem}", settings.file.display())));
             }
         }
-        match daemon.forecast(name.as_str()).await {
-            Ok(_) => out.text(&format!("{name}: ready to be rotated")),
+        match stands(&daemon, name.as_str()).await {
+            Ok(text) => out.text(&format!("{name}: {text}")),
             Err(error) => worst = worst.worse(out.error(&error)),
         }
     }
     worst
+}
+
+/// How a secret stands on this host, where nothing speaks against rotating it.
+async fn stands(daemon: &ManagerProxy<'_>, name: &str) -> Result<String, Error> {
+    let status: SecretStatus = match daemon.get_secret(name).await {
+        Err(Error::UnknownSecret(_)) => return Ok("not in force yet; next: rekeyctl reload".to_owned()),
+        status => document(&status?)?,
+    };
+    if status.state == "not-adopted" {
+        return Ok(format!("not adopted yet; next: rekeyctl adopt {name}"));
+    }
+    daemon.forecast(name).await?;
+    Ok("ready to be rotated".to_owned())
 }
 
 /// systemd parses calendars; nobody else does.

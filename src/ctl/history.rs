@@ -15,6 +15,9 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
         out.document(&records.iter().flatten().filter(|record| wanted(record)).collect::<Vec<_>>());
         return Exit::Done;
     }
+    if !records.iter().flatten().any(wanted) {
+        out.text("nothing has happened yet");
+    }
     for of_secret in &records {
         tell(out, of_secret, wanted);
     }

@@ -97,6 +97,7 @@ async fn serve() -> Result<(), StartError> {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     journal.tell(Priority::Info, message_id::DAEMON_READY, format!("rekeyd {} is ready", env!("CARGO_PKG_VERSION")));
     rotations::resume_all(&daemon);
+    rotations::tell_of_orphans(&daemon);
     tokio::spawn({
         let daemon = Arc::clone(&daemon);
         async move { schedule::restore(&daemon).await }

@@ -114,6 +114,22 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
     }
 }
 
+/// Tells of rotations that are under way though their secret is no longer configured: nobody could finish them.
+pub fn tell_of_orphans(daemon: &Daemon) {
+    let settings = daemon.settings();
+    for name in daemon.store.secrets().unwrap_or_default() {
+        if !settings.secrets.contains_key(&name) && daemon.charge(&name).standing().transaction.is_some() {
+            let text = format!(
+                "{name}: a rotation is under way, and the secret is no longer configured: put its file back to have it finished"
+            );
+            let mut entry = Entry::new(Priority::Critical, message_id::STEP_FAILED, text);
+            entry.secret = Some(name.to_string());
+            entry.reason = Some("the secret is no longer configured".to_owned());
+            daemon.journal.send(entry, &Arc::from([]));
+        }
+    }
+}
+
 /// Writes once more what an interrupted rotation was about to deliver: before the daemon is ready, local, bounded.
 pub fn repair_all(daemon: &Arc<Daemon>) {
     for settings in daemon.settings().secrets.values() {

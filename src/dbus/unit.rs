@@ -32,6 +32,8 @@ pub struct UnitStatus {
     pub has_own_root: bool,
     /// Whether a Condition= or Assert= made the last start do nothing.
     pub skipped_by_condition: bool,
+    /// Whether the unit has not been started since the boot.
+    pub never_started: bool,
     /// Whether the unit has any Condition= or Assert=.
     pub has_conditions: bool,
     pub consists_of: Vec<String>,
@@ -88,6 +90,7 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         programs: ["ExecStartPre", "ExecStart"].iter().flat_map(|name| programs(service, name)).collect(),
         has_own_root: !text(service, "RootDirectory").is_empty() || !text(service, "RootImage").is_empty(),
         skipped_by_condition: was_checked && !(condition && assertion),
+        never_started: number(unit, "InactiveExitTimestampMonotonic") == 0,
         has_conditions: elements(unit, "Conditions").len() + elements(unit, "Asserts").len() > 0,
         consists_of: texts(unit, "ConsistsOf"),
         required_by: texts(unit, "RequiredBy"),

@@ -50,7 +50,8 @@ impl Engine<'_> {
         for target in self.targets {
             evidence.extend(target.evidence(&values.of(&view), &found, deadline).await?);
         }
-        evidence.extend(self.ask_probes(&view, &values, Vec::new(), &found, deadline).await?);
+        let anyone = found.iter().any(|consumer| consumer.running);
+        evidence.extend(self.ask_probes(anyone, &view, &values, Vec::new(), deadline).await?);
         Ok(Verdict { generation: view.primary, evidence })
     }
 

@@ -46,7 +46,8 @@ impl Engine<'_> {
         for target in self.targets {
             found.extend(target.survey(&values.of(in_force), deadline).await?);
         }
-        let evidence = self.ask_probes(in_force, &values, Vec::new(), &found, deadline).await?;
+        let anyone = found.iter().any(|consumer| consumer.running);
+        let evidence = self.ask_probes(anyone, in_force, &values, Vec::new(), deadline).await?;
         Ok(Seen::Ready { found, evidence })
     }
 
@@ -110,20 +111,21 @@ impl Engine<'_> {
         for target in self.targets {
             evidence.extend(target.evidence(&values.of(view), found, deadline).await?);
         }
-        evidence.extend(self.ask_probes(view, &values, self.out_of_force(view), found, deadline).await?);
+        let anyone = evidence.is_empty() || !evidence.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }));
+        evidence.extend(self.ask_probes(anyone, view, &values, self.out_of_force(view), deadline).await?);
         Ok(Seen::Proven { evidence })
     }
 
-    /// Asks the probes, unless every consumer is stopped on purpose: then there is nobody to answer.
+    /// Asks the probes, where anyone is there to answer: consumers may be stopped on purpose.
     pub(super) async fn ask_probes(
         &self,
+        anyone: bool,
         view: &View,
         values: &Values,
         retired: Vec<(Generation, SecretValue)>,
-        found: &[Found],
         deadline: Instant,
     ) -> Result<Vec<Evidence>, Fault> {
-        if !found.iter().any(|consumer| consumer.running) {
+        if !anyone {
             return Ok(Vec::new());
         }
         let question = Question {

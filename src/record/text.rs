@@ -51,7 +51,9 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
             let text = if phase.is_back() { format!("back: {text}") } else { text };
             mark("✗", phase.step_name(), text)
         }
-        Happening::Ended { outcome: Outcome::Committed, .. } => mark("✓", "commit", sentence(record, standing)),
+        Happening::Ended { outcome: Outcome::Committed, took_us } => {
+            mark("✓", "commit", committed_in_words(*took_us, standing))
+        }
         Happening::Ended { .. } | Happening::Held { .. } => Some(format!("✗ {}", sentence(record, standing))),
         _ => Some(format!("· {}", sentence(record, standing))),
     }
@@ -85,7 +87,7 @@ pub fn seen_in_words(seen: &Seen) -> String {
             parts.collect::<Vec<_>>().join("; ")
         }
         Seen::Made { generation, fingerprint } => format!("generation {generation}, fingerprint {fingerprint}"),
-        Seen::Delivered { targets } => format!("written and read back: {}", targets.join(", ")),
+        Seen::Delivered { targets } => format!("{} written and read back", targets.join(", ")),
         Seen::Active { reload, activated } => {
             let reload = match reload {
                 Some(reason) => format!("daemon-reload because {reason}"),
@@ -109,11 +111,8 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
         Evidence::Stopped { unit } => format!("{unit} is stopped and has the value for its next start"),
         Evidence::Dependents { active, .. } => format!("{} active again", active.join(", ")),
-        Evidence::Jwt { source, algorithm, signed_with, refused, .. } => {
-            format!(
-                "{algorithm} token of {source} is signed with generation {signed_with}, refused: {}",
-                refused.join(", ")
-            )
+        Evidence::Jwt { algorithm, signed_with, refused, .. } => {
+            format!("{algorithm} token signed with generation {signed_with}, accepted; refused: {}", refused.join(", "))
         }
         Evidence::Http { url, status } => format!("{url} answered {status}"),
     }
@@ -136,15 +135,23 @@ fn activated_in_words(activated: &Activated) -> String {
     }
 }
 
-fn outcome_in_words(outcome: &Outcome, took_us: u64, standing: &Standing) -> String {
-    let took = duration(took_us);
-    let in_force = standing.in_force.as_ref().map_or_else(String::new, |view| {
+fn committed_in_words(took_us: u64, standing: &Standing) -> String {
+    format!("{} is in force and proven, after {}", in_force(standing), duration(took_us))
+}
+
+/// The generation in force, with its fingerprint.
+fn in_force(standing: &Standing) -> String {
+    standing.in_force.as_ref().map_or_else(String::new, |view| {
         let generation = standing.generation(view.primary);
         let fingerprint = generation.map_or_else(String::new, |g| format!(" (fingerprint {})", g.fingerprint));
         format!("generation {}{fingerprint}", view.primary)
-    });
+    })
+}
+
+fn outcome_in_words(outcome: &Outcome, took_us: u64, standing: &Standing) -> String {
+    let (took, in_force) = (duration(took_us), in_force(standing));
     match outcome {
-        Outcome::Committed => format!("committed: {in_force} is in force and proven, after {took}"),
+        Outcome::Committed => format!("committed: {}", committed_in_words(took_us, standing)),
         Outcome::RolledBack { cause } => {
             format!(
                 "rolled back: {in_force} is in force again and proven, after {took}. Cause: {}",

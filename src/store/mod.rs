@@ -132,6 +132,16 @@ impl StoreLock {
 }
 
 impl Store {
+    /// The secrets that the store knows, configured or not.
+    ///
+    /// # Errors
+    /// Where its directory cannot be read.
+    pub fn secrets(&self) -> Result<Vec<SecretName>, StoreError> {
+        let dirs = files::list(&self.root)?.into_iter().filter(|path| path.is_dir());
+        let name = |path: PathBuf| SecretName::try_from(path.file_name()?.to_str()?.to_owned()).ok();
+        Ok(dirs.filter_map(name).collect())
+    }
+
     /// The records of a secret; empty where it was never seen.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ impl SystemdTarget {
             return Err(not_ready(unit));
         }
         let status = self.systemd.unit(unit).await?;
+        if is_left_stopped(&status) {
+            return Ok(Activated::LeftStopped { unit: unit.clone() });
+        }
         if status.active_state == "active" && self.tally(&status, view.primary).await?.is_proof() {
             self.bring_back_dependents(found, deadline).await?;
             return Ok(Activated::AlreadyRunning { unit: unit.clone() });
@@ -75,6 +78,11 @@ impl SystemdTarget {
         }
         Ok(())
     }
+}
+
+/// Whether the system was booted since preflight found the unit running, and the boot does not start it.
+pub(super) fn is_left_stopped(status: &UnitStatus) -> bool {
+    status.active_state == "inactive" && status.never_started && !status.has_job
 }
 
 /// Whether it is failed, stopped, or about to be restarted by systemd again.

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::time::{Instant, sleep};
 
 use super::SystemdTarget;
-use super::activate::{dependent_failed, failure, is_down};
+use super::activate::{dependent_failed, failure, is_down, is_left_stopped};
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
 use crate::record::{Evidence, Found};
@@ -121,7 +121,9 @@ impl SystemdTarget {
         let mut evidence = Vec::new();
         let mut watched = Vec::new();
         for consumer in found {
-            if !consumer.running {
+            // At boot, when a rotation is taken up again, the unit may still be on its way.
+            self.systemd.wait_without_job(&consumer.unit, deadline).await?;
+            if !consumer.running || is_left_stopped(&self.systemd.unit(&consumer.unit).await?) {
                 evidence.push(Evidence::Stopped { unit: consumer.unit.clone() });
                 continue;
             }
