@@ -5,7 +5,7 @@ use std::process::Command;
 
 use clap::Args;
 
-use super::{Exit, Out, daemon, document};
+use super::{Exit, Out, counted, daemon, document};
 use crate::config::{self, Dirs, Loaded};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 
@@ -32,7 +32,7 @@ impl Check {
             return Exit::Configuration;
         }
         if !out.json {
-            out.text(&format!("{} secrets, no mistakes", loaded.settings.secrets.len()));
+            out.text(&format!("{}, no mistakes", counted(loaded.settings.secrets.len())));
         }
         if self.host { host(out, &loaded).await } else { Exit::Done }
     }

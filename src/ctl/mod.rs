@@ -149,3 +149,8 @@ async fn daemon() -> Result<ManagerProxy<'static>, Error> {
 fn document<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     serde_json::from_str(json).map_err(|error| Error::Failed(format!("the daemon is of another version: {error}")))
 }
+
+/// So many secrets.
+fn counted(secrets: usize) -> String {
+    if secrets == 1 { "1 secret".to_owned() } else { format!("{secrets} secrets") }
+}

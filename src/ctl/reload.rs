@@ -1,6 +1,6 @@
 //! `reload`: the configuration on disk, put in force.
 
-use super::{Exit, Out, daemon, document};
+use super::{Exit, Out, counted, daemon, document};
 use crate::dbus::rekeyd1::{Error, Reloaded};
 
 pub(super) async fn run(out: &Out) -> Exit {
@@ -8,7 +8,7 @@ pub(super) async fn run(out: &Out) -> Exit {
     match reloaded {
         Ok(reloaded) if out.json => out.document(&reloaded),
         Ok(reloaded) => {
-            out.text(&format!("{} secrets are configured", reloaded.secrets));
+            out.text(&format!("in force: {}", counted(reloaded.secrets)));
             reloaded.started.iter().for_each(|timer| out.text(&format!("started {timer}")));
             reloaded.stopped.iter().for_each(|timer| out.text(&format!("stopped {timer}")));
             reloaded.warnings.iter().for_each(|warning| out.text(warning));

@@ -104,7 +104,7 @@ impl Daemon {
         if loaded.is_valid() {
             let secrets = loaded.settings.secrets.len();
             self.put_in_force(Configuration { settings: Arc::new(loaded.settings), mistakes: None });
-            let text = format!("configuration loaded: {secrets} secrets");
+            let text = format!("configuration loaded, secrets in it: {secrets}");
             self.journal.tell(Priority::Info, message_id::CONFIG_LOADED, text);
             return Ok(loaded.findings);
         }
