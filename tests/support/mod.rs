@@ -2,6 +2,7 @@
 //!
 //! - [`machine`]: boots one, runs commands in it, reads its journal, reboots or crashes it.
 //! - [`backend`]: the units that are rotated: good ones, and ones that break in a chosen way.
+//! - [`rotation`]: rotates its secret and looks at what came of it.
 //! - [`token`]: logs in at the backend and looks at what it gives.
 //!
 //! Nothing is ever skipped: what is missing on the host is a failure that says what to run.
@@ -12,6 +13,7 @@ pub mod backend;
 #[path = "../backend/jwt.rs"]
 pub mod jwt;
 pub mod machine;
+pub mod rotation;
 pub mod token;
 
 use std::thread::sleep;
