@@ -138,9 +138,12 @@ pub fn assert_committed(machine: &Machine, generation: u64) -> String {
 /// Everything that a refused rotation leaves alone: unit files, delivered files, and the backend's run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct World {
-    files: String,
-    run: String,
-    generations: Value,
+    /// Paths, with links, inodes and times.
+    pub files: String,
+    /// Properties of the backend.
+    pub run: String,
+    /// Of the status.
+    pub generations: Value,
 }
 
 impl World {
