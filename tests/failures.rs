@@ -5,8 +5,8 @@ mod support;
 use serde_json::Value;
 use support::backend::FIRST_VALUE;
 use support::rotation::{
-    NAME, SECRET, UNIT, adopt, adopted, assert_committed, assert_rolled_back, assert_says, assert_serves_with, commits,
-    delivered, is_refused, on, rotate, stage, status,
+    NAME, SECRET, UNIT, adopt, adopted, assert_committed, assert_never_told, assert_rolled_back, assert_says,
+    assert_serves_with, commits, delivered, is_refused, on, rotate, stage, status,
 };
 use support::{Backend, Debian, Machine, dependent, poll, seconds};
 
@@ -76,6 +76,19 @@ support::on_both_debians! {
         goes_back_and_commits_once_mended(debian, Backend::good().fault("stale-worker"), &["wrong-value"]);
     }
 
+    fn the_second_of_two_backends_fails(debian) {
+        let second = Backend::named("my-api", 3001).fault("exits-at-once");
+        let secret = SECRET.replace(r#""my-backend.service""#, r#""my-backend.service", "my-api.service""#);
+        let machine = adopt(on(debian, &Backend::good()).backend(&second).secret(NAME, &secret).boot());
+        assert_rolled_back(&machine, &rotate(&machine), 2, &["unit-failed"]);
+        let values = || machine.variable("my-api.service", "JWT_SECRET").into_iter().map(|(_, value)| value);
+        assert_eq!(values().collect::<Vec<_>>(), [Some(FIRST_VALUE.to_owned())]);
+
+        second.mend(&machine);
+        let third = commits(&machine, 3);
+        assert_eq!(values().collect::<Vec<_>>(), [Some(third)]);
+    }
+
     fn a_fault_of_old_and_new_alike_calls_a_person(debian) {
         let backend = Backend::good().fault("fails-for-both");
         let machine = adopted(debian, &backend);
@@ -86,7 +99,7 @@ support::on_both_debians! {
         assert_eq!(outcome["outcome"], "rollback-failed", "{held:#}");
         for fault in ["cause", "rollback"] {
             assert_eq!(outcome[fault]["code"], "unit-failed", "{held:#}");
-            assert_says(&said, outcome[fault]["message"].as_str().expect("a message"));
+            assert_says(&said, outcome[fault]["message"].as_str().unwrap_or("a message"));
         }
         assert_eq!(held["state"], "on-hold");
         assert_ne!(held["hold"], Value::Null);
@@ -115,6 +128,10 @@ support::on_both_debians! {
         }
         assert_eq!(status(&machine)["state"], "on-hold");
         is_on_hold(&machine);
+        // The schedule fails visibly too.
+        let scheduled = format!("rekeyd-rotate@{NAME}.service");
+        assert_ne!(machine.exec(&["systemctl", "start", &scheduled]).status, 0);
+        assert_eq!(machine.unit(&scheduled, "ExecMainStatus"), "3");
         assert_serves_with(&machine, FIRST_VALUE);
 
         backend.mend(&machine);
@@ -167,8 +184,9 @@ fn goes_back_and_commits_once_mended(debian: Debian, backend: Backend, codes: &[
     assert_rolled_back(&machine, &rotate(&machine), 2, codes);
     assert_eq!(status(&machine)["state"], "in-force");
     backend.mend(&machine);
-    commits(&machine, 3);
+    let third = commits(&machine, 3);
     assert_eq!(stage(&machine, 2), "rejected");
+    assert_never_told(&machine, &[FIRST_VALUE, &third]);
     machine
 }
 
