@@ -4,6 +4,7 @@
 //! - [`backend`]: the units that are rotated: good ones, and ones that break in a chosen way.
 //! - [`host`]: what runs outside of them.
 //! - [`scene`]: the usual backend with its secret, and what a person does with them.
+//! - [`rotation`]: rotates its secret and looks at what came of it.
 //! - [`token`]: logs in at the backend and looks at what it gives.
 //!
 //! Nothing is ever skipped: what is missing on the host is a failure that says what to run.
@@ -16,6 +17,7 @@ pub mod host;
 pub mod jwt;
 pub mod machine;
 pub mod scene;
+pub mod rotation;
 pub mod token;
 
 use std::thread::sleep;
