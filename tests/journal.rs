@@ -5,14 +5,14 @@
 mod support;
 
 use serde_json::Value;
-use support::scene::{self, SECRET, UNIT};
+use support::rotation::{self, NAME, UNIT};
 use support::{Backend, backend::FIRST_VALUE};
 
 support::on_both_debians! {
     fn a_rotation_can_be_read_by_its_id_and_under_the_backend(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        machine.ok(&["rekeyctl", "rotate", SECRET, "--reason", "the yearly audit"]);
-        let id = scene::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
+        let machine = rotation::adopted(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME, "--reason", "the yearly audit"]);
+        let id = rotation::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
         let story = machine.journal(&[&format!("REKEYD_ROTATION={id}")]);
         let steps: Vec<&str> = story.iter().filter(|entry| entry["REKEYD_RESULT"] == "passed").filter_map(|entry| entry["REKEYD_STEP"].as_str()).collect();
         assert_eq!(steps, ["preflight", "generate", "deliver", "activate", "prove"]);
@@ -20,12 +20,12 @@ support::on_both_debians! {
         let end = story.last().unwrap();
         assert_eq!(end["REKEYD_RESULT"], "committed");
         assert_eq!(end["REKEYD_GENERATION"], "2");
-        assert_eq!(end["REKEYD_FINGERPRINT"], scene::status(&machine)["fingerprint"]);
+        assert_eq!(end["REKEYD_FINGERPRINT"], rotation::status(&machine)["fingerprint"]);
         assert!(end["REKEYD_ACTOR"].as_str().unwrap().starts_with("uid 0 "));
         assert_eq!(end["REKEYD_CHAIN"].as_str().unwrap().len(), 64);
         assert!(end["REKEYD_DURATION_USEC"].as_str().unwrap().parse::<u64>().unwrap() > 0);
         for entry in &story {
-            assert_eq!(entry["REKEYD_SECRET"], SECRET);
+            assert_eq!(entry["REKEYD_SECRET"], NAME);
             assert_eq!(entry["OBJECT_SYSTEMD_UNIT"], UNIT);
             assert_eq!(entry["SYSLOG_IDENTIFIER"], "rekeyd");
             assert_eq!(entry["MESSAGE_ID"].as_str().unwrap().len(), 32);
@@ -39,13 +39,13 @@ support::on_both_debians! {
     }
 
     fn no_value_is_found_anywhere_but_where_it_belongs(debian) {
-        let machine = scene::adopted(debian, &Backend::good().env_file(), "");
+        let machine = rotation::adopted(debian, &Backend::good().env_file());
         let pid = machine.unit("rekeyd.service", "MainPID");
-        scene::rotate_ok(&machine);
-        let second = scene::assert_new_value(&machine);
+        rotation::rotate_ok(&machine);
+        let second = rotation::assert_new_value(&machine);
         Backend::good().break_now(&machine, "login-500");
-        assert_eq!(scene::rotate(&machine).status, 1);
-        machine.ok(&["rekeyctl", "verify", SECRET]);
+        assert_eq!(rotation::rotate(&machine).status, 1);
+        machine.ok(&["rekeyctl", "verify", NAME]);
         for value in [FIRST_VALUE, &second] {
             // Whoever searches must not have the value among its own arguments, or it would find itself.
             machine.put("/root/needle", 0o600, value);
@@ -70,14 +70,14 @@ support::on_both_debians! {
     }
 
     fn an_unreadable_record_is_a_hold_and_others_go_on(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        scene::rotate_ok(&machine);
-        let value = scene::value(&machine);
+        let machine = rotation::adopted(debian, &Backend::good());
+        rotation::rotate_ok(&machine);
+        let value = rotation::value(&machine);
         machine.sh("systemctl stop rekeyd; sed -i '3s/./X/100' /var/lib/rekeyd/store/my-backend-jwt/records-0000000001; systemctl start rekeyd");
-        let said = scene::rotate(&machine);
+        let said = rotation::rotate(&machine);
         assert_eq!(said.status, 3, "{said}");
-        assert_eq!(scene::status(&machine)["state"], "unreadable");
-        assert_eq!(scene::value(&machine), value);
+        assert_eq!(rotation::status(&machine)["state"], "unreadable");
+        assert_eq!(rotation::value(&machine), value);
         let told: Vec<Value> = machine.journal(&["-p", "crit", "-t", "rekeyd"]);
         assert!(!told.is_empty(), "it is told in the journal");
     }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::scene::{self, SECRET};
+use support::rotation::{self, NAME};
 use support::{Backend, Machine};
 
 support::on_both_debians! {
@@ -17,33 +17,33 @@ support::on_both_debians! {
     }
 
     fn the_sandbox_leaves_little_exposed_and_everything_works_in_it(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         let said = machine.ok(&["systemd-analyze", "security", "--no-pager", "rekeyd.service"]);
         let line = said.lines().find(|line| line.contains("Overall exposure level")).expect("the overall exposure");
         let exposure: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
         assert!(exposure <= 1.5, "{line}");
-        scene::rotate_ok(&machine);
+        rotation::rotate_ok(&machine);
         machine.ok(&["systemd-analyze", "verify", "--man=no", "rekeyd.service", "rekeyd-process.socket", "rekeyd-key.socket", "rekeyd-timers.target"]);
     }
 
     fn removing_purging_and_installing_again_keeps_the_consumer_and_fails_nowhere(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\n");
-        scene::rotate_ok(&machine);
-        let value = scene::assert_new_value(&machine);
+        let machine = rotation::adopted_with(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\n");
+        rotation::rotate_ok(&machine);
+        let value = rotation::assert_new_value(&machine);
         let deb = std::fs::read_dir(target().join("deb")).unwrap().map(|entry| entry.unwrap().path())
             .find(|path| path.extension().is_some_and(|extension| extension == "deb")).expect("a .deb: run tests/run");
         machine.put("/root/rekeyd.deb", 0o644, std::fs::read(deb).unwrap());
         for removal in ["remove", "purge"] {
             machine.sh(&format!("DEBIAN_FRONTEND=noninteractive apt-get -qq -y {removal} rekeyd; systemctl daemon-reload"));
             machine.sh("systemctl restart my-backend.service");
-            assert_eq!(scene::assert_new_value(&machine), value, "after {removal}");
+            assert_eq!(rotation::assert_new_value(&machine), value, "after {removal}");
             assert_eq!(machine.ok(&["systemctl", "--failed", "--no-legend"]).trim(), "");
             assert_eq!(machine.ok(&["systemctl", "list-timers", "--no-legend", "rekeyd-*"]).trim(), "");
             machine.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq -y install /root/rekeyd.deb");
             assert_eq!(machine.unit("rekeyd.service", "ActiveState"), "active");
-            assert_eq!(scene::assert_new_value(&machine), value, "after it was installed again");
+            assert_eq!(rotation::assert_new_value(&machine), value, "after it was installed again");
         }
-        let said = machine.exec(&["rekeyctl", "adopt", SECRET]);
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
         assert_eq!(said.status, 0, "{said}");
     }
 }

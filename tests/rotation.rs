@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::scene::{self, SECRET, UNIT};
+use support::rotation::{self, NAME, UNIT};
 use support::{Backend, Machine, backend::FIRST_VALUE, poll, seconds, token};
 
 const DROP_IN: &str = "/etc/systemd/system/my-backend.service.d/90-rekeyd-my-backend-jwt.conf";
@@ -19,122 +19,122 @@ fn reloads(machine: &Machine) -> usize {
 
 support::on_both_debians! {
     fn adopting_restarts_nothing_and_writes_nothing_outside_the_store(debian) {
-        let machine = scene::stage(debian, &Backend::good(), "").boot();
+        let machine = rotation::on(debian, &Backend::good()).boot();
         let before = machine.unit(UNIT, "InvocationID");
-        machine.ok(&["rekeyctl", "adopt", SECRET]);
+        machine.ok(&["rekeyctl", "adopt", NAME]);
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
         machine.sh(&format!("! test -e {DROP_IN}; ! test -e /var/lib/rekeyd/delivered"));
-        assert_eq!(scene::status(&machine)["generation"], 1);
-        assert!(machine.ok(&["rekeyctl", "adopt", SECRET]).contains("nothing to do"));
+        assert_eq!(rotation::status(&machine)["generation"], 1);
+        assert!(machine.ok(&["rekeyctl", "adopt", NAME]).contains("nothing to do"));
     }
 
     fn without_adoption_a_rotation_is_refused_with_that_advice(debian) {
-        let machine = scene::stage(debian, &Backend::good(), "").boot();
-        let said = scene::rotate(&machine);
+        let machine = rotation::on(debian, &Backend::good()).boot();
+        let said = rotation::rotate(&machine);
         assert_eq!(said.status, 3, "{said}");
         assert!(said.stderr.contains("rekeyctl adopt my-backend-jwt"), "{said}");
-        assert_eq!(scene::value(&machine), FIRST_VALUE);
+        assert_eq!(rotation::value(&machine), FIRST_VALUE);
     }
 
     fn a_rotation_is_delivered_activated_proven_and_committed(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         let old_token = token::login(&machine);
         let reloads_before = reloads(&machine);
-        scene::rotate_ok(&machine);
-        let first = scene::assert_new_value(&machine);
+        rotation::rotate_ok(&machine);
+        let first = rotation::assert_new_value(&machine);
         assert!(machine.read(DROP_IN).contains("EnvironmentFile=/var/lib/rekeyd/delivered/my-backend-jwt/current/env"));
         assert_eq!(reloads(&machine), reloads_before + 1, "the drop-in is new");
         assert_eq!(token::present(&machine, &old_token), 401, "a token of the old value is accepted");
 
-        scene::rotate_ok(&machine);
-        assert_ne!(scene::assert_new_value(&machine), first);
+        rotation::rotate_ok(&machine);
+        assert_ne!(rotation::assert_new_value(&machine), first);
         assert_eq!(reloads(&machine), reloads_before + 1, "the second rotation needs no daemon-reload");
 
-        let status = scene::status(&machine);
+        let status = rotation::status(&machine);
         assert_eq!(status["generation"], 3);
         assert_eq!(status["last"]["outcome"]["outcome"], "committed");
         assert_eq!(status["generations"][1]["stage"], "previous");
     }
 
     fn a_backend_with_an_environment_file_is_taken_over_too(debian) {
-        let machine = scene::adopted(debian, &Backend::good().env_file(), "");
-        scene::rotate_ok(&machine);
-        scene::assert_new_value(&machine);
+        let machine = rotation::adopted(debian, &Backend::good().env_file());
+        rotation::rotate_ok(&machine);
+        rotation::assert_new_value(&machine);
     }
 
     fn daemon_reload_always_reloads_each_time(debian) {
-        let machine = scene::stage(debian, &Backend::good(), "").boot();
-        let toml = scene::toml("").replace("[[target]]", "[[target]]\ndaemon-reload = \"always\"");
+        let machine = rotation::on(debian, &Backend::good()).boot();
+        let toml = rotation::toml("").replace("[[target]]", "[[target]]\ndaemon-reload = \"always\"");
         machine.put("/etc/rekeyd/secrets.d/my-backend-jwt.toml", 0o644, toml);
         machine.ok(&["rekeyctl", "reload"]);
-        machine.ok(&["rekeyctl", "adopt", SECRET]);
+        machine.ok(&["rekeyctl", "adopt", NAME]);
         let before = reloads(&machine);
-        scene::rotate_ok(&machine);
-        scene::rotate_ok(&machine);
+        rotation::rotate_ok(&machine);
+        rotation::rotate_ok(&machine);
         assert_eq!(reloads(&machine), before + 2);
     }
 
     fn every_process_of_the_unit_is_looked_at(debian) {
-        let machine = scene::adopted(debian, &Backend::good().always("workers 3"), "");
-        machine.ok(&["rekeyctl", "rotate", SECRET]);
-        let history = machine.ok(&["rekeyctl", "history", SECRET]);
+        let machine = rotation::adopted(debian, &Backend::good().always("workers 3"));
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let history = machine.ok(&["rekeyctl", "history", NAME]);
         assert!(history.contains("4 of 4 processes of my-backend.service have the value"), "{history}");
     }
 
     fn the_value_stays_in_force_after_a_reboot_and_without_rekeyd(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        scene::rotate_ok(&machine);
-        let value = scene::assert_new_value(&machine);
+        let machine = rotation::adopted(debian, &Backend::good());
+        rotation::rotate_ok(&machine);
+        let value = rotation::assert_new_value(&machine);
         machine.reboot();
-        assert_eq!(scene::assert_new_value(&machine), value);
-        machine.ok(&["rekeyctl", "verify", SECRET]);
+        assert_eq!(rotation::assert_new_value(&machine), value);
+        machine.ok(&["rekeyctl", "verify", NAME]);
 
         machine.sh("systemctl mask --now rekeyd.service; systemctl restart my-backend.service");
-        assert_eq!(scene::assert_new_value(&machine), value, "rekeyd is masked");
+        assert_eq!(rotation::assert_new_value(&machine), value, "rekeyd is masked");
         machine.sh("systemctl unmask rekeyd.service; DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove rekeyd");
         machine.reboot();
-        assert_eq!(scene::assert_new_value(&machine), value, "rekeyd is removed");
+        assert_eq!(rotation::assert_new_value(&machine), value, "rekeyd is removed");
     }
 
     fn a_person_goes_back_to_the_previous_value(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        scene::rotate_ok(&machine);
-        machine.ok(&["rekeyctl", "rollback", SECRET, "--reason", "users are locked out"]);
-        assert_eq!(scene::value(&machine), FIRST_VALUE);
-        let status = scene::status(&machine);
+        let machine = rotation::adopted(debian, &Backend::good());
+        rotation::rotate_ok(&machine);
+        machine.ok(&["rekeyctl", "rollback", NAME, "--reason", "users are locked out"]);
+        assert_eq!(rotation::value(&machine), FIRST_VALUE);
+        let status = rotation::status(&machine);
         assert_eq!(status["generation"], 1);
         assert_eq!(status["generations"].as_array().unwrap().last().unwrap()["stage"], "rejected");
-        let said = machine.exec(&["rekeyctl", "rollback", SECRET]);
+        let said = machine.exec(&["rekeyctl", "rollback", NAME]);
         assert_eq!(said.status, 3, "there is nothing to go back to: {said}");
     }
 
     fn a_dry_run_says_what_would_happen_and_touches_nothing(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         let before = machine.unit(UNIT, "InvocationID");
-        let said = machine.ok(&["rekeyctl", "rotate", "--dry-run", SECRET]);
+        let said = machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]);
         assert!(said.contains("{1} → {2}") && said.contains("the drop-in of my-backend.service is new"), "{said}");
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
         machine.sh(&format!("! test -e {DROP_IN}"));
     }
 
     fn who_does_not_wait_gets_the_id_and_others_are_told_busy_or_wait(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        let toml = scene::toml("").replace("300ms", "3s");
+        let machine = rotation::adopted(debian, &Backend::good());
+        let toml = rotation::toml("").replace("\"1s\"", "\"3s\"");
         machine.put("/etc/rekeyd/secrets.d/my-backend-jwt.toml", 0o644, toml);
         machine.ok(&["rekeyctl", "reload"]);
-        let begun = machine.ok(&["rekeyctl", "--json", "rotate", "--no-wait", SECRET]);
+        let begun = machine.ok(&["rekeyctl", "--json", "rotate", "--no-wait", NAME]);
         let id = serde_json::from_str::<Value>(&begun).unwrap()["rotation"].as_str().unwrap().to_owned();
         assert_eq!(id.len(), 32);
-        let said = scene::rotate(&machine);
+        let said = rotation::rotate(&machine);
         assert_eq!(said.status, 75, "{said}");
-        machine.ok(&["rekeyctl", "rotate", "--wait", SECRET]);
-        assert_eq!(scene::status(&machine)["generation"], 3);
-        assert!(machine.ok(&["rekeyctl", "history", SECRET, "--rotation", &id]).contains("committed"));
+        machine.ok(&["rekeyctl", "rotate", "--wait", NAME]);
+        assert_eq!(rotation::status(&machine)["generation"], 3);
+        assert!(machine.ok(&["rekeyctl", "history", NAME, "--rotation", &id]).contains("committed"));
     }
 
     fn following_in_json_is_a_line_a_step(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        let said = machine.ok(&["rekeyctl", "--json", "rotate", SECRET, "--reason", "a test"]);
+        let machine = rotation::adopted(debian, &Backend::good());
+        let said = machine.ok(&["rekeyctl", "--json", "rotate", NAME, "--reason", "a test"]);
         let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["what"]["kind"], "requested");
         assert_eq!(lines[0]["what"]["reason"], "a test");
@@ -142,33 +142,33 @@ support::on_both_debians! {
     }
 
     fn a_unit_that_is_stopped_on_purpose_gets_the_value_and_stays_stopped(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         machine.ok(&["systemctl", "stop", UNIT]);
-        scene::rotate_ok(&machine);
+        rotation::rotate_ok(&machine);
         assert_eq!(machine.unit(UNIT, "ActiveState"), "inactive");
         machine.ok(&["systemctl", "start", UNIT]);
-        scene::assert_new_value(&machine);
+        rotation::assert_new_value(&machine);
     }
 
     fn nothing_but_root_may_use_it(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         let said = machine.exec_as("nobody", &["rekeyctl", "list"]);
         assert_eq!(said.status, 77, "{said}");
     }
 
     fn the_bus_is_restarted_in_mid_rotation_and_the_rotation_goes_on(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
-        let toml = scene::toml("").replace("300ms", "4s");
+        let machine = rotation::adopted(debian, &Backend::good());
+        let toml = rotation::toml("").replace("\"1s\"", "\"4s\"");
         machine.put("/etc/rekeyd/secrets.d/my-backend-jwt.toml", 0o644, toml);
         machine.ok(&["rekeyctl", "reload"]);
-        machine.ok(&["rekeyctl", "rotate", "--no-wait", SECRET]);
-        poll(seconds(20), "the value is delivered", || (scene::value(&machine) != FIRST_VALUE).then_some(()));
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(20), "the value is delivered", || (rotation::value(&machine) != FIRST_VALUE).then_some(()));
         machine.ok(&["systemctl", "kill", "--signal=KILL", "dbus.service"]);
         poll(seconds(40), "the rotation ends", || {
-            let said = machine.exec(&["rekeyctl", "status", SECRET, "--json"]);
+            let said = machine.exec(&["rekeyctl", "status", NAME, "--json"]);
             let status: Value = serde_json::from_str(&said.stdout).ok()?;
             (status["last"]["outcome"]["outcome"] == "committed").then_some(())
         });
-        scene::assert_new_value(&machine);
+        rotation::assert_new_value(&machine);
     }
 }

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::scene::{self, SECRET, UNIT};
+use support::rotation::{self, NAME, UNIT};
 use support::{Backend, Machine, backend::FIRST_VALUE, poll, seconds};
 
 const FILE: &str = "/etc/rekeyd/secrets.d/my-backend-jwt.toml";
@@ -21,17 +21,17 @@ fn timers(machine: &Machine) -> Vec<String> {
 
 /// Puts a configuration in force.
 fn configure(machine: &Machine, more: &str) {
-    machine.put(FILE, 0o644, scene::toml(more));
+    machine.put(FILE, 0o644, rotation::toml(more));
     machine.ok(&["rekeyctl", "reload"]);
 }
 
 support::on_both_debians! {
     fn a_schedule_is_a_row_in_list_timers_and_its_service_carries_the_outcome(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         assert_eq!(timers(&machine), [TIMER]);
         machine.ok(&["systemctl", "start", SERVICE]);
-        scene::assert_new_value(&machine);
-        assert_eq!(scene::status(&machine)["last"]["actor"]["by"], "timer");
+        rotation::assert_new_value(&machine);
+        assert_eq!(rotation::status(&machine)["last"]["actor"]["by"], "timer");
 
         Backend::good().break_now(&machine, "exits-at-once");
         machine.put("/etc/systemd/system/alarm.service", 0o644, "[Service]\nType=oneshot\nExecStart=/bin/touch /run/alarm\n");
@@ -51,13 +51,13 @@ support::on_both_debians! {
     }
 
     fn a_timer_that_elapses_rotates(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         configure(&machine, "[schedule]\non-calendar = \"*:*:0/5\"\n");
-        poll(seconds(30), "the timer rotates", || (scene::value(&machine) != FIRST_VALUE).then_some(()));
+        poll(seconds(30), "the timer rotates", || (rotation::value(&machine) != FIRST_VALUE).then_some(()));
     }
 
     fn configuring_changing_and_restarting_never_rotates(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), "");
+        let machine = rotation::adopted(debian, &Backend::good());
         let before = machine.unit(UNIT, "InvocationID");
         configure(&machine, MONTHLY);
         // As if the timer had last run a year ago.
@@ -71,16 +71,16 @@ support::on_both_debians! {
         assert!(!next.is_empty());
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
         assert_eq!(machine.unit(SERVICE, "ExecMainStartTimestampMonotonic"), "0", "the rotation was started");
-        assert_eq!(scene::value(&machine), FIRST_VALUE);
+        assert_eq!(rotation::value(&machine), FIRST_VALUE);
     }
 
     fn a_missed_rotation_is_made_up_for_where_the_schedule_is_persistent(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
         machine.reboot();
-        poll(seconds(30), "it is made up for", || (scene::value(&machine) != FIRST_VALUE).then_some(()));
+        poll(seconds(30), "it is made up for", || (rotation::value(&machine) != FIRST_VALUE).then_some(()));
 
-        let machine = scene::adopted(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\npersistent = false\n");
+        let machine = rotation::adopted_with(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\npersistent = false\n");
         machine.sh(&format!("mkdir -p /var/lib/systemd/timers; touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
         machine.reboot();
         poll(seconds(10), "the timer runs", || (machine.unit(TIMER, "ActiveState") == "active").then_some(()));
@@ -88,7 +88,7 @@ support::on_both_debians! {
     }
 
     fn a_schedule_that_is_taken_out_leaves_nothing(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         assert_eq!(timers(&machine), [TIMER]);
         configure(&machine, "");
         assert_eq!(timers(&machine), [""; 0]);
@@ -98,17 +98,17 @@ support::on_both_debians! {
     }
 
     fn a_paused_schedule_does_nothing_and_that_is_success(debian) {
-        let machine = scene::adopted(debian, &Backend::good(), MONTHLY);
-        machine.ok(&["rekeyctl", "pause", SECRET]);
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
+        machine.ok(&["rekeyctl", "pause", NAME]);
         machine.ok(&["systemctl", "start", SERVICE]);
-        assert_eq!(scene::value(&machine), FIRST_VALUE);
-        machine.ok(&["rekeyctl", "resume", SECRET]);
+        assert_eq!(rotation::value(&machine), FIRST_VALUE);
+        machine.ok(&["rekeyctl", "resume", NAME]);
         machine.ok(&["systemctl", "start", SERVICE]);
-        scene::assert_new_value(&machine);
+        rotation::assert_new_value(&machine);
     }
 
     fn a_broken_file_is_named_and_the_others_count(debian) {
-        let machine = scene::stage(debian, &Backend::good(), MONTHLY).secret("broken", "[secret\nenv = ").may_be_degraded().boot();
+        let machine = rotation::on_with(debian, &Backend::good(), MONTHLY).secret("broken", "[secret\nenv = ").may_be_degraded().boot();
         assert_eq!(timers(&machine), [TIMER]);
         machine.ok(&["systemctl", "daemon-reload"]);
         let named = |entry: &Value| entry["MESSAGE"].as_str().is_some_and(|text| text.contains("broken.toml:1:"));
@@ -118,7 +118,7 @@ support::on_both_debians! {
         let said = machine.exec(&["rekeyctl", "reload"]);
         assert_eq!(said.status, 78, "{said}");
         assert!(said.stderr.contains("broken.toml:1:"), "{said}");
-        let said = scene::rotate(&machine);
+        let said = rotation::rotate(&machine);
         assert_eq!(said.status, 78, "{said}");
     }
 }

@@ -85,7 +85,7 @@ impl Engine<'_> {
     pub fn plan_rotation(&self) -> Result<Plan, Fault> {
         let standing = self.ledger.standing();
         if let Some(hold) = &standing.hold {
-            return Err(hold.into());
+            return Err(hold.fault(&self.settings.name));
         }
         let in_force = standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
         Ok(Plan::replace(in_force, standing.next_generation()))
@@ -98,7 +98,7 @@ impl Engine<'_> {
     pub fn plan_rollback(&self) -> Result<Plan, Fault> {
         let standing = self.ledger.standing();
         if let Some(hold) = &standing.hold {
-            return Err(hold.into());
+            return Err(hold.fault(&self.settings.name));
         }
         let in_force = standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
         let previous = standing.newest(Stage::Previous).map(|generation| generation.number);

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Actor, Found, Happening, Record, RotationId, Seen};
+use crate::config::SecretName;
 use crate::policy::{AfterRollback, after_rollback};
-use crate::rotation::{Event, Fault, Generation, Next, Outcome, Phase, Plan, View, advance};
+use crate::rotation::{Event, Fault, FaultCode, Generation, Next, Outcome, Phase, Plan, View, advance};
 use crate::secret::Fingerprint;
 
 /// The sum of a secret's records.
@@ -332,19 +333,9 @@ impl Hold {
         }
     }
 
-    /// A word for machines.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::RollbackFailed => "rollback-failed",
-            Self::RolledBack { .. } => "rolled-back",
-        }
-    }
-}
-
-/// The fault that a held secret answers every request with.
-impl From<&Hold> for Fault {
-    fn from(hold: &Hold) -> Self {
-        Self::new(crate::rotation::FaultCode::OnHold, format!("the secret is on hold: {}", hold.sentence()))
-            .advise("see why with `rekeyctl history NAME`, mend it, then `rekeyctl release NAME`")
+    /// The fault that a held secret answers every request with.
+    pub fn fault(&self, secret: &SecretName) -> Fault {
+        Fault::new(FaultCode::OnHold, format!("the secret is on hold: {}", self.sentence()))
+            .advise(format!("see why with `rekeyctl history {secret}`, mend it, then `rekeyctl release {secret}`"))
     }
 }

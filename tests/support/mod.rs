@@ -3,8 +3,7 @@
 //! - [`machine`]: boots one, runs commands in it, reads its journal, reboots or crashes it.
 //! - [`backend`]: the units that are rotated: good ones, and ones that break in a chosen way.
 //! - [`host`]: what runs outside of them.
-//! - [`scene`]: the usual backend with its secret, and what a person does with them.
-//! - [`rotation`]: rotates its secret and looks at what came of it.
+//! - [`rotation`]: the usual backend's secret: rotates it and looks at what came of it.
 //! - [`token`]: logs in at the backend and looks at what it gives.
 //!
 //! Nothing is ever skipped: what is missing on the host is a failure that says what to run.
@@ -16,7 +15,6 @@ pub mod host;
 #[path = "../backend/jwt.rs"]
 pub mod jwt;
 pub mod machine;
-pub mod scene;
 pub mod rotation;
 pub mod token;
 

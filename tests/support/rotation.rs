@@ -32,12 +32,27 @@ timeout = "3s"
 
 /// A machine to boot, with rekeyd, the backend and its secret.
 pub fn on(debian: Debian, backend: &Backend) -> Builder {
-    Machine::on(debian).backend(backend).secret(NAME, SECRET)
+    on_with(debian, backend, "")
 }
 
-/// The same, booted and the value in force taken over.
+/// The same, with `more` at the end of the secret's file.
+pub fn on_with(debian: Debian, backend: &Backend, more: &str) -> Builder {
+    Machine::on(debian).backend(backend).secret(NAME, &toml(more))
+}
+
+/// The secret's file, with `more` at its end.
+pub fn toml(more: &str) -> String {
+    format!("{SECRET}\n{more}")
+}
+
+/// A machine that has booted, the value in force taken over.
 pub fn adopted(debian: Debian, backend: &Backend) -> Machine {
-    adopt(on(debian, backend).boot())
+    adopted_with(debian, backend, "")
+}
+
+/// The same, with `more` at the end of the secret's file.
+pub fn adopted_with(debian: Debian, backend: &Backend, more: &str) -> Machine {
+    adopt(on_with(debian, backend, more).boot())
 }
 
 /// Takes over the value in force.
@@ -195,4 +210,20 @@ pub fn assert_never_told(machine: &Machine, values: &[&str]) {
     for value in values {
         assert!(!journal.contains(value), "{value} is in the journal");
     }
+}
+
+/// `rekeyctl rotate` that must commit.
+#[track_caller]
+pub fn rotate_ok(machine: &Machine) {
+    machine.ok(&["rekeyctl", "rotate", NAME]);
+}
+
+/// The backend runs with a value that is not the first one, of 64 hex digits, and signs with it.
+#[track_caller]
+pub fn assert_new_value(machine: &Machine) -> String {
+    let value = value(machine);
+    assert_ne!(value, FIRST_VALUE);
+    assert!(value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()), "{value}");
+    assert!(token::is_signed_with(&token::login(machine), &value), "the backend does not sign with its value");
+    value
 }
