@@ -13,7 +13,7 @@ mod jwt;
 mod patience;
 mod token;
 
-use patience::Patience;
+use patience::{Patience, Trouble};
 
 /// The probe that is configured.
 pub fn from_settings(settings: &ProbeSettings) -> Box<dyn Probe> {

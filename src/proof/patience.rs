@@ -4,53 +4,218 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::rotation::Fault;
+use crate::rotation::{Fault, FaultCode};
+use crate::sys::http::{HttpError, NoAnswer};
 
 /// No single request may take longer.
 const REQUEST: Duration = Duration::from_secs(5);
+/// How long an old worker may still turn up while a graceful restart drains.
+const DRAINING: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a probe goes on asking.
+/// A fault, and whether asking again may help.
+pub(super) enum Trouble {
+    /// The consumer may not be ready yet.
+    NotYet(Fault),
+    /// Only for as long as an old worker may be answering.
+    Draining(Fault),
+    /// It will not change.
+    Certain(Fault),
+}
+
+impl Trouble {
+    /// There was no answer: a timeout, or else a fault of this kind.
+    pub(super) fn unanswered(error: &HttpError, code: FaultCode) -> Self {
+        match error.why {
+            NoAnswer::TimedOut => Self::NotYet(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
+            NoAnswer::Unsendable(_) => Self::Certain(Fault::new(code, error.to_string())),
+            _ => Self::NotYet(Fault::new(code, error.to_string())),
+        }
+    }
+}
+
+/// What was seen, from when to when.
+struct Sighting {
+    fault: Fault,
+    since: Instant,
+    until: Instant,
+}
+
+impl Sighting {
+    fn lasted(&self) -> Duration {
+        self.until - self.since
+    }
+
+    fn told(self) -> Fault {
+        let seconds = self.lasted().as_secs_f64();
+        match seconds {
+            ..0.1 => self.fault,
+            ..9.95 => Fault { message: format!("{}, for {seconds:.1} s", self.fault.message), ..self.fault },
+            _ => Fault { message: format!("{}, for {seconds:.0} s", self.fault.message), ..self.fault },
+        }
+    }
+}
+
+/// How long a probe goes on asking, and what it saw meanwhile.
 pub(super) struct Patience {
-    began: Instant,
     end: Instant,
+    grace: Duration,
     pause: Duration,
+    asked: Instant,
+    seen: Option<Sighting>,
+    draining: Option<Instant>,
 }
 
 impl Patience {
     /// Until the earlier of `deadline` and `timeout` from now.
     pub(super) fn until(deadline: Instant, timeout: Duration) -> Self {
-        let began = Instant::now();
-        Self { began, end: deadline.min(began + timeout), pause: FIRST_PAUSE }
+        let now = Instant::now();
+        let end = deadline.min(now + timeout);
+        let grace = DRAINING.min(end.saturating_duration_since(now) / 4);
+        Self { end, grace, pause: FIRST_PAUSE, asked: now, seen: None, draining: None }
     }
 
     /// The limit of the next request.
     pub(super) fn request(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), REQUEST)
+        self.remaining().clamp(Duration::from_millis(10), REQUEST)
     }
 
-    /// Whether this much time has gone by.
-    pub(super) fn has_waited(&self, time: Duration) -> bool {
-        self.began.elapsed() >= time
-    }
-
-    /// A quarter of all the time there is.
-    pub(super) fn quarter(&self) -> Duration {
-        self.end.saturating_duration_since(self.began) / 4
-    }
-
-    /// Waits a moment, each time a longer one, before `fault` is tried again.
+    /// Waits a moment, each time a longer one, before the next try.
     ///
     /// # Errors
-    /// `fault`, where the time is up, with how long it was tried.
-    pub(super) async fn again_after(&mut self, fault: Fault) -> Result<(), Fault> {
-        if Instant::now() + self.pause >= self.end {
-            let waited = self.began.elapsed().as_secs_f64();
-            return Err(Fault { message: format!("{}, for {waited:.1} s", fault.message), ..fault });
+    /// The fault, where another try will not help or the time is up; then with how long it was seen.
+    pub(super) async fn endure(&mut self, trouble: Trouble) -> Result<(), Fault> {
+        let fault = match trouble {
+            Trouble::Certain(fault) => return Err(fault),
+            Trouble::Draining(fault) => {
+                if self.draining.get_or_insert_with(Instant::now).elapsed() >= self.grace {
+                    return Err(fault);
+                }
+                fault
+            }
+            Trouble::NotYet(fault) => fault,
+        };
+        let sighting = self.sight(fault);
+        let remaining = self.remaining();
+        if remaining < FIRST_PAUSE {
+            return Err(sighting.told());
         }
-        sleep(self.pause).await;
+        self.seen = Some(sighting);
+        // The last moments are used, too.
+        sleep(self.pause.min(remaining / 2)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.asked = Instant::now();
         Ok(())
+    }
+
+    fn remaining(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    fn sight(&mut self, fault: Fault) -> Sighting {
+        let until = Instant::now();
+        let fresh = |fault, since| Sighting { fault, since, until };
+        match self.seen.take() {
+            Some(last) if last.fault == fault => fresh(fault, last.since),
+            // A request that the end cut short says less than what was seen for longer.
+            Some(last) if fault.code == FaultCode::ProbeTimeout && self.is_cut_short(&last, until) => last,
+            _ => fresh(fault, self.asked),
+        }
+    }
+
+    fn is_cut_short(&self, last: &Sighting, now: Instant) -> bool {
+        let took = now - self.asked;
+        self.remaining() < FIRST_PAUSE && took < REQUEST && took < last.lasted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(code: FaultCode, message: &str) -> Fault {
+        Fault::new(code, message)
+    }
+
+    /// Endures what `trouble` makes, each after `each`, until it is given up.
+    async fn give_up(timeout: u64, each: u64, mut trouble: impl FnMut(u32) -> Trouble) -> (Fault, Duration) {
+        let began = Instant::now();
+        let timeout = Duration::from_millis(timeout);
+        let mut patience = Patience::until(began + Duration::from_secs(60), timeout);
+        for count in 0.. {
+            sleep(Duration::from_millis(each).min(patience.request())).await;
+            if let Err(fault) = patience.endure(trouble(count)).await {
+                return (fault, began.elapsed());
+            }
+        }
+        unreachable!()
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_last_is_told_with_its_own_time() {
+        let began = Instant::now();
+        let (fault, _) = give_up(900, 0, |_| {
+            let early = began.elapsed() < Duration::from_millis(500);
+            Trouble::NotYet(fault(FaultCode::LoginFailed, if early { "refused" } else { "answered 500" }))
+        })
+        .await;
+        let seconds: f64 = fault.message.strip_prefix("answered 500, for ").unwrap()[..3].parse().unwrap();
+        assert!(seconds < 0.8, "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_the_end_cuts_short_does_not_hide_what_was_seen_before() {
+        let began = Instant::now();
+        let (fault, _) = give_up(800, 150, |_| {
+            let cut = began.elapsed() > Duration::from_millis(780);
+            Trouble::NotYet(if cut {
+                fault(FaultCode::ProbeTimeout, "got no answer in time")
+            } else {
+                fault(FaultCode::LoginFailed, "answered 500")
+            })
+        })
+        .await;
+        assert_eq!(fault.code, FaultCode::LoginFailed, "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_hang_that_lasted_longer_than_what_was_before_is_told() {
+        let mut patience = Patience::until(Instant::now() + Duration::from_secs(9), Duration::from_millis(400));
+        patience.endure(Trouble::NotYet(fault(FaultCode::LoginFailed, "answered 500"))).await.unwrap();
+        sleep(patience.request()).await;
+        let hang = fault(FaultCode::ProbeTimeout, "got no answer in time");
+        assert_eq!(patience.endure(Trouble::NotYet(hang)).await.unwrap_err().code, FaultCode::ProbeTimeout);
+    }
+
+    #[tokio::test]
+    async fn the_grace_for_an_old_worker_begins_when_it_is_seen_and_is_short() {
+        let began = Instant::now();
+        let mut first_seen = None;
+        let (fault, took) = give_up(1600, 0, |_| {
+            if began.elapsed() < Duration::from_millis(600) {
+                return Trouble::NotYet(fault(FaultCode::LoginFailed, "refused"));
+            }
+            first_seen.get_or_insert(began.elapsed());
+            Trouble::Draining(fault(FaultCode::SignedWithOld, "signed with 1"))
+        })
+        .await;
+        assert_eq!(fault.message, "signed with 1");
+        let grace = took - first_seen.unwrap();
+        assert!(grace >= Duration::from_millis(400) && took < Duration::from_millis(1590), "{grace:?} {took:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_certain_is_not_asked_again() {
+        let (_, took) = give_up(5000, 0, |_| Trouble::Certain(fault(FaultCode::AcceptsAlgNone, "none"))).await;
+        assert!(took < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn the_rotations_deadline_ends_it_before_the_probes_timeout() {
+        let began = Instant::now();
+        let mut patience = Patience::until(began + Duration::from_millis(100), Duration::from_secs(60));
+        while patience.endure(Trouble::NotYet(fault(FaultCode::ProbeFailed, "answered 503"))).await.is_ok() {}
+        assert!(began.elapsed() < Duration::from_secs(2));
     }
 }

@@ -1,17 +1,18 @@
 //! One HTTP request at a time: bounded in time and size, not redirected, nothing of it ever told in an error.
 
-use std::io::Read as _;
+use std::fmt;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use thiserror::Error;
 use ureq::Agent;
-use ureq::http::{HeaderMap, Request, Uri};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri, uri::Scheme};
 use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
-/// What a probe reads of an answer at most; the rest is left.
-const BODY: u64 = 64 * 1024;
+/// What is read of an answer's body at most; the rest is left.
+pub const BODY: usize = 64 * 1024;
 
 /// A request.
 pub struct Call {
@@ -21,15 +22,36 @@ pub struct Call {
     pub url: String,
     /// Header names and values.
     pub headers: Vec<(String, Zeroizing<String>)>,
-    /// The body.
-    pub body: Zeroizing<Vec<u8>>,
+    /// The body, where there is one.
+    pub body: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Call {
     /// A request without headers and body.
     pub fn new(method: &str, url: &str) -> Self {
-        Self { method: method.to_owned(), url: url.to_owned(), headers: Vec::new(), body: Zeroizing::default() }
+        Self { method: method.to_owned(), url: url.to_owned(), headers: Vec::new(), body: None }
     }
+
+    /// The method and the URL, as they may be told: `POST http://127.0.0.1:3000/login`.
+    pub fn line(&self) -> String {
+        line(&self.method, &self.url)
+    }
+}
+
+/// A method and a URL, as they may be told.
+pub fn line(method: &str, url: &str) -> String {
+    format!("{method} {}", shown(url))
+}
+
+/// A URL as it may be told and recorded: without user, password, query and fragment, where secrets are often put.
+pub fn shown(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let query = if url[end..].starts_with('?') { "?…" } else { "" };
+    let (scheme, rest) = url[..end].split_once("://").unwrap_or(("", &url[..end]));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}{separator}{host}{path}{query}")
 }
 
 /// An answer. Its status is for the caller to judge.
@@ -42,42 +64,102 @@ pub struct Reply {
     pub body: Zeroizing<Vec<u8>>,
 }
 
-/// There was no answer.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum HttpError {
-    /// Not in time.
-    #[error("did not answer in time")]
-    TimedOut,
-    /// The connection could not be made, or broke; or the answer was not HTTP.
-    #[error("{0}")]
-    Broken(String),
+/// The status alone: headers and body may hold tokens.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
-/// Sends a request and reads the answer, within `limit`. Where the caller stops waiting, a thread goes on until then.
+/// There was no answer: a sentence that names method and URL, and nothing that was sent or received.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{line} {why}")]
+pub struct HttpError {
+    line: String,
+    /// What kept the answer away.
+    pub why: NoAnswer,
+}
+
+/// What kept an answer away.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nobody listens.
+    #[error("found nobody listening (connection refused)")]
+    Refused,
+    /// There was none, or not all of it, in time.
+    #[error("got no answer in time")]
+    TimedOut,
+    /// The name server does not know the host.
+    #[error("names a host that cannot be resolved")]
+    Unresolved,
+    /// The server could not be trusted, or does not speak TLS.
+    #[error("failed in TLS: {0}")]
+    Tls(String),
+    /// What came is not HTTP.
+    #[error("got an answer that is not HTTP")]
+    NotHttp,
+    /// The connection could not be made, or broke.
+    #[error("failed: {0}")]
+    Broken(String),
+    /// A method, URL or header is not valid.
+    #[error("cannot be sent: {0}")]
+    Unsendable(&'static str),
+}
+
+/// Sends a request and reads the answer, within `limit`. Where the caller stops waiting, the connection is closed, and
+/// the thread behind it ends.
 ///
 /// # Errors
-/// Where there is no answer. The text names neither headers nor bodies.
+/// Where there is no answer.
 pub async fn send(call: Call, limit: Duration) -> Result<Reply, HttpError> {
-    let blocking = tokio::task::spawn_blocking(move || exchange(&call, limit));
-    // The client's own limit does not cover a name server that hangs.
+    let line = call.line();
+    exchange_apart(call, limit).await.map_err(|why| HttpError { line, why })
+}
+
+async fn exchange_apart(call: Call, limit: Duration) -> Result<Reply, NoAnswer> {
+    let uri: Uri = call.url.parse().map_err(|_| NoAnswer::Unsendable("the URL is not valid"))?;
+    let agent = agent(&uri, limit);
+    let _hang_up = HangUp(agent.clone());
+    let blocking = tokio::task::spawn_blocking(move || exchange(&agent, uri, &call));
+    // The client's own limit does not cover a thread that starts late.
     match tokio::time::timeout(limit + Duration::from_millis(250), blocking).await {
         Ok(Ok(reply)) => reply,
-        Ok(Err(_)) => Err(HttpError::Broken("the request was given up".to_owned())),
-        Err(_) => Err(HttpError::TimedOut),
+        Ok(Err(_)) => Err(NoAnswer::Broken("the request was given up".to_owned())),
+        Err(_) => Err(NoAnswer::TimedOut),
     }
 }
 
-fn exchange(call: &Call, limit: Duration) -> Result<Reply, HttpError> {
-    let broken = |error: ureq::http::Error| HttpError::Broken(format!("the request cannot be made: {error}"));
-    let mut request = Request::builder().method(call.method.as_str()).uri(&call.url);
-    for (name, value) in &call.headers {
-        request = request.header(name.as_str(), value.as_str());
+/// Closes the connection when the caller no longer waits.
+struct HangUp(Agent);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.clone().shutdown();
     }
-    let request = request.body(call.body.as_slice()).map_err(broken)?;
-    let reply = agent(request.uri(), limit).run(request).map_err(|error| told(&error))?;
-    let (parts, body) = reply.into_parts();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(BODY).unwrap_or(0)));
-    body.into_reader().take(BODY).read_to_end(&mut bytes).map_err(|error| told(&ureq::Error::from(error)))?;
+}
+
+fn exchange(agent: &Agent, uri: Uri, call: &Call) -> Result<Reply, NoAnswer> {
+    let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+    let mut request = Request::builder().method(call.method.as_str()).uri(uri);
+    for (name, value) in &call.headers {
+        let mut value = HeaderValue::from_str(value).map_err(|_| NoAnswer::Unsendable("a header is not valid"))?;
+        value.set_sensitive(true);
+        request = request.header(name.as_str(), value);
+    }
+    // A method that is meant to have a body says that it has none by a length of zero (RFC 9110, 8.6).
+    let empty = Method::from_bytes(call.method.as_bytes())
+        .is_ok_and(|method| [Method::POST, Method::PUT, Method::PATCH].contains(&method))
+        .then_some(&[][..]);
+    let invalid = |_| NoAnswer::Unsendable("the method or a header is not valid");
+    let told = |error: ureq::Error| why(&error, is_tls);
+    let reply = match call.body.as_ref().map(|body| body.as_slice()).or(empty) {
+        Some(body) => agent.run(request.body(body).map_err(invalid)?),
+        None => agent.run(request.body(()).map_err(invalid)?),
+    };
+    let (parts, body) = reply.map_err(told)?.into_parts();
+    // All at once, since a buffer that grows leaves copies of what it held.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY));
+    body.into_reader().take(BODY as u64).read_to_end(&mut bytes).map_err(|error| told(error.into()))?;
     Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: bytes })
 }
 
@@ -99,21 +181,38 @@ fn agent(uri: &Uri, limit: Duration) -> Agent {
 }
 
 fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_name = host == "localhost" || host.ends_with(".localhost");
+    is_name || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-fn told(error: &ureq::Error) -> HttpError {
+fn why(error: &ureq::Error, is_tls: bool) -> NoAnswer {
     match error {
-        ureq::Error::Timeout(_) => HttpError::TimedOut,
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => HttpError::TimedOut,
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            HttpError::Broken("refused the connection".to_owned())
-        }
-        ureq::Error::Io(error) => HttpError::Broken(format!("broke the connection: {error}")),
-        ureq::Error::HostNotFound => HttpError::Broken("has a host name that cannot be resolved".to_owned()),
-        ureq::Error::Protocol(_) => HttpError::Broken("did not answer in HTTP".to_owned()),
-        ureq::Error::Rustls(error) => HttpError::Broken(format!("failed in TLS: {error}")),
-        _ => HttpError::Broken("could not be reached".to_owned()),
+        ureq::Error::Timeout(_) => NoAnswer::TimedOut,
+        ureq::Error::HostNotFound => NoAnswer::Unresolved,
+        ureq::Error::Io(error) => why_io(error, is_tls),
+        ureq::Error::Rustls(error) => NoAnswer::Tls(error.to_string()),
+        ureq::Error::Tls(error) => NoAnswer::Tls((*error).to_owned()),
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => NoAnswer::NotHttp,
+        ureq::Error::Http(_) | ureq::Error::BadUri(_) => NoAnswer::Unsendable("the method, URL or a header is invalid"),
+        ureq::Error::ConnectProxyFailed(_) => NoAnswer::Broken("the proxy did not make the connection".to_owned()),
+        _ => NoAnswer::Broken("the server could not be reached".to_owned()),
     }
 }
+
+fn why_io(error: &io::Error, is_tls: bool) -> NoAnswer {
+    match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NoAnswer::TimedOut,
+        io::ErrorKind::ConnectionRefused => NoAnswer::Refused,
+        // rustls speaks through the transport's errors.
+        io::ErrorKind::InvalidData if is_tls => NoAnswer::Tls(error.to_string()),
+        io::ErrorKind::InvalidData => NoAnswer::NotHttp,
+        io::ErrorKind::UnexpectedEof => NoAnswer::Broken("the server closed the connection".to_owned()),
+        // The standard library has no kind for it.
+        _ if error.to_string().starts_with("failed to lookup address") => NoAnswer::Unresolved,
+        _ => NoAnswer::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

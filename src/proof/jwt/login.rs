@@ -1,0 +1,201 @@
+//! How the probe comes by its token: a real login with the credentials of a test user, or made by itself.
+
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use serde_json::Value;
+use ureq::http::HeaderMap;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::super::token::{Algorithm, Token};
+use super::super::{Patience, Trouble};
+use crate::config::{Login, LoginBody, Mint, TokenPlace};
+use crate::rotation::{Fault, FaultCode};
+use crate::sys::http::{BODY, Call, Reply, send};
+
+/// The longest body of a login.
+const CREDENTIALS: u64 = 64 * 1024;
+
+/// The token of a real login.
+pub(super) async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizing<String>, Trouble> {
+    let mut call = Call::new(&login.method, &login.url);
+    if let Some((body, content_type)) = body(&login.body).map_err(Trouble::Certain)? {
+        call.headers.push(("Content-Type".to_owned(), Zeroizing::new(content_type.to_owned())));
+        call.body = Some(body);
+    }
+    let line = call.line();
+    let reply =
+        send(call, patience.request()).await.map_err(|error| Trouble::unanswered(&error, FaultCode::LoginFailed))?;
+    let failed = |why: String| Fault::new(FaultCode::LoginFailed, format!("{line} {why}"));
+    match reply.status {
+        200..300 => {}
+        // Many backends set their cookie and send the browser on.
+        302 | 303 if matches!(login.token, TokenPlace::Cookie(_)) => {}
+        status @ 300..400 => {
+            let fault = failed(format!("answered {status}, a redirect, which is not followed"));
+            return Err(Trouble::NotYet(fault.advise("url of the login names the place that answers")));
+        }
+        status => return Err(Trouble::NotYet(failed(format!("answered {status}")))),
+    }
+    token_in(&reply, &login.token).ok_or_else(|| {
+        let status = reply.status;
+        let long = if reply.body.len() == BODY { " in its first 64 KiB" } else { "" };
+        Trouble::NotYet(match &login.token {
+            TokenPlace::Pointer(pointer) => failed(format!("answered {status} without a token at {pointer:?}{long}"))
+                .advise("token of the login is the JSON pointer to it; token-cookie the name of a cookie"),
+            TokenPlace::Cookie(name) => failed(format!("answered {status} without a cookie {name}"))
+                .advise("token-cookie of the login is the name of a cookie; token the JSON pointer to it"),
+        })
+    })
+}
+
+/// A token of the probe's own, signed with `key`.
+pub(super) fn mint(mint: &Mint, key: &[u8]) -> Result<Zeroizing<String>, String> {
+    let algorithm =
+        Algorithm::from_name(&mint.algorithm).ok_or_else(|| format!("{} is no HMAC algorithm", mint.algorithm))?;
+    let mut claims: serde_json::Map<String, Value> =
+        serde_json::from_str(&mint.claims).map_err(|_| "the claims to mint are no JSON object".to_owned())?;
+    let now = jiff::Timestamp::now().as_second();
+    let lifetime = i64::try_from(mint.lifetime.as_secs()).unwrap_or(60);
+    claims.insert("iat".to_owned(), now.into());
+    claims.insert("exp".to_owned(), now.saturating_add(lifetime).into());
+    Ok(Token::mint(algorithm, &Value::Object(claims).to_string(), key))
+}
+
+/// A body and its Content-Type.
+type Typed = (Zeroizing<Vec<u8>>, &'static str);
+
+fn body(body: &LoginBody) -> Result<Option<Typed>, Fault> {
+    Ok(match body {
+        LoginBody::Empty => None,
+        LoginBody::Json(file) => Some((credentials(file)?, "application/json")),
+        LoginBody::Form(file) => {
+            let mut form = credentials(file)?;
+            // An editor's newline would be the end of the password.
+            let length = form.trim_ascii_end().len();
+            form.truncate(length);
+            Some((form, "application/x-www-form-urlencoded"))
+        }
+    })
+}
+
+/// The body of a login, from a file that only its owner can read.
+fn credentials(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let shown = path.display();
+    let refused = |why: String| Fault::new(FaultCode::LoginFailed, why);
+    let unreadable =
+        |error| refused(format!("cannot read {shown}: {error}")).advise("json-file or form-file of the login names it");
+    // Opening a pipe would otherwise wait for who writes to it.
+    let careful = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(careful).open(path).map_err(unreadable)?;
+    // Judged on the open file: another may stand there a moment later.
+    let stat = file.metadata().map_err(unreadable)?;
+    if !stat.is_file() {
+        return Err(refused(format!("{shown} holds no credentials: it is not a regular file")));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if stat.uid() != 0 && stat.uid() != own {
+        let why = format!("{shown} holds credentials, and belongs to user {}", stat.uid());
+        return Err(refused(why).advise(format!("chown root: {shown}")));
+    }
+    if stat.mode() & 0o077 != 0 {
+        let why = format!("{shown} holds credentials, and others than its owner may use it");
+        return Err(refused(why).advise(format!("chmod 600 {shown}")));
+    }
+    if stat.len() > CREDENTIALS {
+        return Err(refused(format!("{shown} is longer than 64 KiB")));
+    }
+    // All at once, since a buffer that grows leaves copies of what it held.
+    let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(stat.len()).unwrap_or(0) + 1));
+    file.take(stat.len()).read_to_end(&mut body).map_err(unreadable)?;
+    Ok(body)
+}
+
+fn token_in(reply: &Reply, place: &TokenPlace) -> Option<Zeroizing<String>> {
+    let token = match place {
+        TokenPlace::Pointer(pointer) => at_pointer(&reply.body, pointer),
+        TokenPlace::Cookie(name) => cookie(&reply.headers, name),
+    };
+    token.filter(|token| !token.is_empty())
+}
+
+/// Where the body is no JSON and the pointer is empty, the body is the token.
+fn at_pointer(body: &[u8], pointer: &str) -> Option<Zeroizing<String>> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(mut json) => {
+            let token = match json.pointer_mut(pointer) {
+                Some(Value::String(text)) => Some(Zeroizing::new(std::mem::take(text))),
+                _ => None,
+            };
+            wipe(&mut json);
+            token
+        }
+        Err(_) if pointer.is_empty() => {
+            std::str::from_utf8(body).ok().map(|text| Zeroizing::new(text.trim().to_owned()))
+        }
+        Err(_) => None,
+    }
+}
+
+/// Other tokens may stand beside the wanted one.
+fn wipe(json: &mut Value) {
+    match json {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(values) => values.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
+
+/// The last one of this name that is not empty: an answer may clear a cookie before it sets it.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Zeroizing<String>> {
+    let cookies = headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let mut values = cookies.filter_map(|text| {
+        let (key, value) = text.split(';').next()?.split_once('=')?;
+        (key.trim() == name).then(|| value.trim().trim_matches('"'))
+    });
+    values.rfind(|value| !value.is_empty()).map(|value| Zeroizing::new(value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_where_it_is_said_to_be() {
+        let found = |body: &str, pointer| at_pointer(body.as_bytes(), pointer).map(|token| token.to_string());
+        let body = r#"{"refresh":"no","a/b":{"list":[1,"yes"]}}"#;
+        assert_eq!(found(body, "/a~1b/list/1").as_deref(), Some("yes"));
+        assert_eq!(found(body, "/a~1b/list/0"), None);
+        assert_eq!(found(body, "/token"), None);
+        assert_eq!(found(body, ""), None);
+        assert_eq!(found("\"yes\"", "").as_deref(), Some("yes"));
+        assert_eq!(found(" a.b.c\r\n", "").as_deref(), Some("a.b.c"));
+        assert_eq!(found("<html>", "/token"), None);
+    }
+
+    #[test]
+    fn a_cookie_that_is_cleared_and_set_is_the_one_that_is_set() {
+        let mut headers = HeaderMap::new();
+        for text in ["session=; Max-Age=0", "sessions=no", "session=\"yes\"; Path=/; HttpOnly", "session=; Path=/old"] {
+            headers.append("set-cookie", text.parse().unwrap());
+        }
+        assert_eq!(cookie(&headers, "session").unwrap().as_str(), "yes");
+        assert_eq!(cookie(&headers, "other"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_searched_without_a_panic(
+            body in prop::collection::vec(any::<u8>(), 0..200),
+            pointer in "(/[a-z0-9~]{0,4}){0,3}",
+        ) {
+            let _ = at_pointer(&body, &pointer);
+        }
+    }
+}
