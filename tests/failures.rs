@@ -48,6 +48,41 @@ support::on_both_debians! {
         a_dependent_fails(debian, "Requires");
     }
 
+    fn a_unit_that_is_bound_to_the_backend_fails(debian) {
+        a_dependent_fails(debian, "BindsTo");
+    }
+
+    fn the_units_own_command_sets_another_value(debian) {
+        let backend = Backend::good();
+        let command = format!("ExecStart=\nExecStart=/usr/bin/env JWT_SECRET={FIRST_VALUE} /usr/local/bin/toy-backend");
+        let machine = adopted(debian, &backend.service(&command));
+        assert_rolled_back(&machine, &rotate(&machine), 2, &["wrong-value"]);
+    }
+
+    fn something_that_the_daemon_reload_brings_wins_over_the_new_value(debian) {
+        let generator = format!(
+            "#!/bin/sh\ntest -e /etc/systemd/system/my-backend.service.d/90-rekeyd-{NAME}.conf || exit 0\n\
+             mkdir \"$3/my-backend.service.d\"\n\
+             printf '[Service]\\nEnvironmentFile=/etc/late.env\\n' > \"$3/my-backend.service.d/zz-late.conf\"\n"
+        );
+        let builder = on(debian, &Backend::good())
+            .file("/etc/late.env", 0o600, "JWT_SECRET=something-else-0123456789abcdef0123456789\n")
+            .file("/etc/systemd/system-generators/late", 0o755, generator);
+        let machine = adopt(builder.boot());
+        let process = machine.unit(UNIT, "MainPID");
+        assert_rolled_back(&machine, &rotate(&machine), 2, &["overridden"]);
+        assert_eq!(machine.unit(UNIT, "MainPID"), process, "it was restarted");
+
+        machine.sh("rm /etc/systemd/system-generators/late; systemctl daemon-reload");
+        commits(&machine, 3);
+    }
+
+    fn the_deadline_passes(debian) {
+        let secret = SECRET.replace(r#"timeout = "3s""#, r#"timeout = "9s""#) + "[rotation]\ndeadline = \"10s\"\n";
+        let machine = adopt(on(debian, &Backend::good().fault("hangs")).secret(NAME, &secret).boot());
+        assert_rolled_back(&machine, &rotate(&machine), 2, &["deadline-passed"]);
+    }
+
     fn the_login_answers_500(debian) {
         goes_back_and_commits_once_mended(debian, Backend::good().fault("login-500"), &["login-failed"]);
     }

@@ -8,7 +8,7 @@ use support::rotation::{
     NAME, SECRET, UNIT, World, adopt, adopted, assert_committed, assert_says, assert_serves_with, commits, delivered,
     is_refused, on, rotate, stage, status, value,
 };
-use support::{Backend, poll, seconds, token};
+use support::{Backend, Debian, poll, seconds, token};
 
 const OVERRIDE: &str = "/etc/systemd/system/my-backend.service.d/zz-override.conf";
 
@@ -118,6 +118,24 @@ support::on_both_debians! {
         is_refused(&machine, "overridden", &[OVERRIDE, "EnvironmentFile="]);
         machine.sh(&format!("rm {OVERRIDE}"));
         commits(&machine, 2);
+    }
+
+    fn drop_ins_that_win_over_ours_wherever_they_stand(debian) {
+        let drop_in = "[Service]\nEnvironmentFile=/etc/override.env\n";
+        is_seen(debian, "/etc/systemd/system/service.d/zz-override.conf", drop_in);
+        is_seen(debian, "/run/systemd/system/my-backend.service.d/zz-override.conf", drop_in);
+        is_seen(debian, "/usr/lib/systemd/system/my-backend.service.d/zz-override.conf", drop_in);
+    }
+
+    fn drop_ins_that_win_over_ours_however_they_are_spelled(debian) {
+        is_seen(debian, OVERRIDE, "[Service]\nEnvironmentFile=-/etc/override.env\n");
+        is_seen(debian, OVERRIDE, "[Service]\nEnvironmentFile = /etc/override.env\n");
+        is_seen(debian, OVERRIDE, "[Service]\nEnvironmentFile=%E/override.env\n");
+        is_seen(debian, OVERRIDE, "[Service]\nUnsetEnvironment=OTHER \"JWT_SECRET=something-else\"\n");
+    }
+
+    fn a_drop_in_that_wins_over_ours_with_a_pattern_of_files(debian) {
+        is_seen(debian, OVERRIDE, "[Service]\nEnvironmentFile=/etc/over*.env\n");
     }
 
     fn a_value_that_was_changed_by_hand(debian) {
@@ -242,4 +260,15 @@ support::on_both_debians! {
         assert_eq!(assert_committed(&machine, 2), second);
         commits(&machine, 3);
     }
+}
+
+/// A drop-in that comes after ours and has another value is an obstacle, before and after a daemon-reload.
+#[track_caller]
+fn is_seen(debian: Debian, path: &str, drop_in: &str) {
+    let other = "JWT_SECRET=something-else-0123456789abcdef0123456789\n";
+    let machine = adopt(on(debian, &Backend::good()).file("/etc/override.env", 0o600, other).boot());
+    machine.put(path, 0o644, drop_in);
+    is_refused(&machine, "overridden", &["JWT_SECRET"]);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    is_refused(&machine, "overridden", &["JWT_SECRET"]);
 }

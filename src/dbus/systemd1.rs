@@ -104,6 +104,15 @@ impl Systemd {
         Ok(String::try_from(state).unwrap_or_default())
     }
 
+    /// The directories that unit files and drop-ins are looked for in, the strongest first.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn unit_directories(&self) -> Result<Vec<String>, SystemdError> {
+        let directories = self.property(PATH, MANAGER, "UnitPath").await?;
+        Ok(Vec::try_from(directories).unwrap_or_default())
+    }
+
     /// Loads a unit and reads all there is to know of it.
     ///
     /// # Errors

@@ -195,8 +195,9 @@ impl Engine<'_> {
             self.record(id, Happening::Held { hold })?;
         }
         let standing = self.ledger.standing();
-        if let (Some(view), None, None | Some(Hold::RolledBack { .. })) =
-            (&standing.in_force, &standing.transaction, &standing.hold)
+        let touched_nothing = matches!(standing.last.as_ref().map(|last| &last.outcome), Some(Outcome::Refused { .. }));
+        if let (false, Some(view), None, None | Some(Hold::RolledBack { .. })) =
+            (touched_nothing, &standing.in_force, &standing.transaction, &standing.hold)
         {
             self.targets.iter().for_each(|target| target.tidy(view));
         }

@@ -21,7 +21,7 @@ impl Engine<'_> {
                     self.deliver(&view)
                 }
                 Phase::Forth { step: Step::Activate, .. } | Phase::Back { step: Step::Activate, .. } => {
-                    self.activate(&view, deadline).await
+                    self.activate(phase, &view, deadline).await
                 }
                 Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
                     self.prove(&view, deadline).await
@@ -78,15 +78,18 @@ impl Engine<'_> {
     }
 
     /// One daemon-reload for all where one is needed, then each consumer, once it is certain that it would start with
-    /// what was delivered.
-    async fn activate(&self, view: &View, deadline: Instant) -> Result<Seen, Fault> {
+    /// what was delivered. On the way back there is no better choice left: those that still run with the value stay,
+    /// the others are restarted, and the proof tells what came of it.
+    async fn activate(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
         let reload = self.reload_reason().await?;
         if reload.is_some() {
             self.host.daemon_reload().await?;
         }
-        for target in self.targets {
-            target.in_force().await?;
+        if !phase.is_back() {
+            for target in self.targets {
+                target.in_force().await?;
+            }
         }
         let mut activated = Vec::new();
         for target in self.targets {

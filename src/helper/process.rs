@@ -19,6 +19,8 @@ use crate::target::text::systemd;
 
 /// An environment is at most a quarter of the stack limit; this is generous.
 const ENVIRONMENT: u64 = 16 << 20;
+/// What this unit's own sandbox makes fail, whatever holds for the unit that is asked about.
+const SEEN_OTHERWISE_HERE: [&str; 3] = ["PathIsReadWrite=", "Capability=", "NeedsUpdate="];
 const SYSTEMD_ANALYZE: &str = "/usr/bin/systemd-analyze";
 
 /// Reads a line with questions, writes a line with answers.
@@ -51,7 +53,7 @@ fn answer(question: &Question) -> Result<Answer, String> {
             Answer::Variable { variable: found }
         }
         Question::File { path, variable, reveal } => {
-            Answer::Variable { variable: variable_in_file(Path::new(path), variable, *reveal)? }
+            Answer::Variable { variable: variable_in_files(path, variable, *reveal)? }
         }
         Question::Program { path } => Answer::Program { program: program(Path::new(path)) },
         Question::Conditions { unit } => Answer::Condition { condition: conditions(unit) },
@@ -101,10 +103,20 @@ fn told(value: &[u8]) -> Variable {
     Variable::Value(STANDARD.encode(value))
 }
 
-fn variable_in_file(path: &Path, variable: &str, reveal: bool) -> Result<Variable, String> {
-    if !path.exists() {
-        return Ok(Variable::Missing);
+/// Of a pattern (glob(7)), as `EnvironmentFile=` takes it, the last file that sets the variable counts.
+fn variable_in_files(pattern: &str, variable: &str, reveal: bool) -> Result<Variable, String> {
+    let mut found = Variable::Missing;
+    for path in glob::glob(pattern).map_err(|error| error.to_string())? {
+        let path = path.map_err(|error| error.to_string())?;
+        match variable_in_file(&path, variable, reveal)? {
+            Variable::Unset if !matches!(found, Variable::Missing) => {}
+            other => found = other,
+        }
     }
+    Ok(found)
+}
+
+fn variable_in_file(path: &Path, variable: &str, reveal: bool) -> Result<Variable, String> {
     let text = Zeroizing::new(files::read(path, 1 << 20).map_err(|error| error.to_string())?);
     Ok(match systemd::value_of(&text, variable) {
         None => Variable::Unset,
@@ -160,7 +172,8 @@ fn conditions(unit: &str) -> Condition {
     if status.success() {
         return Condition::Holds;
     }
-    let failed: Vec<&str> = text.lines().filter(|line| line.contains("failed.") || line.contains("not met")).collect();
+    let failed = text.lines().filter(|line| line.contains("failed.") || line.contains("not met"));
+    let failed: Vec<&str> = failed.filter(|line| !SEEN_OTHERWISE_HERE.iter().any(|name| line.contains(name))).collect();
     // A failure without such a line is one of the tool, and says nothing about the unit.
     if failed.is_empty() || read.is_none() { Condition::Unknown } else { Condition::Fails(failed.join(" ")) }
 }

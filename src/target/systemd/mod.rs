@@ -20,6 +20,7 @@ mod delivery;
 mod evidence;
 mod in_force;
 mod survey;
+mod unloaded;
 
 /// The directories that a systemd target writes to.
 #[derive(Clone, Debug)]

@@ -29,7 +29,7 @@ impl SystemdTarget {
             let running = is_running(&status)?;
             self.check_programs_and_conditions(&status).await?;
             self.check_overridden(unit, &status).await?;
-            self.check_other_drop_ins(unit, &status).await?;
+            self.check_unloaded_drop_ins(unit, &status).await?;
             if running {
                 self.check_drift(&status, in_force, deadline).await?;
             }
@@ -88,45 +88,6 @@ impl SystemdTarget {
                         .advise("a restart would leave it stopped; make the condition hold, or take it out"));
                 }
                 _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Drop-ins that sort after ours and are not loaded yet: where a daemon-reload is needed, it would load them too.
-    async fn check_other_drop_ins(&self, unit: &str, status: &UnitStatus) -> Result<(), Fault> {
-        if self.why_reload().await?.is_none() {
-            return Ok(());
-        }
-        let ours = self.drop_in(unit);
-        let dir = ours.parent().unwrap_or(Path::new("/"));
-        let later = files::list(dir).map_err(not_writable)?.into_iter().filter(|path| {
-            path.extension().is_some_and(|extension| extension == "conf") && path.file_name() > ours.file_name()
-        });
-        for path in later {
-            let text = files::read(&path, ROOM).map_err(not_writable)?;
-            let text = String::from_utf8_lossy(&text);
-            if let Some(line) = text.lines().map(str::trim).find(|line| resets_environment(line, &self.env)) {
-                let directive = line.split('=').next().unwrap_or_default();
-                let message = format!("{}: {directive}= undoes what rekeyd delivers to {}", path.display(), status.id);
-                return Err(Fault::new(FaultCode::Overridden, message).advise(format!(
-                    "take {} out of it, or give the file a name that sorts before 90-rekeyd",
-                    self.env
-                )));
-            }
-            let files = text.lines().filter_map(|line| line.trim().strip_prefix("EnvironmentFile="));
-            for file in files.map(|file| file.trim_start_matches('-').trim()).filter(|file| file.starts_with('/')) {
-                let question = Question::File { path: file.to_owned(), variable: self.env.clone(), reveal: false };
-                if let Answer::Variable { variable: crate::helper::Variable::Set } =
-                    self.helper.ask_one(question).await?
-                {
-                    let message =
-                        format!("{}: EnvironmentFile={file} sets {} after rekeyd does", path.display(), self.env);
-                    return Err(Fault::new(FaultCode::Overridden, message).advise(format!(
-                        "take {} out of {file}, or give the drop-in a name that sorts before 90-rekeyd",
-                        self.env
-                    )));
-                }
             }
         }
         Ok(())
@@ -199,14 +160,6 @@ fn check_program(unit: &str, path: &str, program: &Program) -> Result<(), Fault>
     };
     Err(Fault::new(FaultCode::ProgramMissing, format!("{path}, a program of {unit}, {why}: it could not start again"))
         .advise("install it again, or mend the path in the unit"))
-}
-
-/// `EnvironmentFile=` alone empties the list; `UnsetEnvironment=` takes the variable out.
-fn resets_environment(line: &str, env: &str) -> bool {
-    let value = |name: &str| line.strip_prefix(name).map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
-    value("EnvironmentFile").is_some_and(|value| value.trim().is_empty())
-        || value("UnsetEnvironment")
-            .is_some_and(|names| names.split_whitespace().any(|name| name.trim_matches('"') == env))
 }
 
 fn room(path: &Path, bytes: u64) -> Result<(), Fault> {
