@@ -53,7 +53,10 @@ support::on_both_debians! {
     fn a_timer_that_elapses_rotates(debian) {
         let machine = rotation::adopted(debian, &Backend::good());
         configure(&machine, "[schedule]\non-calendar = \"*:*:0/5\"\n");
-        poll(seconds(30), "the timer rotates", || (rotation::value(&machine) != FIRST_VALUE).then_some(()));
+        poll(seconds(30), "the timer rotates", || {
+            (rotation::status(&machine)["last"]["outcome"]["outcome"] == "committed").then_some(())
+        });
+        assert_eq!(rotation::status(&machine)["last"]["actor"]["by"], "timer");
     }
 
     fn configuring_changing_and_restarting_never_rotates(debian) {
@@ -78,7 +81,7 @@ support::on_both_debians! {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));
         machine.reboot();
-        poll(seconds(30), "it is made up for", || (rotation::value(&machine) != FIRST_VALUE).then_some(()));
+        poll(seconds(30), "it is made up for", || rotation::new_value(&machine));
 
         let machine = rotation::adopted_with(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\npersistent = false\n");
         machine.sh(&format!("mkdir -p /var/lib/systemd/timers; touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));

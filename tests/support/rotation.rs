@@ -84,6 +84,12 @@ pub fn value(machine: &Machine) -> String {
     first
 }
 
+/// A value of the backend that is not its first one, where it runs with one: it may be in the middle of a restart.
+pub fn new_value(machine: &Machine) -> Option<String> {
+    let values = machine.variable(UNIT, "JWT_SECRET").into_iter().filter_map(|(_, value)| value);
+    values.filter(|value| value != FIRST_VALUE).last()
+}
+
 /// The value that the backend would start with.
 #[track_caller]
 pub fn delivered(machine: &Machine) -> String {
