@@ -5,7 +5,7 @@
 mod support;
 
 use support::rotation::{self, NAME};
-use support::{Backend, Machine};
+use support::{Backend, Machine, host};
 
 support::on_both_debians! {
     fn the_daemon_is_ready_without_a_configuration_and_says_so(debian) {
@@ -30,9 +30,7 @@ support::on_both_debians! {
         let machine = rotation::adopted_with(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\n");
         rotation::rotate_ok(&machine);
         let value = rotation::assert_new_value(&machine);
-        let deb = std::fs::read_dir(target().join("deb")).unwrap().map(|entry| entry.unwrap().path())
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb")).expect("a .deb: run tests/run");
-        machine.put("/root/rekeyd.deb", 0o644, std::fs::read(deb).unwrap());
+        machine.put("/root/rekeyd.deb", 0o644, std::fs::read(host::package()).unwrap());
         for removal in ["remove", "purge"] {
             machine.sh(&format!("DEBIAN_FRONTEND=noninteractive apt-get -qq -y {removal} rekeyd; systemctl daemon-reload"));
             machine.sh("systemctl restart my-backend.service");
@@ -46,10 +44,4 @@ support::on_both_debians! {
         let said = machine.exec(&["rekeyctl", "adopt", NAME]);
         assert_eq!(said.status, 0, "{said}");
     }
-}
-
-/// Where cargo builds, and `tests/build-deb` with it: the test itself is in its `debug/deps`.
-fn target() -> std::path::PathBuf {
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).unwrap().to_owned()
 }

@@ -4,17 +4,17 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{Exit, Out, daemon, document};
-use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
-use crate::record::{Happening, Record};
+use crate::dbus::rekeyd1::{Error, ManagerProxy};
+use crate::record::{Actor, Happening, Record, RotationId, Standing, text};
+use crate::rotation::Outcome;
 
 /// How long a daemon that has gone away, to be restarted or upgraded, may take to come back.
 const GONE: Duration = Duration::from_secs(120);
-/// Signals are not relied on alone: how often the state is read besides.
-const LOOK: Duration = Duration::from_secs(2);
+/// A signal is not relied on alone, and none comes from a daemon that took over: how often it is asked besides.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Starts `doing` a rotation with `start`, which returns its id, and prints every step until it ends.
 ///
@@ -39,76 +39,121 @@ pub(super) async fn follow(
     }
     let mut signals = daemon.receive_happened().await?;
     daemon.subscribe().await?;
-    let id = start.await?;
+    let id = match start.await {
+        Err(error) if is_lost(&error) => requested(out, daemon, name).await?,
+        id => id?,
+    };
     if !out.json {
         out.text(&format!("{doing} {name}, rotation {id}"));
     }
+    let mut story = Story { out, name, id: &id, told: 0, outcome: None };
+    let mut seen = Instant::now();
+    let mut is_gone = false;
     loop {
         tokio::select! {
-            signal = signals.next() => {
-                let Some(signal) = signal else { return wait_for_end(out, name, &id).await };
+            Some(signal) = signals.next() => {
                 let Ok(happened) = signal.args() else { continue };
-                if *happened.rotation() != id {
-                    continue;
-                }
-                let record: Record = document(happened.record())?;
-                print(out, happened.line(), happened.record());
-                if let Happening::Ended { outcome, .. } = &record.what {
-                    // The hold, if there is one, is told right after.
-                    if let Ok(Some(next)) = timeout(Duration::from_millis(200), signals.next()).await
-                        && let Ok(happened) = next.args()
-                        && *happened.rotation() == id
-                    {
-                        print(out, happened.line(), happened.record());
-                    }
-                    return Ok(outcome.into());
+                if *happened.rotation() == id {
+                    story.tell(&document(happened.record())?, happened.line());
                 }
             }
-            () = sleep(LOOK) => {
-                match ended(daemon, name, &id).await {
-                    Ok(Some(exit)) => return Ok(exit),
-                    Ok(None) => {}
-                    Err(Error::Bus(_)) => return wait_for_end(out, name, &id).await,
-                    Err(error) => return Err(error),
+            () = sleep(LOOK) => match story.catch_up().await {
+                Ok(()) => {
+                    (seen, is_gone) = (Instant::now(), false);
+                    let _ = daemon.subscribe().await;
                 }
-            }
+                Err(error) if seen.elapsed() > GONE => return Err(error),
+                Err(_) if !is_gone => {
+                    is_gone = true;
+                    out.note("rekeyd has gone away; waiting for it to come back and go on");
+                }
+                Err(_) => {}
+            },
             _ = tokio::signal::ctrl_c() => {
-                out.fail(Exit::Done, &format!("no longer following; the rotation goes on: rekeyctl status {name}"));
+                out.note(&format!("no longer following; the rotation goes on: rekeyctl status {name}"));
                 return Ok(Exit::Done);
             }
         }
-    }
-}
-
-fn print(out: &Out, line: &str, record: &str) {
-    if out.json {
-        if let Ok(record) = serde_json::from_str::<&RawValue>(record) {
-            out.document(&record);
+        if let Some(outcome) = &story.outcome {
+            let exit = outcome.into();
+            // What follows on the end, a hold, is told too.
+            let _ = story.catch_up().await;
+            return Ok(exit);
         }
-    } else if !line.is_empty() {
-        out.step(line);
     }
 }
 
-/// The daemon has gone; the rotation is taken up by the next one.
-async fn wait_for_end(out: &Out, name: &str, id: &str) -> Result<Exit, Error> {
-    out.fail(Exit::Done, "rekeyd has gone away; waiting for it to come back and go on");
+/// Whether the daemon died between the request and its answer: what became of the request is in the records.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::Bus(zbus::Error::MethodError(name, ..)) => name.as_str() == "org.freedesktop.DBus.Error.NoReply",
+        Error::Bus(zbus::Error::FDO(error)) => matches!(**error, zbus::fdo::Error::NoReply(_)),
+        _ => false,
+    }
+}
+
+/// The rotation that this program asked for, from the records.
+async fn requested(out: &Out, asker: &ManagerProxy<'_>, name: &str) -> Result<String, Error> {
+    out.note("rekeyd has gone away; waiting for it to come back");
+    let own = asker.inner().connection().unique_name().map(|name| name.to_string());
+    let is_own = |what: &Happening| matches!(what, Happening::Requested { actor: Actor::Person { sender, .. }, .. } if Some(sender) == own.as_ref());
     let until = Instant::now() + GONE;
     loop {
-        let looked = match daemon().await {
-            Ok(daemon) => ended(&daemon, name, id).await,
-            Err(error) => Err(error),
-        };
-        match looked {
-            Ok(Some(exit)) => return Ok(exit),
+        match history(name).await {
+            Ok(records) => {
+                let asked = records.iter().rev().find(|record| is_own(&record.what));
+                return asked.and_then(|record| record.rotation.as_ref()).map(ToString::to_string).ok_or_else(|| {
+                    Error::Busy(format!("rekeyd died before it recorded the request: nothing was touched; ask again: rekeyctl rotate {name}"))
+                });
+            }
             Err(error) if Instant::now() > until => return Err(error),
-            Ok(None) | Err(_) => sleep(Duration::from_millis(500)).await,
+            Err(_) => sleep(LOOK).await,
         }
     }
 }
 
-async fn ended(daemon: &ManagerProxy<'_>, name: &str, id: &str) -> Result<Option<Exit>, Error> {
-    let status: SecretStatus = document(&daemon.get_secret(name).await?)?;
-    let last = status.last.filter(|last| last.id.as_str() == id);
-    Ok(last.map(|last| Exit::from(&last.outcome)))
+async fn history(name: &str) -> Result<Vec<Record>, Error> {
+    document(&daemon().await?.history(name).await?)
+}
+
+/// What was told of a rotation so far.
+struct Story<'a> {
+    out: &'a Out,
+    name: &'a str,
+    id: &'a str,
+    /// The last record's number.
+    told: u64,
+    outcome: Option<Outcome>,
+}
+
+impl Story<'_> {
+    fn tell(&mut self, record: &Record, line: &str) {
+        if record.seq <= self.told {
+            return;
+        }
+        self.told = record.seq;
+        if self.out.json {
+            self.out.document(record);
+        } else if let Happening::Began { phase } = &record.what {
+            self.out.progress(phase.step_name());
+        } else if !line.is_empty() {
+            self.out.step(line);
+        }
+        if let Happening::Ended { outcome, .. } = &record.what {
+            self.outcome = Some(outcome.clone());
+        }
+    }
+
+    /// Asks for the records, and tells what was missed.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let records = history(self.name).await?;
+        let mut standing = Standing::default();
+        for record in &records {
+            let _ = standing.apply(record);
+            if record.rotation.as_ref().map(RotationId::as_str) == Some(self.id) {
+                self.tell(record, &text::line(record, &standing).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! What `rekeyctl` prints: text or JSON on standard output, what is wrong on standard error.
 #![allow(clippy::print_stdout, reason = "this is where rekeyctl prints")]
 
+use std::cell::Cell;
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -13,13 +14,17 @@ pub struct Out {
     /// JSON instead of text.
     pub json: bool,
     color: bool,
+    terminal: bool,
+    /// Whether the line that the cursor is in is one of progress, to be overwritten.
+    in_progress: Cell<bool>,
 }
 
 impl Out {
     /// Colour only on a terminal, and never with `NO_COLOR` (no-color.org).
     pub fn new(json: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { json, color: wanted && std::io::stdout().is_terminal() }
+        let terminal = std::io::stdout().is_terminal();
+        Self { json, color: wanted && terminal, terminal, in_progress: Cell::new(false) }
     }
 
     /// Whether to use colour.
@@ -29,7 +34,25 @@ impl Out {
 
     /// Prints text. A reader that has gone away is no failure.
     pub fn text(&self, text: &str) {
+        self.end_progress();
         let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// On a terminal, says what is going on until the next line is printed.
+    pub fn progress(&self, what: &str) {
+        if self.terminal && !self.json {
+            self.end_progress();
+            let _ = write!(std::io::stdout(), "… {what}");
+            let _ = std::io::stdout().flush();
+            self.in_progress.set(true);
+        }
+    }
+
+    fn end_progress(&self) {
+        if self.in_progress.take() {
+            // ECMA-48: to the start of the line, erase it.
+            let _ = write!(std::io::stdout(), "\r\u{1b}[K");
+        }
     }
 
     /// Prints a line of JSON.
@@ -49,8 +72,14 @@ impl Out {
 
     /// Says what is wrong, and returns the exit code for it.
     pub fn fail(&self, exit: Exit, message: &str) -> Exit {
-        let _ = writeln!(std::io::stderr(), "rekeyctl: {message}");
+        self.note(message);
         exit
+    }
+
+    /// Says something that is no part of the output.
+    pub fn note(&self, message: &str) {
+        self.end_progress();
+        let _ = writeln!(std::io::stderr(), "rekeyctl: {message}");
     }
 
     /// Says what the daemon, or the way to it, made of a call.

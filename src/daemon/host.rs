@@ -1,6 +1,7 @@
 //! The engine's host in the daemon: systemd, the journal, and those who listen on the bus.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
@@ -24,6 +25,8 @@ pub struct DaemonHost {
     pub listeners: Listeners,
     /// The daemon's status line.
     pub progress: Progress,
+    /// Whether the daemon was told to stop.
+    pub stopping: Arc<AtomicBool>,
     /// The secret.
     pub charge: Arc<Charge>,
     /// The units under which the entries show.
@@ -37,8 +40,11 @@ impl Host for DaemonHost {
     }
 
     async fn going_down(&self) -> bool {
-        // A manager that cannot be asked is no reason to believe in a shutdown.
-        self.systemd.system_state().await.is_ok_and(|state| state == "stopping")
+        match self.systemd.system_state().await {
+            Ok(state) => state == "stopping",
+            // A bus that is gone is no reason to believe in a shutdown; with the order to stop, it is.
+            Err(_) => self.stopping.load(Ordering::Relaxed),
+        }
     }
 
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {

@@ -143,9 +143,12 @@ async fn main_loop(
             Some(signal) = outbox.recv() => {
                 let _ = connection.send(&signal).await;
             }
-            () = connection.closed() => match reconnect(served).await {
-                Some(again) => connection = again,
-                None => return,
+            () = connection.closed() => tokio::select! {
+                again = reconnect(served) => match again {
+                    Some(again) => connection = again,
+                    None => return,
+                },
+                _ = signals.terminate.recv() => return,
             },
             _ = signals.hangup.recv() => {
                 let served = served.clone();
@@ -191,8 +194,9 @@ async fn reconnect(served: &Served) -> Option<Connection> {
 /// recorded. When the system goes down, that is at once.
 async fn stop(daemon: &Daemon) {
     daemon.stop();
-    let going_down = timeout(Duration::from_secs(1), daemon.systemd.system_state()).await;
-    let going_down = going_down.is_ok_and(|state| state.is_ok_and(|state| state == "stopping"));
+    let state = timeout(Duration::from_secs(1), daemon.systemd.system_state()).await;
+    // Without a bus nothing can be finished either.
+    let going_down = !matches!(state, Ok(Ok(state)) if state != "stopping");
     let under_way = daemon.progress.under_way();
     let text = match (under_way, going_down) {
         (0, _) => "rekeyd stops".to_owned(),

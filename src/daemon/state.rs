@@ -39,7 +39,7 @@ pub struct Daemon {
     pub progress: Progress,
     /// Which consumers are being moved.
     pub busy: Busy,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     configuration: RwLock<Configuration>,
     charges: Mutex<BTreeMap<SecretName, Arc<Charge>>>,
 }
@@ -78,7 +78,7 @@ impl Daemon {
             listeners,
             progress: Progress::default(),
             busy: Busy::default(),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
             configuration: RwLock::default(),
             charges: Mutex::default(),
         }
@@ -191,6 +191,7 @@ impl Daemon {
                 journal: self.journal.clone(),
                 listeners: self.listeners.clone(),
                 progress: self.progress.clone(),
+                stopping: Arc::clone(&self.stopping),
                 charge: Arc::clone(charge),
                 units: charge::units(settings),
             },

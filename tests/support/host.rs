@@ -72,3 +72,11 @@ pub fn example(name: &str) -> PathBuf {
     assert!(fresh, "{} is missing or old: run tests/run, or cargo build --example {name}", built.display());
     built
 }
+
+/// The package that `tests/setup` built.
+pub fn package() -> PathBuf {
+    let dir = profile_directory().with_file_name("deb");
+    let files = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut packages = files.filter(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    packages.next().unwrap_or_else(|| panic!("no .deb in {}: run tests/run", dir.display()))
+}

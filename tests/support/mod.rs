@@ -5,6 +5,7 @@
 //! - [`host`]: what runs outside of them.
 //! - [`rotation`]: the usual backend's secret: rotates it and looks at what came of it.
 //! - [`token`]: logs in at the backend and looks at what it gives.
+//! - [`trap`]: kills the daemon at a chosen system call.
 //!
 //! Nothing is ever skipped: what is missing on the host is a failure that says what to run.
 
@@ -17,6 +18,7 @@ pub mod jwt;
 pub mod machine;
 pub mod rotation;
 pub mod token;
+pub mod trap;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

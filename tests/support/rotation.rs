@@ -86,8 +86,8 @@ pub fn value(machine: &Machine) -> String {
 
 /// A value of the backend that is not its first one, where it runs with one: it may be in the middle of a restart.
 pub fn new_value(machine: &Machine) -> Option<String> {
-    let values = machine.variable(UNIT, "JWT_SECRET").into_iter().filter_map(|(_, value)| value);
-    values.filter(|value| value != FIRST_VALUE).last()
+    let mut values = machine.variable(UNIT, "JWT_SECRET").into_iter().filter_map(|(_, value)| value);
+    values.rfind(|value| value != FIRST_VALUE)
 }
 
 /// The value that the backend would start with.
