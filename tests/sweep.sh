@@ -1,0 +1,67 @@
+#!/bin/bash
+# In a machine: rotates SECRET again and again, and kills rekeyd when it enters the n-th CALL of a rotation, for every n
+# from FIRST to LAST. After each point everything must be as after a rotation that nobody disturbed. Prints a line per
+# point that is not, with why; "over N" where a rotation has fewer such calls; and "points N".
+#
+#   sweep.sh SECRET UNIT CALL FIRST LAST
+
+set -uo pipefail
+secret=$1 unit=$2 call=$3 first=$4 last=$5
+
+field() { jq -r "$1" <<<"$status"; }
+look() { status=$(rekeyctl status --json "$secret"); }
+wrong() { echo "$call $n: $*"; }
+
+# The daemon, found by its main process, is killed when any of its threads enters the call for the n-th time.
+trap_it() {
+  local pid
+  pid=$(systemctl show --value -p MainPID rekeyd.service)
+  strace -f -p "$pid" -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" 2>/dev/null &
+  strace=$!
+  until grep -qs 'TracerPid:[[:space:]]*[1-9]' "/proc/$pid/status"; do
+    kill -0 $strace 2>/dev/null || { wrong "strace did not attach"; exit 1; }
+  done
+}
+
+# By other means than rekeyd's own: what the process has, what it would start with, and what it signs and accepts.
+judge() {
+  local process file token
+  process=$(tr '\0' '\n' <"/proc/$(systemctl show --value -p MainPID "$unit")/environ" | sed -n 's/^JWT_SECRET=//p')
+  file=$(sed -n 's/^JWT_SECRET="\(.*\)"$/\1/p' "/var/lib/rekeyd/delivered/$secret/current/env")
+  [[ -n $process && $process == "$file" ]] || wrong "the process and the file differ"
+  token=$(curl -fsS -m 2 --json @/etc/rekeyd/login.json http://127.0.0.1:3000/api/auth/login | jq -r .token)
+  curl -fsS -m 2 -o /dev/null -H "Authorization: Bearer $token" http://127.0.0.1:3000/api/me || wrong "its own token is refused"
+  [[ $process != "$value" ]] || [[ $generation == "$before" ]] || wrong "another generation, and the value is the same"
+  [[ $process == "$value" ]] || [[ $generation != "$before" ]] || wrong "another value, and the generation is the same"
+  value=$process
+  rekeyctl verify "$secret" >/dev/null || wrong "rekeyctl verify fails"
+}
+
+look
+value=$(sed -n 's/^JWT_SECRET="\(.*\)"$/\1/p' "/var/lib/rekeyd/delivered/$secret/current/env")
+for ((n = first; n <= last; n++)); do
+  before=$(field .generation)
+  trap_it
+  said=$(rekeyctl rotate "$secret" 2>&1); exit=$?
+  sprung=1
+  kill $strace 2>/dev/null && sprung=0
+  wait $strace 2>/dev/null
+  look
+  generation=$(field .generation)
+  case $exit in
+    # Committed, whatever happened meanwhile.
+    0) ((generation == before + 1)) || wrong "exit 0, and generation $before became $generation" ;;
+    # It died before it had recorded the request, or before it could be asked.
+    69 | 75) ((generation == before)) || wrong "exit $exit, and generation $before became $generation" ;;
+    *) wrong "exit $exit: $said" ;;
+  esac
+  [[ $(field .state) == in-force ]] || wrong "the state is $(field .state)"
+  [[ $(field .rotation) == null && $(field .hold) == null ]] || wrong "a rotation or a hold is left: $status"
+  [[ -z $(find /var/lib/rekeyd /etc/systemd/system -name '.*') ]] || wrong "files are left: $(find /var/lib/rekeyd -name '.*')"
+  judge
+  if ((!sprung)); then
+    echo "over $n"
+    break
+  fi
+done
+echo "points $((n - first))"
