@@ -11,6 +11,7 @@ use tracing::{Dispatch, dispatcher};
 use tracing_journald::PriorityMappings;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use crate::config::SecretName;
 use crate::record::journal::{Entry, Priority};
 use crate::record::message_id;
 
@@ -55,6 +56,15 @@ impl Journal {
     /// An entry that is about no secret.
     pub fn tell(&self, priority: Priority, message_id: &'static str, message: impl Into<String>) {
         self.send(Entry::new(priority, message_id, message), &Arc::from([]));
+    }
+
+    /// Something around the rotations could not be done, for a secret where it is about one.
+    pub fn trouble(&self, priority: Priority, secret: Option<&SecretName>, what: &str) {
+        let text = secret.map_or_else(|| what.to_owned(), |name| format!("{name}: {what}"));
+        let mut entry = Entry::new(priority, message_id::TROUBLE, text);
+        entry.secret = secret.map(ToString::to_string);
+        entry.reason = Some(what.to_owned());
+        self.send(entry, &Arc::from([]));
     }
 
     /// Waits until what was sent is with journald, for at most `limit`.

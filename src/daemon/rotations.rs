@@ -119,13 +119,8 @@ pub fn tell_of_orphans(daemon: &Daemon) {
     let settings = daemon.settings();
     for name in daemon.store.secrets().unwrap_or_default() {
         if !settings.secrets.contains_key(&name) && daemon.charge(&name).standing().transaction.is_some() {
-            let text = format!(
-                "{name}: a rotation is under way, and the secret is no longer configured: put its file back to have it finished"
-            );
-            let mut entry = Entry::new(Priority::Critical, message_id::STEP_FAILED, text);
-            entry.secret = Some(name.to_string());
-            entry.reason = Some("the secret is no longer configured".to_owned());
-            daemon.journal.send(entry, &Arc::from([]));
+            let text = "a rotation is under way, and the secret is no longer configured: put its file back to have it finished";
+            daemon.journal.trouble(Priority::Critical, Some(&name), text);
         }
     }
 }
@@ -138,8 +133,8 @@ pub fn repair_all(daemon: &Arc<Daemon>) {
         let Some(ledger) = guard.as_mut().filter(|ledger| ledger.standing().transaction.is_some()) else { continue };
         let parts = daemon.parts(settings, &charge);
         if let Err(fault) = parts.engine(settings, &daemon.store, ledger).repair() {
-            let text = format!("{}: cannot repair what was being delivered: {fault}", settings.name);
-            daemon.journal.tell(Priority::Error, message_id::STEP_FAILED, text);
+            let text = format!("cannot repair what was being delivered: {fault}");
+            daemon.journal.trouble(Priority::Error, Some(&settings.name), &text);
         }
     }
 }
@@ -200,15 +195,15 @@ async fn arm_retry(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engi
         return;
     }
     if let Err(error) = schedule::arm_retry(&daemon.systemd, settings, engine).await {
-        let text = format!("{}: the next try cannot be armed: {error}", settings.name);
-        daemon.journal.tell(Priority::Error, message_id::STEP_FAILED, text);
+        let text = format!("the next try cannot be armed: {error}");
+        daemon.journal.trouble(Priority::Error, Some(&settings.name), &text);
     }
 }
 
 fn store_trouble(daemon: &Daemon, settings: &SecretSettings, error: &StoreError) {
-    let text = format!("{}: the rotation waits because the store cannot be written: {error}", settings.name);
-    daemon.progress.configured(daemon.settings().secrets.len(), Some(text.clone()));
-    daemon.journal.tell(Priority::Critical, message_id::STEP_FAILED, text);
+    let text = format!("the rotation waits because the store cannot be written: {error}");
+    daemon.journal.trouble(Priority::Critical, Some(&settings.name), &text);
+    daemon.progress.configured(daemon.settings().secrets.len(), Some(format!("{}: {text}", settings.name)));
 }
 
 fn refused(daemon: &Daemon, settings: &SecretSettings, fault: &Fault) {

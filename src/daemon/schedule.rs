@@ -11,8 +11,8 @@ use crate::dbus::rekeyd1::{Error, Reloaded};
 use crate::dbus::systemd1::{Systemd, SystemdError};
 use crate::engine::Engine;
 use crate::policy::{AfterRollback, after_rollback};
+use crate::record::Happening;
 use crate::record::journal::Priority;
-use crate::record::{Happening, message_id};
 
 /// The timer of a secret's schedule.
 fn timer(name: &SecretName) -> String {
@@ -88,7 +88,7 @@ pub async fn restore(daemon: &Daemon) {
     let booting = daemon.systemd.system_state().await.is_ok_and(|s| s == "initializing" || s == "starting");
     if !booting && let Err(error) = match_timers(daemon, &settings).await {
         let text = format!("not all schedules run: {error}; apply the configuration with: rekeyctl reload");
-        daemon.journal.tell(Priority::Warning, message_id::SCHEDULED_SKIPPED, text);
+        daemon.journal.trouble(Priority::Warning, None, &text);
     }
     for name in settings.secrets.keys() {
         let Some(at) = daemon.charge(name).standing().retry_at else { continue };
@@ -98,8 +98,7 @@ pub async fn restore(daemon: &Daemon) {
         if armed.is_empty()
             && let Err(error) = start_retry_timer(&daemon.systemd, name, at).await
         {
-            let text = format!("{name}: the next try cannot be armed: {error}");
-            daemon.journal.tell(Priority::Error, message_id::STEP_FAILED, text);
+            daemon.journal.trouble(Priority::Error, Some(name), &format!("the next try cannot be armed: {error}"));
         }
     }
 }

@@ -239,6 +239,7 @@ impl Systemd {
             ("TimersCalendar", Variant::from(vec![("OnCalendar", calendar)])),
             ("AccuracyUSec", Variant::from(1_000_000_u64)),
             ("RemainAfterElapse", Variant::from(false)),
+            ("PartOf", Variant::from(vec!["rekeyd-timers.target"])),
         ];
         let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         self.manager("StartTransientUnit", &(timer, "replace", properties, aux)).await.map(drop)

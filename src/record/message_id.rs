@@ -49,6 +49,8 @@ message_ids! {
     CONFIG_LOADED = "c5676375879a4c6895460355bba89ecc";
     /// A configuration has mistakes and was not put in force.
     CONFIG_REJECTED = "258325bb912c4aaa91e22f1b6e8345ea";
+    /// Something around the rotations could not be done.
+    TROUBLE = "e144d8dedf87461fbd86260457ca3316";
     /// A secret's records cannot be read: on hold.
     RECORD_UNREADABLE = "0456ce8bbf9d4836b1dcc75820200dfd";
     /// The daemon is ready.
