@@ -1,0 +1,148 @@
+//! systemd's manager, `org.freedesktop.systemd1(5)`, on the system bus.
+//!
+//! The bus may be restarted at any time: a lost connection is made anew by the next call, and nobody relies on a signal
+//! alone. Every call has a time limit, since zbus sets none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use zbus::Connection;
+use zbus::wire::{OwnedObjectPath, Variant};
+
+use super::unit::{UnitStatus, properties};
+use call::{RELOAD, body};
+
+mod call;
+mod job;
+
+pub use call::SystemdError;
+pub use job::JobEnd;
+
+const DESTINATION: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// systemd's manager.
+#[derive(Clone, Default)]
+pub struct Systemd {
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Systemd {
+    /// `daemon-reload`: for all of the system, everybody's pending edits included.
+    ///
+    /// # Errors
+    /// Where systemd refuses or does not answer.
+    pub async fn reload(&self) -> Result<(), SystemdError> {
+        self.manager_within("Reload", &(), RELOAD).await.map(drop)
+    }
+
+    /// `starting`, `running`, `degraded`, `stopping`, …
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn system_state(&self) -> Result<String, SystemdError> {
+        let state = self.property(PATH, MANAGER, "SystemState").await?;
+        Ok(String::try_from(state).unwrap_or_default())
+    }
+
+    /// The directories that unit files and drop-ins are looked for in, the strongest first.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn unit_directories(&self) -> Result<Vec<String>, SystemdError> {
+        let directories = self.property(PATH, MANAGER, "UnitPath").await?;
+        Ok(Vec::try_from(directories).unwrap_or_default())
+    }
+
+    /// Loads a unit and reads all there is to know of it.
+    ///
+    /// # Errors
+    /// Where systemd does not answer. A unit that does not exist is no error: its load state says so.
+    pub async fn unit(&self, unit: &str) -> Result<UnitStatus, SystemdError> {
+        let path = self.unit_path(unit).await?;
+        let unit = self.properties(&path, "org.freedesktop.systemd1.Unit").await?;
+        let service = match self.properties(&path, "org.freedesktop.systemd1.Service").await {
+            // Dependents may be of other types.
+            Err(SystemdError::Refused { name, .. }) if name.ends_with(".UnknownInterface") => HashMap::new(),
+            service => service?,
+        };
+        Ok(properties(&unit, &service))
+    }
+
+    /// Clears the start limit and a failed state. A unit that is not loaded has neither.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
+        match self.manager("ResetFailedUnit", &unit).await {
+            Err(SystemdError::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    /// The processes of a unit, those in groups below its own included.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn processes(&self, unit: &str) -> Result<Vec<u32>, SystemdError> {
+        let reply = self.manager("GetUnitProcesses", &unit).await?;
+        let processes: Vec<(String, u32, String)> = body(&reply)?;
+        Ok(processes.into_iter().map(|(_, pid, _)| pid).filter(|&pid| pid != 0).collect())
+    }
+
+    /// The active units whose names match one of the patterns.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn active_units(&self, patterns: &[&str]) -> Result<Vec<String>, SystemdError> {
+        type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+        let reply = self.manager("ListUnitsByPatterns", &(["active", "activating"].as_slice(), patterns)).await?;
+        let units: Vec<Listed> = body(&reply)?;
+        Ok(units.into_iter().map(|unit| unit.0).collect())
+    }
+
+    /// When a timer elapses next, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn next_elapse(&self, timer: &str) -> Result<Option<u64>, SystemdError> {
+        let path = self.unit_path(timer).await?;
+        let next = self.property(&path, "org.freedesktop.systemd1.Timer", "NextElapseUSecRealtime").await?;
+        Ok(u64::try_from(next).ok().filter(|&next| next != 0 && next != u64::MAX))
+    }
+
+    /// Removes the stamp of a timer, so that it counts from its next start. Where there is none, all is well.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn clean_state(&self, unit: &str) -> Result<(), SystemdError> {
+        match self.manager("CleanUnit", &(unit, ["state"].as_slice())).await {
+            Err(SystemdError::Refused { name, .. }) if name.ends_with(".NothingToClean") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    /// Makes and starts a timer that elapses once, at a calendar time (systemd.time(7)), and runs the service of the
+    /// same name.
+    ///
+    /// # Errors
+    /// Where systemd refuses; it does where a template timer of that name exists.
+    pub async fn start_transient_timer(
+        &self,
+        timer: &str,
+        description: &str,
+        calendar: &str,
+    ) -> Result<(), SystemdError> {
+        let properties: Vec<(&str, Variant<'_>)> = vec![
+            ("Description", Variant::from(description)),
+            ("TimersCalendar", Variant::from(vec![("OnCalendar", calendar)])),
+            ("AccuracyUSec", Variant::from(1_000_000_u64)),
+            ("RemainAfterElapse", Variant::from(false)),
+            ("PartOf", Variant::from(vec!["rekeyd-timers.target"])),
+        ];
+        let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
+        self.manager("StartTransientUnit", &(timer, "replace", properties, aux)).await.map(drop)
+    }
+}
