@@ -1,0 +1,194 @@
+//! What the records of a secret add up to: its generations, the view in force, and a rotation that is under way.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Actor, Found, RotationId};
+
+use crate::config::SecretName;
+use crate::policy::{AfterRollback, after_rollback};
+use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, View};
+use crate::secret::Fingerprint;
+
+mod apply;
+
+pub use apply::Contradiction;
+
+/// The sum of a secret's records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The number of the last record.
+    pub seq: u64,
+    /// Every value there ever was, in order.
+    pub generations: Vec<GenerationStanding>,
+    /// The view that the consumers were left with; none before the value in force was adopted.
+    pub in_force: Option<View>,
+    /// The rotation that is under way.
+    pub transaction: Option<Transaction>,
+    /// Why automation has stopped.
+    pub hold: Option<Hold>,
+    /// Whether the schedule is paused.
+    pub paused: bool,
+    /// How many rotations in a row were rolled back.
+    pub rolled_back_in_a_row: u32,
+    /// The last rotation that ended.
+    pub last: Option<LastRotation>,
+    /// When the schedule tries again.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// One value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationStanding {
+    /// Its number.
+    pub number: Generation,
+    /// Its name that does not tell it.
+    pub fingerprint: Fingerprint,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Since when it is in that stage.
+    pub since: Timestamp,
+}
+
+/// How far a generation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Made, and not yet proven.
+    Pending,
+    /// In force.
+    Current,
+    /// In force before the current one.
+    Previous,
+    /// In force some time ago.
+    Retired,
+    /// Refused or rolled back; never offered again.
+    Rejected,
+}
+
+/// A rotation that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Its id.
+    pub id: RotationId,
+    /// What it intends.
+    pub plan: Plan,
+    /// Who asked for it.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// Where it is.
+    pub progress: Progress,
+    /// How often it was taken up again.
+    pub interruptions: u32,
+    /// The consumers that preflight found.
+    pub found: Vec<Found>,
+}
+
+/// Where a rotation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "progress", rename_all = "kebab-case")]
+pub enum Progress {
+    /// In this phase, begun or about to begin.
+    In(Phase),
+    /// Decided; only the record of its end is missing.
+    Decided(Outcome),
+}
+
+/// Why automation has stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Hold {
+    /// A rotation could neither be finished nor undone.
+    RollbackFailed,
+    /// Rotations were rolled back again and again.
+    RolledBack {
+        /// How often in a row.
+        times: u32,
+    },
+}
+
+/// The last rotation that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRotation {
+    /// Its id.
+    pub id: RotationId,
+    /// Who had asked for it.
+    pub actor: Actor,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Standing {
+    /// The hold that the last rotation's end calls for and that is not recorded yet.
+    pub fn hold_owed(&self) -> Option<Hold> {
+        if self.hold.is_some() || self.transaction.is_some() {
+            return None;
+        }
+        match &self.last.as_ref()?.outcome {
+            Outcome::RollbackFailed { .. } if self.rolled_back_in_a_row > 0 => Some(Hold::RollbackFailed),
+            Outcome::RolledBack { .. } if after_rollback(self.rolled_back_in_a_row) == AfterRollback::Hold => {
+                Some(Hold::RolledBack { times: self.rolled_back_in_a_row })
+            }
+            _ => None,
+        }
+    }
+
+    /// The generation of this number.
+    pub fn generation(&self, number: Generation) -> Option<&GenerationStanding> {
+        self.generations.iter().find(|generation| generation.number == number)
+    }
+
+    /// The newest generation in this stage.
+    pub fn newest(&self, stage: Stage) -> Option<&GenerationStanding> {
+        self.generations.iter().rev().find(|generation| generation.stage == stage)
+    }
+
+    /// The number that the next value gets.
+    pub fn next_generation(&self) -> Generation {
+        self.generations.last().map_or(Generation::FIRST, |last| last.number.next())
+    }
+}
+
+impl Transaction {
+    /// The phase that it is in, unless its outcome is decided.
+    pub fn phase(&self) -> Option<&Phase> {
+        match &self.progress {
+            Progress::In(phase) => Some(phase),
+            Progress::Decided(_) => None,
+        }
+    }
+}
+
+impl Stage {
+    /// The stage's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Current => "current",
+            Self::Previous => "previous",
+            Self::Retired => "retired",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl Hold {
+    /// Why, and what to do, in a sentence.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::RollbackFailed => "a rotation could neither be finished nor undone".to_owned(),
+            Self::RolledBack { times } => format!("{times} rotations in a row were rolled back"),
+        }
+    }
+
+    /// The fault that a held secret answers every request with.
+    pub fn fault(&self, secret: &SecretName) -> Fault {
+        Fault::new(FaultCode::OnHold, format!("the secret is on hold: {}", self.sentence()))
+            .advise(format!("see why with `rekeyctl history {secret}`, mend it, then `rekeyctl release {secret}`"))
+    }
+}
