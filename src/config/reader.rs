@@ -18,7 +18,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window"]),
     ("[rotation]", &["deadline"]),
     ("[proof]", &["settle", "allow-without"]),
-    ("[invalidation]", &["mode"]),
+    ("[invalidation]", &["mode", "previous-env", "overlap", "strategy"]),
     ("[[target]]", &["units", "deliver", "activate", "daemon-reload"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),

@@ -7,7 +7,7 @@ use super::env_name::{assigned, env_name};
 use super::probe_section;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{Kind, Schedule, SecretName, SecretSettings};
+use super::settings::{Course, Kind, Overlap, Schedule, SecretName, SecretSettings};
 use super::target_section;
 use super::values::{Bounds, DAY, comm, duration, human, on_calendar};
 use crate::secret::Format;
@@ -42,14 +42,19 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let deadline = rotation.map_or(MINUTE * 10, |section| deadline(section, report));
     let (settle, allow_without) =
         proof.map_or_else(|| (default_settle(), Vec::new()), |section| self::proof(section, deadline, report));
-    if let Some(section) = invalidation {
-        invalidation_mode(section, report);
-    }
+    let overlap = invalidation.and_then(|section| self::overlap(section, report));
     let targets = target_section::read(targets, report);
     let probes = probe_section::read(probes, deadline, report);
 
     let Identity { env, kind, bytes, format, keep } = identity?;
     let (env, span) = env?;
+    let overlap = overlap.map(|(overlap, previous)| {
+        if overlap.previous_env == env {
+            let message = format!("`previous-env`: {env} is the variable of the value itself");
+            report.error(previous, message, "name another variable, such as JWT_SECRET_PREVIOUS");
+        }
+        overlap
+    });
     let file = report.source.path.clone();
     let settings = SecretSettings {
         name,
@@ -61,6 +66,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         keep,
         schedule,
         deadline,
+        overlap,
         settle,
         allow_without,
         targets,
@@ -175,11 +181,44 @@ fn proof(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) -
     (settle.map_or(default_settle(), |settle| settle.into_inner()), allowed.unwrap_or_default())
 }
 
-fn invalidation_mode(mut section: Reader<'_>, report: &mut Report<'_>) {
-    let later = ["previous-env", "overlap", "publish-first", "strategy", "shape", "retire", "logout", "skew"];
-    section.choice::<String>("mode", &["immediate"], &["overlap"], report);
-    section.later(&later, "leave it out: `mode = \"immediate\"` is what works, old tokens die at the restart", report);
+fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Range<usize>)> {
+    let mode = section.choice::<Mode>("mode", &["immediate", "overlap"], &[], report).map(|mode| mode.into_inner());
+    section.later(&["shape", "retire", "logout", "skew"], "leave it out", report);
+    if mode != Some(Mode::Overlap) {
+        for key in ["previous-env", "overlap", "strategy"] {
+            if let Some((span, _)) = section.take_raw(key) {
+                let message = format!("`{key}` means nothing without an overlap");
+                report.error(span, message, "write `mode = \"overlap\"` as well, or leave it out");
+            }
+        }
+        section.finish(report);
+        return None;
+    }
+    let example = "previous-env = \"JWT_SECRET_PREVIOUS\"";
+    let previous = section.text("previous-env", example, report, env_name);
+    section.need("previous-env", example, report);
+    let bounds = Bounds { least: MINUTE, most: YEAR };
+    let length = section.text("overlap", "overlap = \"15m\"", report, |text| match text {
+        "auto" => Ok(None),
+        text => duration(text, bounds).map(Some),
+    });
+    let strategy = section.choice::<Course>("strategy", &["auto", "publish-first", "one-step"], &["window"], report);
     section.finish(report);
+    let previous = previous?;
+    let span = previous.span();
+    let overlap = Overlap {
+        previous_env: previous.into_inner(),
+        length: length.and_then(|length| length.into_inner()),
+        strategy: strategy.map(|strategy| strategy.into_inner()).unwrap_or_default(),
+    };
+    Some((overlap, span))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    Immediate,
+    Overlap,
 }
 
 fn length(

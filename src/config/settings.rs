@@ -94,6 +94,8 @@ pub struct SecretSettings {
     pub schedule: Option<Schedule>,
     /// `[rotation] deadline`: the most that one rotation may take before it goes back, default 10 min.
     pub deadline: Duration,
+    /// `[invalidation]`: how old tokens die; none with `mode = "immediate"`, where they die at the restart.
+    pub overlap: Option<Overlap>,
     /// `[proof] settle`: how long the consumer must stay up, default 2 s.
     pub settle: Duration,
     /// `[proof] allow-without`: names (`/proc/PID/comm`) of helper processes that legitimately lack the variable.
@@ -119,6 +121,30 @@ pub enum Kind {
     ApiToken,
     /// Encrypts data: never rotated, since the data would be lost.
     Encryption,
+}
+
+/// `[invalidation] mode = "overlap"`: the consumers go on accepting the old value for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// `previous-env`: the variable of the other value that is accepted.
+    pub previous_env: String,
+    /// `overlap`, at least a minute; none is `auto`: the longest life of a token that the probe has seen.
+    pub length: Option<Duration>,
+    /// `strategy`.
+    pub strategy: Course,
+}
+
+/// `strategy`: how the consumers get to the new value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Course {
+    /// `publish-first` where more than one process reads the secret, else `one-step`.
+    #[default]
+    Auto,
+    /// All accept the new value before any signs with it: two restarts.
+    PublishFirst,
+    /// One restart: during it, tokens that a new process signed are refused by an old one.
+    OneStep,
 }
 
 /// `[schedule]`.

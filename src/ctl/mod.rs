@@ -50,6 +50,8 @@ enum Verb {
     Rotate(rotate::Rotate),
     /// Go back to the previous value, and follow it to its end
     Rollback(rotate::Rollback),
+    /// End the overlap now: only one value is accepted any more
+    Retire(rotate::Retire),
     /// Show past rotations with their evidence
     History {
         /// The secret; all where it is left out
@@ -129,6 +131,7 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
         Verb::Status { name } => status::run(out, name.as_deref()).await,
         Verb::Rotate(rotate) => rotate.run(out).await,
         Verb::Rollback(rollback) => rollback.run(out).await,
+        Verb::Retire(retire) => retire.run(out).await,
         Verb::History { name, rotation } => history::run(out, name.as_deref(), rotation.as_deref()).await,
         Verb::Adopt { name } => adopt::run(out, &name).await,
         Verb::Verify { name } => verify::run(out, &name).await,

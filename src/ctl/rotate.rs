@@ -19,12 +19,27 @@ pub struct Rotate {
     dry_run: bool,
     #[command(flatten)]
     how: How,
+    /// Without an overlap: the old value dies at the restart
+    #[arg(long)]
+    emergency: bool,
     /// As the schedule's timer asks: paused is nothing to do
     #[arg(long, hide = true)]
     scheduled: bool,
     /// As the timer of a retry asks
     #[arg(long, hide = true, requires = "scheduled")]
     retry: bool,
+}
+
+/// `rekeyctl retire`.
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// The secret
+    name: String,
+    #[command(flatten)]
+    how: How,
+    /// As the timer asks: where the overlap is over already there is nothing to do
+    #[arg(long, hide = true)]
+    scheduled: bool,
 }
 
 /// `rekeyctl rollback`.
@@ -65,7 +80,12 @@ impl Rotate {
     }
 
     async fn one(&self, out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
-        let flags = RotateFlags { wait: self.how.wait, scheduled: self.scheduled, retry: self.retry };
+        let flags = RotateFlags {
+            wait: self.how.wait,
+            scheduled: self.scheduled,
+            retry: self.retry,
+            emergency: self.emergency,
+        };
         let start = async { daemon.rotate(name, &self.how.reason, flags.names()).await };
         follow(out, daemon, name, "rotating", self.how.no_wait, start).await
     }
@@ -78,6 +98,18 @@ impl Rollback {
             let daemon = daemon().await?;
             let start = async { daemon.rollback(&self.name, &self.how.reason, flags.names()).await };
             follow(out, &daemon, &self.name, "rolling back", self.how.no_wait, start).await
+        };
+        done.await.unwrap_or_else(|error| out.error(&error))
+    }
+}
+
+impl Retire {
+    pub(super) async fn run(self, out: &Out) -> Exit {
+        let flags = RotateFlags { wait: self.how.wait, scheduled: self.scheduled, ..RotateFlags::default() };
+        let done = async {
+            let daemon = daemon().await?;
+            let start = async { daemon.retire(&self.name, &self.how.reason, flags.names()).await };
+            follow(out, &daemon, &self.name, "ending the overlap of", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error(&error))
     }

@@ -90,6 +90,8 @@ impl Charge {
                 .collect(),
             next: None,
             retry_at: standing.retry_at,
+            accepted: standing.in_force.as_ref().map(|view| view.accepted.clone()).unwrap_or_default(),
+            retire_at: standing.retire_at,
             paused: standing.paused,
             hold: hold.or_else(|| standing.hold.as_ref().map(|hold| hold.sentence())),
             rotation,

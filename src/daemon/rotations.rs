@@ -30,6 +30,8 @@ pub enum Wish {
     Rotate,
     /// The previous value.
     Rollback,
+    /// The end of the overlap.
+    Retire,
 }
 
 /// Accepts a wish: from the moment that this returns an id, the rotation ends in an outcome.
@@ -55,7 +57,7 @@ pub async fn begin(
         return Err(Error::Busy("rekeyd is stopping; ask again when it runs".to_owned()));
     }
     if flags.scheduled
-        && let Some(why) = skip(&settings, &charge, asked.elapsed())
+        && let Some(why) = skip(wish, &settings, &charge, asked.elapsed())
     {
         skipped(daemon, &settings, &why);
         return Err(Error::Skipped(format!("{name} was not rotated: {why}")));
@@ -69,7 +71,7 @@ pub async fn begin(
             let Some(ledger) = guard.as_mut() else { return };
             let parts = daemon.parts(&settings, &charge);
             let mut engine = parts.engine(&settings, &daemon.store, ledger);
-            match request(&mut engine, wish, actor, reason) {
+            match request(&mut engine, wish, flags.emergency, actor, reason).await {
                 Ok(id) => {
                     // Whoever asked may have gone; the rotation goes on.
                     let _ = accepted.send(Ok(id));
@@ -94,7 +96,8 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
     for settings in daemon.settings().secrets.values() {
         let charge = daemon.charge(&settings.name);
         let standing = charge.standing();
-        if charge.unreadable().is_some() || (standing.transaction.is_none() && standing.hold_owed().is_none()) {
+        let owes_nothing = standing.transaction.is_none() && standing.hold_owed().is_none() && !standing.retire_owed();
+        if charge.unreadable().is_some() || owes_nothing {
             continue;
         }
         let (daemon, settings) = (Arc::clone(daemon), settings.clone());
@@ -154,7 +157,11 @@ async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags
 }
 
 /// Why a scheduled rotation is not to be started, after it has waited for others.
-fn skip(settings: &SecretSettings, charge: &Charge, waited: Duration) -> Option<String> {
+fn skip(wish: Wish, settings: &SecretSettings, charge: &Charge, waited: Duration) -> Option<String> {
+    if wish == Wish::Retire {
+        let is_open = charge.standing().in_force.is_some_and(|view| !view.accepted.is_empty());
+        return (!is_open).then(|| "the overlap is over already".to_owned());
+    }
     if charge.standing().paused {
         return Some(format!("the schedule is paused; rekeyctl resume {}", settings.name));
     }
@@ -162,10 +169,17 @@ fn skip(settings: &SecretSettings, charge: &Charge, waited: Duration) -> Option<
     (!within_window(waited, window)).then(|| "its window was over before its consumers were free".to_owned())
 }
 
-fn request(engine: &mut Engine<'_>, wish: Wish, actor: Actor, reason: String) -> Result<RotationId, Fault> {
+async fn request(
+    engine: &mut Engine<'_>,
+    wish: Wish,
+    emergency: bool,
+    actor: Actor,
+    reason: String,
+) -> Result<RotationId, Fault> {
     let plan: Plan = match wish {
-        Wish::Rotate => engine.plan_rotation()?,
+        Wish::Rotate => engine.plan_rotation(emergency).await?,
         Wish::Rollback => engine.plan_rollback()?,
+        Wish::Retire => engine.plan_retirement()?,
     };
     Ok(engine.request(plan, actor, reason)?)
 }
@@ -176,7 +190,10 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
     loop {
         let ran = if resumed { engine.resume().await } else { engine.run().await };
         match ran {
-            Ok(Ran::Ended(outcome)) => return arm_retry(daemon, settings, engine, &outcome).await,
+            Ok(Ran::Ended(outcome)) => {
+                schedule::arm_retirement(daemon, settings, engine.ledger.standing()).await;
+                return arm_retry(daemon, settings, engine, &outcome).await;
+            }
             Ok(Ran::Parked) => return,
             Err(error) => {
                 store_trouble(daemon, settings, &error);
@@ -190,7 +207,7 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
 async fn arm_retry(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
     let standing = engine.ledger.standing();
     let asked_by_schedule =
-        standing.last.as_ref().is_some_and(|last| matches!(last.actor, Actor::Timer | Actor::Retry));
+        standing.last.as_ref().is_some_and(|last| !last.retires && matches!(last.actor, Actor::Timer | Actor::Retry));
     if !matches!(outcome, Outcome::RolledBack { .. }) || !asked_by_schedule || standing.hold.is_some() {
         return;
     }

@@ -11,8 +11,11 @@ use crate::dbus::rekeyd1::{Error, Reloaded};
 use crate::dbus::systemd1::{Systemd, SystemdError};
 use crate::engine::Engine;
 use crate::policy::{AfterRollback, after_rollback};
-use crate::record::Happening;
 use crate::record::journal::Priority;
+use crate::record::{Happening, Standing};
+
+/// How soon a transient timer elapses whose time has passed.
+const SOON: Duration = Duration::from_secs(30);
 
 /// The timer of a secret's schedule.
 fn timer(name: &SecretName) -> String {
@@ -22,6 +25,11 @@ fn timer(name: &SecretName) -> String {
 /// The timer of a secret's retry: transient, and no template of it may exist.
 fn retry_timer(name: &SecretName) -> String {
     format!("rekeyd-retry@{name}.timer")
+}
+
+/// The timer of the end of a secret's overlap: transient, and no template of it may exist.
+fn retire_timer(name: &SecretName) -> String {
+    format!("rekeyd-retire@{name}.timer")
 }
 
 /// When the schedule of a secret rotates next.
@@ -90,16 +98,25 @@ pub async fn restore(daemon: &Daemon) {
         let text = format!("not all schedules run: {error}; apply the configuration with: rekeyctl reload");
         daemon.journal.trouble(Priority::Warning, None, &text);
     }
-    for name in settings.secrets.keys() {
-        let Some(at) = daemon.charge(name).standing().retry_at else { continue };
-        let armed = daemon.systemd.active_units(&[&retry_timer(name)]).await.unwrap_or_default();
-        // One whose time has passed is not run at once: the machine may just be booting.
-        let at = at.max(Timestamp::now() + Duration::from_secs(60));
-        if armed.is_empty()
-            && let Err(error) = start_retry_timer(&daemon.systemd, name, at).await
+    for (name, secret) in &settings.secrets {
+        let standing = daemon.charge(name).standing();
+        if let Some(at) = standing.retry_at
+            && let Err(error) = start_once(&daemon.systemd, &retry_timer(name), &next_try(name), at).await
         {
             daemon.journal.trouble(Priority::Error, Some(name), &format!("the next try cannot be armed: {error}"));
         }
+        arm_retirement(daemon, secret, &standing).await;
+    }
+}
+
+/// Makes the timer of the end of an overlap that is open, where it is not there.
+pub async fn arm_retirement(daemon: &Daemon, settings: &SecretSettings, standing: &Standing) {
+    let Some(at) = standing.retire_at else { return };
+    let name = &settings.name;
+    let description = format!("End of the overlap of the secret {name}");
+    if let Err(error) = start_once(&daemon.systemd, &retire_timer(name), &description, at).await {
+        let text = format!("the end of the overlap cannot be armed: {error}; end it with rekeyctl retire {name}");
+        daemon.journal.trouble(Priority::Error, Some(name), &text);
     }
 }
 
@@ -117,14 +134,23 @@ pub async fn arm_retry(
     };
     let at = Timestamp::now() + wait;
     engine.note(Happening::RetryArmed { at })?;
-    start_retry_timer(systemd, &settings.name, at).await?;
+    start_once(systemd, &retry_timer(&settings.name), &next_try(&settings.name), at).await?;
     Ok(())
 }
 
-async fn start_retry_timer(systemd: &Systemd, name: &SecretName, at: Timestamp) -> Result<(), SystemdError> {
+fn next_try(name: &SecretName) -> String {
+    format!("Next try to rotate the secret {name}")
+}
+
+/// Starts a transient timer that does not run yet. One whose time has passed is not run at once: the machine may just
+/// be booting.
+async fn start_once(systemd: &Systemd, timer: &str, description: &str, at: Timestamp) -> Result<(), SystemdError> {
+    if !systemd.active_units(&[timer]).await?.is_empty() {
+        return Ok(());
+    }
+    let at = at.max(Timestamp::now() + SOON);
     let calendar = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    let description = format!("Next try to rotate the secret {name}");
-    systemd.start_transient_timer(&retry_timer(name), &description, &calendar).await
+    systemd.start_transient_timer(timer, description, &calendar).await
 }
 
 fn failed(error: SystemdError) -> Error {

@@ -128,6 +128,11 @@ impl Service for Served {
         rotations::begin(&self.daemon, Wish::Rollback, name, actor, reason, flags).await
     }
 
+    async fn retire(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error> {
+        let actor = if flags.scheduled { Actor::Timer } else { person(caller) };
+        rotations::begin(&self.daemon, Wish::Retire, name, actor, reason, flags).await
+    }
+
     async fn adopt(&self, caller: Caller, name: &str) -> Result<Adoption, Error> {
         self.daemon.configuration_mistakes()?;
         let (settings, charge) = self.daemon.find(name)?;

@@ -67,12 +67,14 @@ pub struct RotateFlags {
     pub scheduled: bool,
     /// `retry`: the timer of a retry asks.
     pub retry: bool,
+    /// `emergency`: the old value dies at once, without an overlap.
+    pub emergency: bool,
 }
 
 impl RotateFlags {
     /// The flags as they go over the bus.
     pub fn names(self) -> Vec<String> {
-        [("wait", self.wait), ("scheduled", self.scheduled), ("retry", self.retry)]
+        [("wait", self.wait), ("scheduled", self.scheduled), ("retry", self.retry), ("emergency", self.emergency)]
             .into_iter()
             .filter(|&(_, set)| set)
             .map(|(name, _)| name.to_owned())
@@ -86,7 +88,11 @@ impl RotateFlags {
                 "wait" => flags.wait = true,
                 "scheduled" => flags.scheduled = true,
                 "retry" => flags.retry = true,
-                other => return Err(Error::Failed(format!("{other:?} is not a flag: use wait, scheduled or retry"))),
+                "emergency" => flags.emergency = true,
+                other => {
+                    let flags = "wait, scheduled, retry or emergency";
+                    return Err(Error::Failed(format!("{other:?} is not a flag: use {flags}")));
+                }
             }
         }
         Ok(flags)
@@ -121,6 +127,12 @@ pub struct SecretStatus {
     pub next: Option<Timestamp>,
     /// When it is tried again after a rollback.
     pub retry_at: Option<Timestamp>,
+    /// Other generations that the consumers accept.
+    #[serde(default)]
+    pub accepted: Vec<Generation>,
+    /// When they are no longer to be accepted.
+    #[serde(default)]
+    pub retire_at: Option<Timestamp>,
     /// Whether the schedule is paused.
     pub paused: bool,
     /// Why it is on hold, or why its records cannot be read.
@@ -177,6 +189,7 @@ pub trait Service: Send + Sync + 'static {
     async fn rotate(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error>;
     async fn rollback(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags)
     -> Result<RotationId, Error>;
+    async fn retire(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error>;
     async fn adopt(&self, caller: Caller, name: &str) -> Result<crate::engine::Adoption, Error>;
     async fn verify(&self, name: &str) -> Result<crate::engine::Verdict, Error>;
     async fn pause(&self, caller: Caller, name: &str) -> Result<(), Error>;
@@ -210,7 +223,8 @@ impl Manager {
         json(&self.0.forecast(name).await?)
     }
 
-    /// Starts a rotation and returns its id at once. `flags`: `wait`, `scheduled`, `retry`.
+    /// Starts a rotation and returns its id at once. `flags`: `wait`, `scheduled`, `retry`,
+    /// `emergency`.
     async fn rotate(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -232,6 +246,18 @@ impl Manager {
     ) -> Result<String, Error> {
         let flags = RotateFlags::parse(&flags)?;
         Ok(self.0.rollback(self.caller(&header).await?, name, reason, flags).await?.into())
+    }
+
+    /// Ends the overlap, so that only one value is accepted, and returns the id at once. `flags`: `wait`, `scheduled`.
+    async fn retire(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        name: &str,
+        reason: &str,
+        flags: Vec<String>,
+    ) -> Result<String, Error> {
+        let flags = RotateFlags::parse(&flags)?;
+        Ok(self.0.retire(self.caller(&header).await?, name, reason, flags).await?.into())
     }
 
     /// Takes over the value in force. Restarts nothing. Returns a JSON object.

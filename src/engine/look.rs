@@ -60,7 +60,7 @@ impl Engine<'_> {
     /// # Errors
     /// The obstacle that it would be refused for.
     pub async fn forecast(&self) -> Result<Forecast, Fault> {
-        let plan = self.plan_rotation()?;
+        let plan = self.plan_rotation(false).await?;
         let deadline = Instant::now() + self.settings.deadline;
         let (found, evidence) = match self.preflight(plan.start(), deadline).await? {
             Seen::Ready { found, evidence } => (found, evidence),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::config::SecretSettings;
+use crate::config::{Course, SecretSettings};
 use crate::proof::Probe;
 use crate::record::chain::Head;
 use crate::record::{Actor, Happening, Hold, Progress, Record, RotationId, Stage, Standing};
@@ -25,6 +25,11 @@ mod phases;
 
 pub use adopt::Adoption;
 pub use look::{Forecast, Verdict};
+
+/// How much clocks may differ where a token's life is counted.
+const SKEW: Duration = Duration::from_secs(60);
+/// When the end of an overlap that failed is tried again.
+const RETIRE_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What the engine needs of its host besides targets and probes.
 #[async_trait]
@@ -82,13 +87,62 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// The obstacle.
-    pub fn plan_rotation(&self) -> Result<Plan, Fault> {
+    pub async fn plan_rotation(&self, emergency: bool) -> Result<Plan, Fault> {
+        let standing = self.ledger.standing();
+        let in_force = self.free_to_move()?;
+        let new = standing.next_generation();
+        let Some(overlap) = self.settings.overlap.as_ref().filter(|_| !emergency) else {
+            return Ok(Plan::replace(in_force, new));
+        };
+        if let Some(old) = in_force.accepted.first() {
+            let until = standing.retire_at.map_or_else(String::new, |at| format!(" until {at:.0}"));
+            let name = &self.settings.name;
+            return Err(Fault::new(
+                FaultCode::OverlapOpen,
+                format!(
+                    "tokens of generation {old} are still accepted{until}: the overlap of the last rotation is open"
+                ),
+            )
+            .advise(format!(
+                "end it with rekeyctl retire {name}, or drop both values with rekeyctl rotate --emergency {name}"
+            )));
+        }
+        let publish_first = match overlap.strategy {
+            Course::PublishFirst => true,
+            Course::OneStep => false,
+            Course::Auto => self.processes().await? > 1,
+        };
+        Ok(Plan::overlap(in_force, new, publish_first))
+    }
+
+    /// The plan of the end of an overlap.
+    ///
+    /// # Errors
+    /// Where none is open.
+    pub fn plan_retirement(&self) -> Result<Plan, Fault> {
+        let in_force = self.free_to_move()?;
+        if in_force.accepted.is_empty() {
+            return Err(Fault::new(FaultCode::NothingToRetire, "no overlap is open: only one value is accepted"));
+        }
+        Ok(Plan::retire(in_force))
+    }
+
+    /// The view in force, unless a hold or a missing adoption forbids to move it.
+    fn free_to_move(&self) -> Result<View, Fault> {
         let standing = self.ledger.standing();
         if let Some(hold) = &standing.hold {
             return Err(hold.fault(&self.settings.name));
         }
-        let in_force = standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
-        Ok(Plan::replace(in_force, standing.next_generation()))
+        standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))
+    }
+
+    /// How many processes read the secret now.
+    async fn processes(&self) -> Result<usize, Fault> {
+        let mut count = 0;
+        for target in self.targets {
+            count += target.processes().await?;
+        }
+        Ok(count)
     }
 
     /// The plan of a person's way back to the previous value.
@@ -97,13 +151,10 @@ impl Engine<'_> {
     /// Where there is none, or its value is no longer kept.
     pub fn plan_rollback(&self) -> Result<Plan, Fault> {
         let standing = self.ledger.standing();
-        if let Some(hold) = &standing.hold {
-            return Err(hold.fault(&self.settings.name));
-        }
-        let in_force = standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
+        let in_force = self.free_to_move()?;
         let previous = standing.newest(Stage::Previous).map(|generation| generation.number);
         match previous.filter(|number| self.store.has(&self.settings.name, *number)) {
-            Some(number) => Ok(Plan::return_to(in_force, number)),
+            Some(number) => Ok(Plan::return_to(in_force, number, self.settings.overlap.is_some())),
             None => {
                 Err(Fault::new(FaultCode::NothingToGoBackTo, "there is no previous value, or it is no longer kept")
                     .advise(format!("rekeyctl rotate {} makes a new one", self.settings.name)))
@@ -194,6 +245,10 @@ impl Engine<'_> {
         if let Some(hold) = self.ledger.standing().hold_owed() {
             self.record(id, Happening::Held { hold })?;
         }
+        if self.ledger.standing().retire_owed() {
+            let at = jiff::Timestamp::now() + self.overlap_left();
+            self.record(id, Happening::RetireArmed { at })?;
+        }
         let standing = self.ledger.standing();
         let touched_nothing = matches!(standing.last.as_ref().map(|last| &last.outcome), Some(Outcome::Refused { .. }));
         if let (false, Some(view), None, None | Some(Hold::RolledBack { .. })) =
@@ -203,6 +258,17 @@ impl Engine<'_> {
         }
         self.store.prune(&self.settings.name, standing, self.settings.keep, jiff::Timestamp::now());
         Ok(())
+    }
+
+    /// How long the overlap that is open shall last; after an end that failed, how long until it is tried again.
+    fn overlap_left(&self) -> Duration {
+        let standing = self.ledger.standing();
+        if standing.last.as_ref().is_some_and(|last| last.retires) {
+            return RETIRE_AGAIN;
+        }
+        let length = self.settings.overlap.as_ref().and_then(|overlap| overlap.length);
+        let longest = standing.longest_token_s.map(|seconds| Duration::from_secs(seconds) + SKEW);
+        length.or(longest).unwrap_or(RETIRE_AGAIN)
     }
 
     /// Records something that belongs to no rotation.
@@ -239,7 +305,7 @@ impl Engine<'_> {
 
     fn view_in(&self, phase: &Phase) -> Result<View, Fault> {
         let transaction = self.ledger.standing().transaction.as_ref();
-        let view = transaction.map(|transaction| transaction.plan.view_in(phase).clone());
+        let view = transaction.map(|transaction| transaction.plan.view_in(phase));
         view.ok_or_else(|| Fault::new(FaultCode::StoreFailed, "no rotation is under way"))
     }
 

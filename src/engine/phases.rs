@@ -48,7 +48,20 @@ impl Engine<'_> {
         }
         let anyone = found.iter().any(|consumer| consumer.running);
         let evidence = self.ask_probes(anyone, in_force, &values, Vec::new(), deadline).await?;
+        self.check_overlap_length(&evidence)?;
         Ok(Seen::Ready { found, evidence })
+    }
+
+    /// Whether it is known how long an overlap has to last.
+    fn check_overlap_length(&self, evidence: &[Evidence]) -> Result<(), Fault> {
+        let is_auto = self.settings.overlap.as_ref().is_some_and(|overlap| overlap.length.is_none());
+        let is_told = |seen: &Evidence| matches!(seen, Evidence::Jwt { lifetime_s: Some(_), .. });
+        if !is_auto || self.ledger.standing().longest_token_s.is_some() || evidence.iter().any(is_told) {
+            return Ok(());
+        }
+        let message = "no probe has seen a token that says how long it lives (exp and iat)";
+        Err(Fault::new(FaultCode::LifetimeUnknown, message)
+            .advise("say how long old tokens are to be accepted: [invalidation] overlap = \"15m\""))
     }
 
     /// Makes the new value. One that was sealed before an interruption is kept.

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Kind, SecretName};
+use crate::config::{Course, Kind, Overlap, SecretName};
 use crate::record::{Activated, Evidence, Found};
 use crate::secret::Format;
 use crate::store::{Keys, StoreLock};
@@ -19,9 +19,9 @@ use crate::store::{Keys, StoreLock};
 #[derive(Default)]
 struct World {
     /// What stands where the consumer reads it when it starts.
-    delivered: Vec<u8>,
+    delivered: Given,
     /// What the running process has.
-    process: Vec<u8>,
+    process: Given,
     restarts: u32,
     /// Kills happen when the counter of ticks reaches one of these.
     kill_at: BTreeSet<u32>,
@@ -29,6 +29,13 @@ struct World {
     /// Steps that fail, with the value given: `(step, new value only)`.
     fails: Vec<(&'static str, bool)>,
     old: Vec<u8>,
+}
+
+/// The primary value, and the others that are accepted.
+type Given = (Vec<u8>, Vec<Vec<u8>>);
+
+fn given(view: &Disclosed<'_>) -> Given {
+    (view.primary.reveal().to_vec(), view.accepted.iter().map(|value| value.reveal().to_vec()).collect())
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -62,7 +69,10 @@ impl Target for SimTarget {
         "sim".to_owned()
     }
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
-        Ok(SecretValue::new(lock(&self.0).process.clone()))
+        Ok(SecretValue::new(lock(&self.0).process.0.clone()))
+    }
+    async fn processes(&self) -> Result<usize, Fault> {
+        Ok(1)
     }
     async fn survey(&self, in_force: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
         tick(&self.0);
@@ -77,7 +87,7 @@ impl Target for SimTarget {
     fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
         tick(&self.0);
         fail(&self.0, "deliver", view.primary.reveal())?;
-        lock(&self.0).delivered = view.primary.reveal().to_vec();
+        lock(&self.0).delivered = given(view);
         tick(&self.0);
         Ok(())
     }
@@ -90,7 +100,7 @@ impl Target for SimTarget {
     async fn activate(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Activated>, Fault> {
         let unit = "sim.service".to_owned();
         tick(&self.0);
-        if lock(&self.0).process == view.primary.reveal() {
+        if lock(&self.0).process == given(view) {
             return fail(&self.0, "activate", view.primary.reveal()).map(|()| vec![Activated::AlreadyRunning { unit }]);
         }
         {
@@ -105,7 +115,7 @@ impl Target for SimTarget {
     async fn evidence(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Evidence>, Fault> {
         tick(&self.0);
         fail(&self.0, "prove", view.primary.reveal())?;
-        let has_it = lock(&self.0).process == view.primary.reveal();
+        let has_it = lock(&self.0).process == given(view);
         if has_it { Ok(Vec::new()) } else { Err(Fault::new(FaultCode::WrongValue, "the process has another value")) }
     }
     fn tidy(&self, _: &View) {}
@@ -126,7 +136,7 @@ impl Host for SimHost {
     }
 }
 
-fn settings() -> SecretSettings {
+fn settings(course: Option<Course>) -> SecretSettings {
     SecretSettings {
         name: SecretName::try_from("jwt".to_owned()).unwrap(),
         file: "jwt.toml".into(),
@@ -137,6 +147,11 @@ fn settings() -> SecretSettings {
         keep: Duration::from_secs(3600),
         schedule: None,
         deadline: Duration::from_secs(60),
+        overlap: course.map(|strategy| Overlap {
+            previous_env: "JWT_SECRET_PREVIOUS".to_owned(),
+            length: Some(Duration::from_secs(900)),
+            strategy,
+        }),
         settle: Duration::ZERO,
         allow_without: Vec::new(),
         targets: Vec::new(),
@@ -145,8 +160,8 @@ fn settings() -> SecretSettings {
 }
 
 /// One life of the daemon: it takes up what was left, or begins a rotation. `None` when it was killed.
-async fn live(root: &Path, world: &Shared, begin: bool) -> Option<Ran> {
-    let settings = settings();
+async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) -> Option<Ran> {
+    let settings = settings(course);
     let store = StoreLock::take(root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
     let mut ledger = store.ledger(&settings.name).unwrap();
     let targets: Vec<Box<dyn Target>> = vec![Box::new(SimTarget(Arc::clone(world)))];
@@ -161,7 +176,7 @@ async fn live(root: &Path, world: &Shared, begin: bool) -> Option<Ran> {
             let _ = engine.repair();
             engine.resume().await.unwrap()
         } else if begin && engine.ledger.standing().last.is_none() {
-            let plan = engine.plan_rotation().unwrap();
+            let plan = engine.plan_rotation(false).await.unwrap();
             engine.request(plan, Actor::Timer, String::new()).unwrap();
             engine.run().await.unwrap()
         } else {
@@ -176,45 +191,52 @@ struct Ending {
     outcome: Outcome,
     standing: Standing,
     world: Shared,
-    value_in_force: Vec<u8>,
+    in_force: Given,
 }
 
-/// Rotates once, with these faults and kills, and as many lives as it takes.
+/// Rotates once without an overlap, with these faults and kills, and as many lives as it takes.
 fn rotate(fails: &[(&'static str, bool)], kill_at: impl IntoIterator<Item = u32>) -> Ending {
+    rotate_by(None, fails, kill_at)
+}
+
+/// As [`rotate`], with an overlap where there is a course.
+fn rotate_by(course: Option<Course>, fails: &[(&'static str, bool)], kill_at: impl IntoIterator<Item = u32>) -> Ending {
     let dir = tempfile::tempdir().unwrap();
     let old = b"the old value, which is long enough".to_vec();
     let world: Shared = Arc::new(Mutex::new(World {
-        delivered: old.clone(),
-        process: old.clone(),
+        delivered: (old.clone(), Vec::new()),
+        process: (old.clone(), Vec::new()),
         old,
         fails: fails.to_vec(),
         ..World::default()
     }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let root = dir.path().join("store");
-    runtime.block_on(live(&root, &world, false));
+    runtime.block_on(live(&root, &world, course, false));
     {
         let mut world = lock(&world);
         world.ticks = 0;
         world.kill_at = kill_at.into_iter().collect();
     }
-    let outcome = (0..40).find_map(|_| match runtime.block_on(live(&root, &world, true)) {
+    let outcome = (0..40).find_map(|_| match runtime.block_on(live(&root, &world, course, true)) {
         Some(Ran::Ended(outcome)) => Some(outcome),
         _ => None,
     });
     let store = StoreLock::take(&root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
-    let name = settings().name;
+    let name = settings(course).name;
     let standing = store.ledger(&name).unwrap().standing().clone();
-    let value_in_force = store.get(&name, standing.in_force.as_ref().unwrap().primary).unwrap().reveal().to_vec();
-    Ending { outcome: outcome.expect("the rotation ended"), standing, world, value_in_force }
+    let view = standing.in_force.as_ref().unwrap();
+    let get = |number: &Generation| store.get(&name, *number).unwrap().reveal().to_vec();
+    let in_force = (get(&view.primary), view.accepted.iter().map(get).collect());
+    Ending { outcome: outcome.expect("the rotation ended"), standing, world, in_force }
 }
 
 /// The promise: the consumer serves with the value that the store says is in force, and would start with it.
 fn assert_promise(ending: &Ending, what: &str) {
     let world = lock(&ending.world);
     assert_eq!(ending.standing.transaction, None, "{what}");
-    assert!(world.process == ending.value_in_force, "{what}: the process has another value than the store says");
-    assert!(world.delivered == ending.value_in_force, "{what}: another value than the store says is delivered");
+    assert!(world.process == ending.in_force, "{what}: the process has another value than the store says");
+    assert!(world.delivered == ending.in_force, "{what}: another value than the store says is delivered");
 }
 
 fn quiet_kills() {
@@ -290,6 +312,50 @@ fn what_hits_old_and_new_alike_is_held_with_both_errors() {
     assert_promise(&ending, "held");
 }
 
+#[test]
+fn an_overlap_keeps_the_old_value_accepted_and_its_end_is_owed() {
+    for (course, restarts) in [(Course::OneStep, 1), (Course::PublishFirst, 2), (Course::Auto, 1)] {
+        let ending = rotate_by(Some(course), &[], []);
+        assert_eq!(ending.outcome, Outcome::Committed);
+        assert_promise(&ending, "overlap");
+        assert_eq!(lock(&ending.world).restarts, restarts);
+        assert_eq!(ending.standing.in_force, Some(View { primary: Generation(2), accepted: vec![Generation(1)] }));
+        assert!(ending.standing.retire_at.is_some());
+    }
+}
+
+#[test]
+fn killed_at_any_moment_an_overlap_is_finished_with_the_same_value() {
+    quiet_kills();
+    let course = Some(Course::PublishFirst);
+    let total = lock(&rotate_by(course, &[], []).world).ticks;
+    for at in 1..=total {
+        let ending = rotate_by(course, &[], [at]);
+        let what = format!("killed at {at}");
+        assert_eq!(ending.outcome, Outcome::Committed, "{what}");
+        assert_promise(&ending, &what);
+        assert_eq!(lock(&ending.world).restarts, 2, "{what}");
+        assert!(ending.standing.retire_at.is_some(), "{what}: the end of the overlap is forgotten");
+    }
+}
+
+#[test]
+fn what_was_signed_with_a_new_value_that_was_given_up_stays_accepted() {
+    quiet_kills();
+    for (step, accepted) in [("deliver", vec![]), ("activate", vec![Generation(2)]), ("prove", vec![Generation(2)])] {
+        let total = lock(&rotate_by(Some(Course::OneStep), &[(step, true)], []).world).ticks;
+        for kills in std::iter::once(None).chain((1..=total).map(Some)) {
+            let ending = rotate_by(Some(Course::OneStep), &[(step, true)], kills);
+            let what = format!("{step} fails, killed at {kills:?}");
+            assert_eq!(ending.outcome.as_str(), "rolled-back", "{what}");
+            assert_promise(&ending, &what);
+            let view = View { primary: Generation(1), accepted: accepted.clone() };
+            assert_eq!(ending.standing.in_force, Some(view), "{what}");
+            assert_eq!(ending.standing.retire_at.is_some(), !accepted.is_empty(), "{what}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -298,9 +364,10 @@ proptest! {
     fn any_kills_and_faults_keep_the_promise(
         kills in prop::collection::btree_set(1_u32..80, 0..6),
         faults in prop::collection::vec((prop::sample::select(vec!["deliver", "activate", "prove"]), any::<bool>()), 0..3),
+        course in prop::sample::select(vec![None, Some(Course::OneStep), Some(Course::PublishFirst)]),
     ) {
         quiet_kills();
-        let ending = rotate(&faults, kills);
+        let ending = rotate_by(course, &faults, kills);
         if matches!(ending.outcome, Outcome::Committed | Outcome::RolledBack { .. }) {
             assert_promise(&ending, "property");
         }

@@ -9,7 +9,7 @@ use super::{Patience, Probe, Question, Trouble};
 use crate::config::{JwtProbe, TokenCarrier, TokenSource};
 use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode, Generation};
-use crate::secret::random;
+use crate::secret::{SecretValue, random};
 use crate::sys::http::{Call, line, send, shown};
 
 mod login;
@@ -78,8 +78,9 @@ impl JwtProbe {
         let token = Token::parse(&text)
             .map_err(|why| unreadable(format!("the token of {} cannot be judged: {why}", self.source())))?;
         self.check_signature(question, &token, &primary)?;
-        let retired = self.signed_with_retired(question, &token);
+        let retired = self.signed_with(&question.retired, &token);
         self.check_accepted(&token, &text, generation, &retired, patience).await?;
+        let accepted = self.check_still_accepted(question, &token, patience).await?;
         let refused = self.check_refused(&token, &retired, patience).await?;
         Ok(Evidence::Jwt {
             source: self.source(),
@@ -87,7 +88,34 @@ impl JwtProbe {
             signed_with: generation,
             protected: shown(&self.protected.url),
             refused,
+            accepted,
+            lifetime_s: token.lifetime(),
         })
+    }
+
+    /// In an overlap, tokens of the other values of the view are good too.
+    async fn check_still_accepted(
+        &self,
+        question: &Question<'_>,
+        token: &Token,
+        patience: &Patience,
+    ) -> Result<Vec<Generation>, Trouble> {
+        let protected = self.protected();
+        let mut accepted = Vec::new();
+        for (generation, text) in self.signed_with(&question.accepted, token) {
+            let to = format!("to a token of generation {generation}, which is to be accepted in the overlap");
+            match self.present(&text, patience).await? {
+                Verdict::Accepted => accepted.push(generation),
+                Verdict::Neither(status) => return Err(neither(&protected, status, &to)),
+                Verdict::Refused(status) => {
+                    let fault = Fault::new(FaultCode::RefusesAccepted, format!("{protected} answered {status} {to}"));
+                    return Err(Trouble::Draining(
+                        fault.advise("does the backend verify with the variable that previous-env names as well?"),
+                    ));
+                }
+            }
+        }
+        Ok(accepted)
     }
 
     fn check_signature(&self, question: &Question<'_>, token: &Token, primary: &[u8]) -> Result<(), Trouble> {
@@ -112,10 +140,14 @@ impl JwtProbe {
         ))
     }
 
-    /// The same claims signed with each value that must no longer be accepted.
-    fn signed_with_retired(&self, question: &Question<'_>, token: &Token) -> Vec<(Generation, Zeroizing<String>)> {
-        let retired = question.retired.iter();
-        retired
+    /// The same claims signed with each of these values.
+    fn signed_with(
+        &self,
+        values: &[(Generation, &SecretValue)],
+        token: &Token,
+    ) -> Vec<(Generation, Zeroizing<String>)> {
+        values
+            .iter()
             .filter_map(|(generation, value)| {
                 // A value that makes no key was never one.
                 let key = key(value.reveal(), self.key).ok()?;

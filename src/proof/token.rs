@@ -103,6 +103,19 @@ impl Token {
         signed(algorithm, &header, &URL_SAFE_NO_PAD.encode(claims), key)
     }
 
+    /// How long it lives, in seconds: `exp` less `iat` (RFC 7519, 4.1). None where it does not say.
+    pub fn lifetime(&self) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Claims {
+            exp: f64,
+            iat: f64,
+        }
+        let json = Zeroizing::new(URL_SAFE_NO_PAD.decode(self.payload.as_bytes()).ok()?);
+        let claims: Claims = serde_json::from_slice(&json).ok()?;
+        let lifetime = std::time::Duration::try_from_secs_f64((claims.exp - claims.iat).ceil()).ok()?;
+        Some(lifetime.as_secs())
+    }
+
     /// Whether the signature was made with `key`.
     pub fn is_signed_with(&self, key: &[u8]) -> bool {
         let input = Zeroizing::new(format!("{}.{}", self.header, *self.payload));

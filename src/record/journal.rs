@@ -137,7 +137,10 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Happening::Released { actor } | Happening::Paused { actor } | Happening::Unpaused { actor } => {
             entry.actor = Some(actor.to_string());
         }
-        Happening::Resumed | Happening::RetryArmed { .. } | Happening::CarriedOver { .. } => {}
+        Happening::Resumed
+        | Happening::RetryArmed { .. }
+        | Happening::RetireArmed { .. }
+        | Happening::CarriedOver { .. } => {}
     }
     entry
 }
@@ -161,6 +164,7 @@ fn kind(record: &Record) -> (Priority, &'static str) {
             Outcome::Refused { .. } => (Warning, message_id::ROTATION_REFUSED),
         },
         Happening::RetryArmed { .. } => (Notice, message_id::RETRY_ARMED),
+        Happening::RetireArmed { .. } => (Notice, message_id::RETIRE_ARMED),
         Happening::Held { hold: Hold::RollbackFailed } => (Critical, message_id::SECRET_HELD),
         Happening::Held { .. } => (Error, message_id::SECRET_HELD),
         Happening::Released { .. } => (Notice, message_id::SECRET_RELEASED),

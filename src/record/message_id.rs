@@ -45,6 +45,8 @@ message_ids! {
     SCHEDULED_SKIPPED = "326bdca9ffae42f0a316c8bbbfd79340";
     /// A rotation that was rolled back will be tried again.
     RETRY_ARMED = "6923cc972d9447f48162cd0f84cb3387";
+    /// The end of an overlap has its time.
+    RETIRE_ARMED = "faf1a94a392e47c7a5678666eeed4a8b";
     /// A configuration is in force.
     CONFIG_LOADED = "c5676375879a4c6895460355bba89ecc";
     /// A configuration has mistakes and was not put in force.

@@ -100,6 +100,11 @@ pub enum Happening {
         /// When.
         at: Timestamp,
     },
+    /// The overlap of the view in force will be ended.
+    RetireArmed {
+        /// When.
+        at: Timestamp,
+    },
     /// Automation stopped until a person releases it.
     Held {
         /// Why.

@@ -55,6 +55,12 @@ pub enum Evidence {
         protected: String,
         /// What the protected endpoint was seen to refuse: `random-key`, `alg-none`, `generation-3`.
         refused: Vec<String>,
+        /// Other generations that it was seen to accept, as it should.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<Generation>,
+        /// How long the token lives, `exp - iat` in seconds; none where it does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lifetime_s: Option<u64>,
     },
     /// A request was answered as expected.
     Http {

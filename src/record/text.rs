@@ -13,7 +13,11 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         }
         Happening::Requested { plan, actor, reason } => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-            let what = if plan.makes.is_some() { "rotation" } else { "rollback to the previous value" };
+            let what = match plan.makes {
+                Some(_) => "rotation",
+                None if plan.retires() => "end of the overlap",
+                None => "rollback to the previous value",
+            };
             format!("{what} {} → {} asked for by {actor}{why}", plan.start(), plan.goal())
         }
         Happening::Began { phase } => format!("{phase} begins"),
@@ -26,6 +30,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         Happening::Resumed => "going on with the rotation that was interrupted".to_owned(),
         Happening::Ended { outcome, took_us } => outcome_in_words(outcome, *took_us, standing),
         Happening::RetryArmed { at } => format!("the rotation will be tried again at {at:.0}"),
+        Happening::RetireArmed { at } => format!("the overlap ends at {at:.0}"),
         Happening::Held { hold } => {
             format!("on hold: {}; nothing rotates until `rekeyctl release {}`", hold.sentence(), record.secret)
         }
@@ -111,8 +116,10 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
         Evidence::Stopped { unit } => format!("{unit} is stopped and has the value for its next start"),
         Evidence::Dependents { active, .. } => format!("{} active again", active.join(", ")),
-        Evidence::Jwt { algorithm, signed_with, refused, .. } => {
-            format!("{algorithm} token signed with generation {signed_with}, accepted; refused: {}", refused.join(", "))
+        Evidence::Jwt { algorithm, signed_with, refused, accepted, .. } => {
+            let also: String = accepted.iter().map(|other| format!(", generation {other} accepted too")).collect();
+            let refused = refused.join(", ");
+            format!("{algorithm} token signed with generation {signed_with}, accepted{also}; refused: {refused}")
         }
         Evidence::Http { url, status } => format!("{url} answered {status}"),
     }

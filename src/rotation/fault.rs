@@ -95,6 +95,14 @@ fault_codes! {
     NotConfigured = "not-configured",
     /// There is no earlier generation to go back to.
     NothingToGoBackTo = "nothing-to-go-back-to",
+    /// The overlap of the last rotation is still open.
+    OverlapOpen = "overlap-open",
+    /// No overlap is open that could be ended.
+    NothingToRetire = "nothing-to-retire",
+    /// The protected endpoint refuses a value that it should still accept.
+    RefusesAccepted = "refuses-accepted",
+    /// Tokens do not say how long they live, so that the overlap's length is unknown.
+    LifetimeUnknown = "lifetime-unknown",
 }
 
 /// One failure: its kind, what is wrong and where, and what to do about it.

@@ -41,6 +41,9 @@ pub enum Phase {
         step: Step,
         /// Why it was given up.
         cause: Fault,
+        /// Whether something may have been signed with the new value, which then stays accepted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        signed: bool,
     },
     /// Record that the new view is the one in force.
     Commit,
@@ -82,15 +85,24 @@ pub fn advance(plan: &Plan, phase: Phase, event: Event) -> Next {
             Enter(Forth { movement: movement + 1, step: Deliver })
         }
         (Forth { step: Prove, .. }, Event::Passed) => Enter(Commit),
-        (Forth { movement, .. }, Event::Failed(cause)) => Enter(Back { movement, step: Deliver, cause }),
+        (Forth { movement, step }, Event::Failed(cause)) => {
+            Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, step) })
+        }
 
-        (Back { movement, step: Deliver, cause }, Event::Passed) => Enter(Back { movement, step: Activate, cause }),
-        (Back { movement, step: Activate, cause }, Event::Passed) => Enter(Back { movement, step: Prove, cause }),
+        (Back { movement, step: Deliver, cause, signed }, Event::Passed) => {
+            Enter(Back { movement, step: Activate, cause, signed })
+        }
+        (Back { movement, step: Activate, cause, signed }, Event::Passed) => {
+            Enter(Back { movement, step: Prove, cause, signed })
+        }
         (Back { step: Prove, cause, .. }, Event::Passed) => End(Outcome::RolledBack { cause }),
         (Back { cause, .. }, Event::Failed(rollback)) => End(Outcome::RollbackFailed { cause, rollback }),
 
         (Commit, Event::Passed) => End(Outcome::Committed),
-        (Commit, Event::Failed(cause)) => Enter(Back { movement: plan.last_movement(), step: Deliver, cause }),
+        (Commit, Event::Failed(cause)) => {
+            let movement = plan.last_movement();
+            Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, Prove) })
+        }
     }
 }
 
@@ -149,7 +161,8 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forth { movement, step } => write!(f, "{} ({})", step.as_str(), movement + 1),
-            Self::Back { step, .. } => write!(f, "{} (back)", step.as_str()),
+            Self::Back { step, signed: false, .. } => write!(f, "{} (back)", step.as_str()),
+            Self::Back { step, signed: true, .. } => write!(f, "{} (back, both accepted)", step.as_str()),
             other => f.write_str(other.step_name()),
         }
     }
@@ -168,12 +181,14 @@ mod tests {
         Fault::new(FaultCode::UnitFailed, text)
     }
 
-    fn plans() -> [(&'static str, Plan); 3] {
+    fn plans() -> [(&'static str, Plan); 5] {
         let (old, new) = (Generation(1), Generation(2));
         [
             ("one movement", Plan::replace(View::of(old), new)),
-            ("two movements", Plan::in_two_movements(old, new)),
-            ("no new value", Plan::return_to(View::of(new), old)),
+            ("two movements", Plan::overlap(View::of(old), new, true)),
+            ("no new value", Plan::return_to(View::of(new), old, false)),
+            ("overlap in one movement", Plan::overlap(View::of(old), new, false)),
+            ("the end of an overlap", Plan::retire(View { primary: new, accepted: vec![old] })),
         ]
     }
 
@@ -241,7 +256,7 @@ mod tests {
         /// Whatever happens, a rotation ends, in few phases; nothing is touched before `refused`; both errors are told;
         /// it never goes forth again once it went back.
         #[test]
-        fn every_walk_ends_and_tells_the_truth(which in 0_usize..3, fails in prop::collection::vec(any::<bool>(), 40)) {
+        fn every_walk_ends_and_tells_the_truth(which in 0_usize..5, fails in prop::collection::vec(any::<bool>(), 40)) {
             let plan = plans()[which].1.clone();
             let mut phase = Phase::Preflight;
             let mut touched = false;
@@ -273,9 +288,10 @@ mod tests {
             prop_assert!(false, "did not end");
         }
 
-        /// The way back always leads to the view that was in force before, from wherever it is taken.
+        /// The way back leads to the view that was in force before, from wherever it is taken; what may have been
+        /// signed with the new value stays accepted.
         #[test]
-        fn every_way_back_leads_to_the_start(which in 0_usize..3, steps in 0_usize..9) {
+        fn every_way_back_leads_to_the_start(which in 0_usize..5, steps in 0_usize..9) {
             let plan = plans()[which].1.clone();
             let mut phase = Phase::Preflight;
             for _ in 0..steps {
@@ -283,7 +299,13 @@ mod tests {
             }
             let touched = phase.may_have_touched();
             match advance(&plan, phase, Event::Failed(fault("x"))) {
-                Next::Enter(back) => prop_assert!(touched && back.is_back() && plan.view_in(&back) == plan.start()),
+                Next::Enter(back) => {
+                    prop_assert!(touched && back.is_back());
+                    let view = plan.view_in(&back);
+                    prop_assert_eq!(view.primary, plan.start().primary);
+                    let signed = matches!(back, Phase::Back { signed: true, .. });
+                    prop_assert!(view == *plan.start() || (signed && view.accepted == [plan.goal().primary]));
+                }
                 Next::End(outcome) => prop_assert!(!touched && outcome.as_str() == "refused"),
             }
         }
@@ -292,7 +314,7 @@ mod tests {
     #[test]
     fn a_rotation_that_kills_its_daemon_each_time_goes_back_and_then_gives_up() {
         let forth = Phase::Forth { movement: 0, step: Step::Activate };
-        let back = Phase::Back { movement: 0, step: Step::Activate, cause: fault("x") };
+        let back = Phase::Back { movement: 0, step: Step::Activate, cause: fault("x"), signed: false };
         assert_eq!(after_interruption(&forth, 5), None);
         assert!(after_interruption(&forth, 6).is_some());
         assert_eq!(after_interruption(&back, 6), None);

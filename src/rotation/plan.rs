@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, Phase, View};
+use super::{Generation, Phase, Step, View};
 
 /// Taking all of a secret's consumers from one view to another. Its undo is the movement back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,37 @@ impl Plan {
         Self { first: Movement { from: in_force, to: View::of(new) }, then: Vec::new(), makes: Some(new) }
     }
 
-    /// To a value that exists already: what a person's `rollback` asks for.
-    pub fn return_to(in_force: View, old: Generation) -> Self {
-        Self { first: Movement { from: in_force, to: View::of(old) }, then: Vec::new(), makes: None }
+    /// To a new value, with the old one still accepted: `{old}` → `{new, accepts old}`. With `publish_first`,
+    /// `{old, accepts new}` comes before it: with several processes none signs with a value that another one does not
+    /// accept yet.
+    pub fn overlap(in_force: View, new: Generation, publish_first: bool) -> Self {
+        let old = in_force.primary;
+        let goal = View { primary: new, accepted: vec![old] };
+        let makes = Some(new);
+        if !publish_first {
+            return Self { first: Movement { from: in_force, to: goal }, then: Vec::new(), makes };
+        }
+        let published = View { primary: old, accepted: vec![new] };
+        let first = Movement { from: in_force, to: published.clone() };
+        Self { first, then: vec![Movement { from: published, to: goal }], makes }
+    }
+
+    /// The end of an overlap: only the primary value is accepted any more.
+    pub fn retire(in_force: View) -> Self {
+        let to = View::of(in_force.primary);
+        Self { first: Movement { from: in_force, to }, then: Vec::new(), makes: None }
+    }
+
+    /// To a value that exists already: what a person's `rollback` asks for. `overlapping`, what was signed until now
+    /// stays accepted.
+    pub fn return_to(in_force: View, old: Generation, overlapping: bool) -> Self {
+        let accepted = if overlapping { vec![in_force.primary] } else { Vec::new() };
+        Self { first: Movement { from: in_force, to: View { primary: old, accepted } }, then: Vec::new(), makes: None }
+    }
+
+    /// Whether it only ends an overlap.
+    pub fn retires(&self) -> bool {
+        self.start().primary == self.goal().primary
     }
 
     /// The movement of this number, counted from 0; past the end it is the last one.
@@ -60,21 +88,24 @@ impl Plan {
     }
 
     /// The view that the consumers are being taken to in `phase`, or should have while it only looks.
-    pub fn view_in(&self, phase: &Phase) -> &View {
+    pub fn view_in(&self, phase: &Phase) -> View {
         match phase {
-            Phase::Preflight | Phase::Generate | Phase::Back { .. } => self.start(),
-            Phase::Forth { movement, .. } => &self.movement(*movement).to,
-            Phase::Commit => self.goal(),
+            Phase::Preflight | Phase::Generate => self.start().clone(),
+            Phase::Back { signed: true, .. } => {
+                View { primary: self.start().primary, accepted: vec![self.goal().primary] }
+            }
+            Phase::Back { .. } => self.start().clone(),
+            Phase::Forth { movement, .. } => self.movement(*movement).to.clone(),
+            Phase::Commit => self.goal().clone(),
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn in_two_movements(old: Generation, new: Generation) -> Self {
-        let between = View { primary: old, accepted: vec![new] };
-        Self {
-            first: Movement { from: View::of(old), to: between.clone() },
-            then: vec![Movement { from: between, to: View { primary: new, accepted: vec![old] } }],
-            makes: Some(new),
-        }
+    /// Whether a consumer may have signed with the new value when `step` of a movement fails, and its tokens are to
+    /// be accepted for as long as they live.
+    pub(super) fn may_have_signed(&self, movement: u32, step: Step) -> bool {
+        let overlaps = !self.retires() && self.goal().accepted.contains(&self.start().primary);
+        let signs = |number: u32| self.movement(number).to.primary == self.goal().primary;
+        let earlier = movement.checked_sub(1).is_some_and(signs);
+        overlaps && (earlier || (step != Step::Deliver && signs(movement)))
     }
 }

@@ -47,6 +47,12 @@ pub trait Target: Send + Sync {
     /// Where there is none, or its processes do not agree.
     async fn value_in_force(&self) -> Result<SecretValue, Fault>;
 
+    /// How many processes read the secret now.
+    ///
+    /// # Errors
+    /// Where that cannot be asked.
+    async fn processes(&self) -> Result<usize, Fault>;
+
     /// Preflight: everything that can be known to fail beforehand, touching nothing. `in_force` is what the consumer
     /// should have now.
     ///

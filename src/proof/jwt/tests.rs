@@ -207,7 +207,10 @@ async fn a_good_backend_is_proven() {
     let refused = ["random-key", "alg-none", "no-signature", "generation-1"].map(str::to_owned).to_vec();
     let (source, protected) = (format!("http://{address}/login?…"), format!("http://{address}/me?…"));
     let (algorithm, signed_with) = ("HS256".to_owned(), Generation(2));
-    assert_eq!(evidence, Evidence::Jwt { source, algorithm, signed_with, protected, refused });
+    assert_eq!(
+        evidence,
+        Evidence::Jwt { source, algorithm, signed_with, protected, refused, accepted: Vec::new(), lifetime_s: None }
+    );
     let logins = logins.lock().unwrap();
     assert!(logins[0].0.to_lowercase().contains("content-type: application/json") && logins[0].1.contains(PASSWORD));
     assert_eq!(logins.len(), 1);

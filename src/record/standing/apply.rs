@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction};
-use crate::record::{Happening, Record, Seen};
+use crate::record::{Evidence, Happening, Record, Seen};
 use crate::rotation::{Event, Generation, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
 
@@ -50,6 +50,7 @@ impl Standing {
                     progress: Progress::In(Phase::Preflight),
                     interruptions: 0,
                     found: Vec::new(),
+                    back_to: None,
                 });
             }
             Happening::Began { phase } => self.due(record, phase)?,
@@ -58,6 +59,7 @@ impl Standing {
                 if let Seen::Made { generation, fingerprint } = seen {
                     self.enter(*generation, fingerprint.clone(), Stage::Pending, record.at);
                 }
+                self.longest_token_s = self.longest_token_s.max(longest_token(seen));
                 let transaction = self.under_way(record)?;
                 if let Seen::Ready { found, .. } = seen {
                     transaction.found.clone_from(found);
@@ -77,6 +79,7 @@ impl Standing {
                 self.end(transaction, outcome, record.at);
             }
             Happening::RetryArmed { at } => self.retry_at = Some(*at),
+            Happening::RetireArmed { at } => self.retire_at = Some(*at),
             Happening::Held { hold } => self.hold = Some(hold.clone()),
             Happening::Released { .. } => {
                 self.hold = None;
@@ -131,6 +134,10 @@ impl Standing {
     fn end(&mut self, transaction: Transaction, outcome: &Outcome, at: Timestamp) {
         let plan = &transaction.plan;
         match outcome {
+            Outcome::Committed if plan.retires() => {
+                self.in_force = Some(plan.goal().clone());
+                self.rolled_back_in_a_row = 0;
+            }
             Outcome::Committed => {
                 self.supersede(at);
                 if plan.makes.is_none() {
@@ -145,20 +152,39 @@ impl Standing {
                 if let Some(made) = plan.makes {
                     self.set_stage(made, Stage::Rejected, at);
                 }
+                if let Some(view) = &transaction.back_to {
+                    self.in_force = Some(view.clone());
+                }
                 self.rolled_back_in_a_row = self.rolled_back_in_a_row.saturating_add(1);
             }
             Outcome::Refused { .. } => {}
         }
+        let retires = plan.retires();
+        if retires || !matches!(outcome, Outcome::Refused { .. }) {
+            self.retire_at = None;
+        }
         let (id, actor) = (transaction.id, transaction.actor);
-        self.last = Some(LastRotation { id, actor, outcome: outcome.clone(), at });
+        self.last = Some(LastRotation { id, actor, retires, outcome: outcome.clone(), at });
     }
 }
 
 impl Transaction {
     fn advance(&mut self, phase: &Phase, event: Event) {
+        if phase.is_back() {
+            self.back_to = Some(self.plan.view_in(phase));
+        }
         self.progress = match advance(&self.plan, phase.clone(), event) {
             Next::Enter(next) => Progress::In(next),
             Next::End(outcome) => Progress::Decided(outcome),
         };
     }
+}
+
+fn longest_token(seen: &Seen) -> Option<u64> {
+    let (Seen::Ready { evidence, .. } | Seen::Proven { evidence }) = seen else { return None };
+    let lifetime = |evidence: &Evidence| match evidence {
+        Evidence::Jwt { lifetime_s, .. } => *lifetime_s,
+        _ => None,
+    };
+    evidence.iter().filter_map(lifetime).max()
 }

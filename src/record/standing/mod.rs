@@ -35,6 +35,12 @@ pub struct Standing {
     pub last: Option<LastRotation>,
     /// When the schedule tries again.
     pub retry_at: Option<Timestamp>,
+    /// When the overlap of the view in force is to be ended.
+    #[serde(default)]
+    pub retire_at: Option<Timestamp>,
+    /// The longest life of a token that a probe has seen, in seconds.
+    #[serde(default)]
+    pub longest_token_s: Option<u64>,
 }
 
 /// One value of a secret.
@@ -85,6 +91,9 @@ pub struct Transaction {
     pub interruptions: u32,
     /// The consumers that preflight found.
     pub found: Vec<Found>,
+    /// The view that the way back leads to, once it was taken.
+    #[serde(default)]
+    pub back_to: Option<View>,
 }
 
 /// Where a rotation is.
@@ -117,6 +126,9 @@ pub struct LastRotation {
     pub id: RotationId,
     /// Who had asked for it.
     pub actor: Actor,
+    /// Whether it was to end an overlap.
+    #[serde(default)]
+    pub retires: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// When.
@@ -136,6 +148,12 @@ impl Standing {
             }
             _ => None,
         }
+    }
+
+    /// Whether an overlap is open whose end is not recorded yet.
+    pub fn retire_owed(&self) -> bool {
+        let overlaps = self.in_force.as_ref().is_some_and(|view| !view.accepted.is_empty());
+        overlaps && self.retire_at.is_none() && self.transaction.is_none()
     }
 
     /// The generation of this number.

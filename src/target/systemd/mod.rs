@@ -77,6 +77,14 @@ impl Target for SystemdTarget {
         self.adopted_value().await
     }
 
+    async fn processes(&self) -> Result<usize, Fault> {
+        let mut count = 0;
+        for unit in &self.units {
+            count += self.systemd.processes(unit).await?.len();
+        }
+        Ok(count)
+    }
+
     async fn survey(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault> {
         self.survey_units(in_force, deadline).await
     }
