@@ -40,10 +40,10 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
 
 fn answer(question: &Question) -> Result<Answer, String> {
     Ok(match question {
-        Question::Processes { control_group, pids, variable, key } => {
+        Question::Processes { control_group, pids, variables, key } => {
             let key: [u8; 32] =
                 hex::decode(key).ok().and_then(|key| key.try_into().ok()).ok_or("the key is not 32 bytes")?;
-            let look = |&pid: &u32| process(pid, control_group, variable, &key);
+            let look = |&pid: &u32| process(pid, control_group, variables, &key);
             Answer::Processes { processes: pids.iter().filter_map(look).collect() }
         }
         Question::ProcessValue { control_group, pid, variable } => {
@@ -60,11 +60,11 @@ fn answer(question: &Question) -> Result<Answer, String> {
     })
 }
 
-fn process(pid: u32, control_group: &str, variable: &str, key: &[u8; 32]) -> Option<Process> {
+fn process(pid: u32, control_group: &str, variables: &[String], key: &[u8; 32]) -> Option<Process> {
     let environment = environment(pid, control_group)?;
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let digest = assigned(&environment, variable).map(|value| hex::encode(digest(key, value)));
-    Some(Process { pid, comm: comm.trim_end().to_owned(), digest })
+    let digest_of = |variable: &String| assigned(&environment, variable).map(|value| hex::encode(digest(key, value)));
+    Some(Process { pid, comm: comm.trim_end().to_owned(), digests: variables.iter().map(digest_of).collect() })
 }
 
 /// The environment of a process that is in the control group before and after it was read: a number that was used again

@@ -14,7 +14,7 @@ use crate::secret::SecretValue;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Question {
-    /// Which value of a variable has each of these processes? Answered by HMAC-SHA-256 under `key`, so that the values
+    /// Which values of some variables has each of these processes? Answered by HMAC-SHA-256 under `key`, so that the values
     /// stay where they are; and only for processes that are in the unit's control group, since a number may be used
     /// again.
     Processes {
@@ -22,8 +22,8 @@ pub enum Question {
         control_group: String,
         /// The processes.
         pids: Vec<u32>,
-        /// The variable.
-        variable: String,
+        /// The variables.
+        variables: Vec<String>,
         /// 32 random bytes, in hex, of this request alone.
         key: String,
     },
@@ -90,8 +90,8 @@ pub struct Process {
     pub pid: u32,
     /// Its name: `/proc/PID/comm`.
     pub comm: String,
-    /// The HMAC of the variable's value, in hex; none where it is not in the environment.
-    pub digest: Option<String>,
+    /// The HMAC of each variable's value, in hex; none where it is not in the environment.
+    pub digests: Vec<Option<String>>,
 }
 
 /// A variable in a process or file.

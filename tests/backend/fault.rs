@@ -27,6 +27,10 @@ pub enum Fault {
     SignsWithOther,
     /// `accepts-old`: also accepts tokens signed with the value of its first start.
     AcceptsOld,
+    /// `ignores-previous`: accepts no token of `JWT_SECRET_PREVIOUS`.
+    IgnoresPrevious,
+    /// `verifies-only-old`: signs with its value, and accepts tokens of the value of its first start alone.
+    VerifiesOnlyOld,
     /// `accepts-random`: does not look at signatures.
     AcceptsRandom,
     /// `accepts-none`: takes `alg: none`.
@@ -46,7 +50,7 @@ pub enum Fault {
 impl Fault {
     /// Whether the backend must keep the value of its first start in order to misbehave so.
     pub fn needs_first_value(&self) -> bool {
-        matches!(self, Self::SignsWithOld | Self::AcceptsOld | Self::StaleWorker)
+        matches!(self, Self::SignsWithOld | Self::AcceptsOld | Self::VerifiesOnlyOld | Self::StaleWorker)
     }
 
     fn parse(name: &str, number: Option<u64>) -> Option<Self> {
@@ -63,6 +67,8 @@ impl Fault {
             "signs-with-old" => Self::SignsWithOld,
             "signs-with-other" => Self::SignsWithOther,
             "accepts-old" => Self::AcceptsOld,
+            "ignores-previous" => Self::IgnoresPrevious,
+            "verifies-only-old" => Self::VerifiesOnlyOld,
             "accepts-random" => Self::AcceptsRandom,
             "accepts-none" => Self::AcceptsNone,
             "protected-refuses" => Self::ProtectedRefuses,

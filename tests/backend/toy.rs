@@ -181,11 +181,15 @@ impl Toy {
         if self.has(&Fault::ProtectedRefuses) || token.claims["exp"].as_u64().is_some_and(|end| end <= now()) {
             return false;
         }
+        if self.has(&Fault::VerifiesOnlyOld) {
+            return token.is_signed_with(self.first_value());
+        }
+        let previous = self.previous.as_deref().filter(|_| !self.has(&Fault::IgnoresPrevious));
         let old = self.has(&Fault::AcceptsOld).then(|| self.first_value());
         (token.algorithm == "none" && self.has(&Fault::AcceptsNone))
             || (token.algorithm == "HS256" && self.has(&Fault::AcceptsRandom))
             || token.is_signed_with(self.signing_value())
-            || self.previous.as_deref().into_iter().chain(old).any(|value| token.is_signed_with(value))
+            || previous.into_iter().chain(old).any(|value| token.is_signed_with(value))
     }
 
     fn signing_value(&self) -> &str {

@@ -29,7 +29,7 @@ impl SystemdTarget {
         if is_left_stopped(&status) {
             return Ok(Activated::LeftStopped { unit: unit.clone() });
         }
-        if status.active_state == "active" && self.tally(&status, view.primary).await?.is_proof() {
+        if status.active_state == "active" && self.tally(&status, view).await?.is_proof() {
             self.bring_back_dependents(found, deadline).await?;
             return Ok(Activated::AlreadyRunning { unit: unit.clone() });
         }

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::SystemdTarget;
 use crate::rotation::{Fault, FaultCode, View};
+use crate::secret::SecretValue;
 use crate::sys::files::{self, FileError};
 use crate::target::Disclosed;
 use crate::target::text::systemd;
@@ -19,7 +20,9 @@ const LARGEST: u64 = 1 << 20;
 impl SystemdTarget {
     /// Writes a view and reads it back as systemd will.
     pub(super) fn put(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
-        let text = systemd::render(&[(&self.env, view.primary)]).map_err(|why| {
+        let assignments: Vec<_> =
+            self.wanted(view).into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let text = systemd::render(&assignments).map_err(|why| {
             Fault::new(FaultCode::NotRepresentable, format!("{why}, which no environment file can hold"))
         })?;
         let dir = self.root().join(view.view.slug());
@@ -39,9 +42,12 @@ impl SystemdTarget {
 
     fn read_back(&self, file: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
         let text = zeroize::Zeroizing::new(files::read(file, LARGEST).map_err(not_writable)?);
-        let same = systemd::value_of(&text, &self.env)
-            .is_some_and(|value| bool::from(value.as_slice().ct_eq(view.primary.reveal())));
-        if same {
+        let same = |(name, wanted): (&str, Option<&SecretValue>)| match (systemd::value_of(&text, name), wanted) {
+            (Some(value), Some(wanted)) => bool::from(value.as_slice().ct_eq(wanted.reveal())),
+            (None, None) => true,
+            _ => false,
+        };
+        if self.wanted(view).into_iter().all(same) {
             return Ok(());
         }
         let message = format!("{} does not read back as it was written", file.display());

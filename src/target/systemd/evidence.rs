@@ -11,7 +11,7 @@ use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
 use crate::record::{Evidence, Found};
 use crate::rotation::{Fault, FaultCode};
-use crate::secret::{SecretValue, digest, random};
+use crate::secret::{digest, random};
 use crate::store::StoreError;
 use crate::target::Disclosed;
 
@@ -26,6 +26,8 @@ pub(super) struct Tally {
     matching: u32,
     /// With another value.
     other: u32,
+    /// With the value, and another one to accept than they should have.
+    accepts_others: u32,
     /// Without the variable, and allowed to be.
     without: u32,
     /// Without the variable though they should have it, by name.
@@ -34,34 +36,54 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn is_proof(&self) -> bool {
-        self.matching > 0 && self.other == 0 && self.lacking.is_empty()
+        self.matching > 0 && self.other == 0 && self.accepts_others == 0 && self.lacking.is_empty()
     }
 
     fn of(&self) -> u32 {
-        self.matching + self.other + self.without + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
+        self.matching
+            + self.other
+            + self.accepts_others
+            + self.without
+            + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
+    }
+}
+
+fn is_same(has: &Option<String>, wanted: &Option<String>) -> bool {
+    match (has, wanted) {
+        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
+        (None, None) => true,
+        _ => false,
     }
 }
 
 impl SystemdTarget {
     /// Looks into every process of a unit.
-    pub(super) async fn tally(&self, status: &UnitStatus, value: &SecretValue) -> Result<Tally, Fault> {
+    pub(super) async fn tally(&self, status: &UnitStatus, view: &Disclosed<'_>) -> Result<Tally, Fault> {
         let pids = self.systemd.processes(&status.id).await?;
         let key: [u8; 32] = random().map_err(StoreError::from)?;
         let question = Question::Processes {
             control_group: status.control_group.clone(),
             pids,
-            variable: self.env.clone(),
+            variables: self.variables().map(str::to_owned).collect(),
             key: hex::encode(key),
         };
         let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Tally::default()) };
-        let wanted = hex::encode(digest(&key, value.reveal()));
+        let wanted: Vec<Option<String>> = self
+            .wanted(view)
+            .into_iter()
+            .map(|(_, value)| value.map(|value| hex::encode(digest(&key, value.reveal()))))
+            .collect();
         let mut tally = Tally::default();
         for process in processes {
-            match process.digest {
-                Some(digest) if bool::from(digest.as_bytes().ct_eq(wanted.as_bytes())) => tally.matching += 1,
-                Some(_) => tally.other += 1,
-                None if self.allow_without.contains(&process.comm) => tally.without += 1,
-                None => tally.lacking.push(process.comm),
+            let same: Vec<bool> =
+                process.digests.iter().zip(&wanted).map(|(has, wanted)| is_same(has, wanted)).collect();
+            match process.digests.first().is_some_and(Option::is_some) {
+                true if same.iter().all(|same| *same) => tally.matching += 1,
+                // With the right value to sign with, and another one to accept.
+                true if same.first() == Some(&true) => tally.accepts_others += 1,
+                true => tally.other += 1,
+                false if self.allow_without.contains(&process.comm) => tally.without += 1,
+                false => tally.lacking.push(process.comm),
             }
         }
         Ok(tally)
@@ -79,7 +101,7 @@ impl SystemdTarget {
             if is_down(&status) {
                 return Err(failure(&status, "it did not stay up"));
             }
-            let tally = self.tally(&status, view.primary).await?;
+            let tally = self.tally(&status, view).await?;
             if tally.is_proof() {
                 let (matching, of, without) = (tally.matching, tally.of(), tally.without);
                 return Ok(Evidence::Process { unit: unit.to_owned(), matching, of, without });
@@ -93,6 +115,16 @@ impl SystemdTarget {
 
     fn no_proof(&self, unit: &str, view: &Disclosed<'_>, tally: &Tally) -> Fault {
         let (env, generation) = (&self.env, view.view.primary);
+        if let (1.., Some(previous)) = (tally.accepts_others, &self.previous_env) {
+            let message = format!(
+                "{} of {} processes of {unit} have another {previous} than the view {} says",
+                tally.accepts_others,
+                tally.of(),
+                view.view
+            );
+            return Fault::new(FaultCode::WrongValue, message)
+                .advise(format!("see what else sets {previous}: systemctl cat {unit}"));
+        }
         if tally.matching + tally.other == 0 {
             return Fault::new(FaultCode::NoValue, format!("no process of {unit} has {env} in its environment"))
                 .advise(format!("does the unit start its program with a cleaned environment? systemctl cat {unit}"));
@@ -139,7 +171,7 @@ impl SystemdTarget {
         self.check_steady(&watched).await?;
         let settled_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         for (consumer, status) in watched {
-            let tally = self.tally(&status, view.primary).await?;
+            let tally = self.tally(&status, view).await?;
             if !tally.is_proof() {
                 return Err(self.no_proof(&consumer.unit, view, &tally));
             }

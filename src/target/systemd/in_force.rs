@@ -56,23 +56,26 @@ impl SystemdTarget {
             Fault::new(FaultCode::Overridden, format!("{what}, which wins over what rekeyd delivers to {unit}"))
                 .advise(format!("take it out of there: systemctl cat {unit} shows where it comes from"))
         };
-        if status
-            .unset_environment
-            .iter()
-            .any(|unset| *unset == self.env || unset.starts_with(&format!("{}=", self.env)))
-        {
-            return Err(overridden(format!("UnsetEnvironment= names {}", self.env)));
+        for name in self.variables() {
+            let names_it = |unset: &String| unset == name || unset.starts_with(&format!("{name}="));
+            if status.unset_environment.iter().any(names_it) {
+                return Err(overridden(format!("UnsetEnvironment= names {name}")));
+            }
         }
         let ours = status.environment_files.iter().position(|(path, _)| *path == env_file);
         let Some(ours) = ours else { return Ok(()) };
-        let later: Vec<&String> = status.environment_files[ours + 1..].iter().map(|(path, _)| path).collect();
-        let questions: Vec<Question> = later
-            .iter()
-            .map(|path| Question::File { path: (*path).clone(), variable: self.env.clone(), reveal: false })
-            .collect();
-        for (path, answer) in later.iter().zip(self.helper.ask(&questions).await?) {
+        let later = status.environment_files[ours + 1..].iter().map(|(path, _)| path);
+        let asked: Vec<(&String, &str)> =
+            later.flat_map(|path| self.variables().map(move |name| (path, name))).collect();
+        let question = |&(path, name): &(&String, &str)| Question::File {
+            path: path.clone(),
+            variable: name.to_owned(),
+            reveal: false,
+        };
+        let questions: Vec<Question> = asked.iter().map(question).collect();
+        for ((path, name), answer) in asked.iter().zip(self.helper.ask(&questions).await?) {
             if let Answer::Variable { variable: Variable::Set } = answer {
-                return Err(overridden(format!("the later EnvironmentFile={path} sets {}", self.env)));
+                return Err(overridden(format!("the later EnvironmentFile={path} sets {name}")));
             }
         }
         Ok(())

@@ -41,6 +41,8 @@ impl Default for Places {
 pub struct SystemdTarget {
     secret: String,
     env: String,
+    /// The variable of the value that is accepted besides, where there may be one.
+    previous_env: Option<String>,
     units: Vec<String>,
     always_reload: bool,
     settle: Duration,
@@ -56,6 +58,7 @@ impl SystemdTarget {
         Self {
             secret: secret.name.to_string(),
             env: secret.env.clone(),
+            previous_env: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             units: settings.units.clone(),
             always_reload: settings.daemon_reload == DaemonReload::Always,
             settle: secret.settle,
@@ -124,6 +127,17 @@ impl Target for SystemdTarget {
 }
 
 impl SystemdTarget {
+    /// The variables that a view is told by, each with its value; none where it must not be set.
+    fn wanted<'a>(&'a self, view: &Disclosed<'a>) -> Vec<(&'a str, Option<&'a SecretValue>)> {
+        let previous = self.previous_env.as_deref().map(|name| (name, view.accepted.first().copied()));
+        std::iter::once((self.env.as_str(), Some(view.primary))).chain(previous).collect()
+    }
+
+    /// The names of those variables.
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.env.as_str()).chain(self.previous_env.as_deref())
+    }
+
     /// Of what preflight found, the units of this target.
     fn own<'a>(&'a self, found: &'a [Found]) -> impl Iterator<Item = &'a Found> {
         found.iter().filter(|found| self.units.contains(&found.configured))

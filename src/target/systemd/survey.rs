@@ -96,7 +96,7 @@ impl SystemdTarget {
     /// Whether the processes have the value that the records say. Where they do not, somebody changed it by hand, and
     /// it is not overwritten.
     async fn check_drift(&self, status: &UnitStatus, in_force: &Disclosed<'_>, deadline: Instant) -> Result<(), Fault> {
-        let tally = self.tally(status, in_force.primary).await?;
+        let tally = self.tally(status, in_force).await?;
         if tally.is_proof() {
             return Ok(());
         }

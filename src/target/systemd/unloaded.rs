@@ -33,13 +33,26 @@ impl SystemdTarget {
     }
 
     async fn check_directive(&self, path: &Path, unit: &str, directive: &str, value: &str) -> Result<(), Fault> {
-        let (path, env) = (path.display(), &self.env);
+        for env in self.variables() {
+            self.check_variable(env, path, unit, directive, value).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_variable(
+        &self,
+        env: &str,
+        path: &Path,
+        unit: &str,
+        directive: &str,
+        value: &str,
+    ) -> Result<(), Fault> {
+        let path = path.display();
         let overridden = |what: String, culprit: &str| {
             Err(Fault::new(FaultCode::Overridden, what)
                 .advise(format!("take {env} out of {culprit}, or give the drop-in a name that sorts before 90-rekeyd")))
         };
-        let named =
-            |word: &str| word.strip_prefix(env.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+        let named = |word: &str| word.strip_prefix(env).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
         match directive {
             "EnvironmentFile" if value.is_empty() => {
                 overridden(format!("{path}: EnvironmentFile= empties the list that {env} of {unit} comes from"), "it")
@@ -49,7 +62,7 @@ impl SystemdTarget {
             }
             "EnvironmentFile" => {
                 let file = expand(value.trim_start_matches('-'), unit);
-                let question = Question::File { path: file.clone(), variable: env.clone(), reveal: false };
+                let question = Question::File { path: file.clone(), variable: env.to_owned(), reveal: false };
                 match self.helper.ask_one(question).await? {
                     Answer::Variable { variable: Variable::Set } => {
                         overridden(format!("{path}: EnvironmentFile={file} sets {env} after rekeyd does"), &file)

@@ -1,0 +1,151 @@
+//! Overlap: the old value stays accepted for a while, then it is retired in a rotation of its own.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::backend::FIRST_VALUE;
+use support::rotation::{self, NAME, UNIT, assert_says, status, value};
+use support::{Backend, Debian, Machine, poll, seconds, token};
+
+const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+const TIMER: &str = "rekeyd-retire@my-backend-jwt.timer";
+
+support::on_both_debians! {
+    fn nobody_is_logged_out_until_the_overlap_is_over(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        let before = token::login(&machine);
+        let said = machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert!(said.contains("{1} → {2, accepts 1}") && said.contains("generation 1 accepted too"), "{said}");
+        let new = value(&machine);
+        assert_ne!(new, FIRST_VALUE);
+        assert!(token::is_signed_with(&token::login(&machine), &new));
+        assert_eq!(token::present(&machine, &before), 200, "who was logged in is logged out");
+        assert_eq!(previous(&machine).as_deref(), Some(FIRST_VALUE));
+        assert!(timers(&machine).contains(&TIMER.to_owned()), "{:?}", timers(&machine));
+        assert_eq!(status(&machine)["accepted"], serde_json::json!([1]));
+
+        let said = machine.ok(&["rekeyctl", "retire", NAME]);
+        assert!(said.contains("refused: random-key, alg-none, no-signature, generation-1"), "{said}");
+        assert_eq!(token::present(&machine, &before), 401, "the old value is still accepted");
+        assert_eq!(previous(&machine), None);
+        assert_eq!(value(&machine), new);
+        assert_eq!(status(&machine)["generation"], 2);
+        assert_eq!(machine.exec(&["rekeyctl", "retire", NAME]).status, 3);
+    }
+
+    fn the_timer_ends_the_overlap_also_after_a_reboot(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        machine.reboot();
+        poll(seconds(20), "the timer is there again", || timers(&machine).contains(&TIMER.to_owned()).then_some(()));
+        machine.ok(&["systemctl", "start", "rekeyd-retire@my-backend-jwt.service"]);
+        assert_eq!(status(&machine)["accepted"], serde_json::json!([]));
+        assert_eq!(status(&machine)["last"]["actor"]["by"], "timer");
+        assert_eq!(previous(&machine), None);
+        // It is over already: nothing to do, and no failure.
+        machine.ok(&["systemctl", "start", "rekeyd-retire@my-backend-jwt.service"]);
+    }
+
+    fn with_several_processes_all_accept_the_new_value_before_any_signs_with_it(debian) {
+        let machine = overlapping(debian, &Backend::good().always("workers 2"));
+        let said = machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(said.matches("✓ prove").count(), 2, "{said}");
+        assert!(said.contains("signed with generation 1, accepted, generation 2 accepted too"), "{said}");
+        assert!(said.contains("signed with generation 2, accepted, generation 1 accepted too"), "{said}");
+    }
+
+    fn the_length_is_that_of_the_tokens_where_it_is_auto(debian) {
+        let machine = overlapping_for(debian, &Backend::good(), "auto");
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let status = status(&machine);
+        let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let length = time(&status["retire-at"]).duration_since(time(&status["last"]["at"])).as_secs();
+        // The backend's tokens live for 900 s.
+        assert!((955..=965).contains(&length), "{length} s");
+    }
+
+    fn while_an_overlap_is_open_only_an_emergency_rotates(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let second = value(&machine);
+        let said = machine.exec(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "rekeyctl retire my-backend-jwt");
+        machine.ok(&["rekeyctl", "rotate", "--emergency", NAME]);
+        assert_eq!(previous(&machine), None);
+        for old in [FIRST_VALUE, &second] {
+            assert_eq!(token::present(&machine, &token::forge(old)), 401);
+        }
+    }
+
+    fn a_person_goes_back_and_tokens_of_both_values_stay_good(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let of_new = token::login(&machine);
+        machine.ok(&["rekeyctl", "rollback", NAME]);
+        assert_eq!(value(&machine), FIRST_VALUE);
+        assert_eq!(token::present(&machine, &of_new), 200);
+    }
+
+    fn what_was_signed_with_a_value_that_is_given_up_stays_accepted(debian) {
+        let machine = overlapping(debian, &Backend::good().fault("exits-after-ready 300"));
+        let said = machine.exec(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_eq!(value(&machine), FIRST_VALUE);
+        assert_eq!(status(&machine)["accepted"], serde_json::json!([2]));
+        assert_eq!(token::present(&machine, &token::forge(&previous(&machine).unwrap())), 200);
+        assert!(timers(&machine).contains(&TIMER.to_owned()));
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        assert_eq!(previous(&machine), None);
+    }
+
+    fn a_backend_that_ignores_the_previous_value_is_caught(debian) {
+        is_caught(debian, "ignores-previous", "refuses-accepted");
+    }
+
+    fn a_backend_that_signs_with_the_new_value_and_verifies_the_old_one_is_caught(debian) {
+        is_caught(debian, "verifies-only-old", "protected-refuses");
+    }
+
+    fn a_backend_that_goes_on_accepting_the_retired_value_is_caught(debian) {
+        let machine = overlapping(debian, &Backend::good().fault("accepts-old"));
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let said = machine.exec(&["rekeyctl", "retire", NAME]);
+        assert_eq!(said.status, 1, "{said}");
+        let status = status(&machine);
+        assert_eq!(status["last"]["outcome"]["cause"]["code"], "accepts-retired");
+        assert_eq!(status["accepted"], serde_json::json!([1]), "both stay accepted");
+        assert!(timers(&machine).contains(&TIMER.to_owned()), "it is tried again");
+    }
+}
+
+fn overlapping(debian: Debian, backend: &Backend) -> Machine {
+    overlapping_for(debian, backend, "15m")
+}
+
+fn overlapping_for(debian: Debian, backend: &Backend, length: &str) -> Machine {
+    rotation::adopted_with(debian, backend, &OVERLAP.replace("15m", length))
+}
+
+/// What the backend accepts besides.
+fn previous(machine: &Machine) -> Option<String> {
+    machine.variable(UNIT, "JWT_SECRET_PREVIOUS").into_iter().find_map(|(_, value)| value)
+}
+
+fn timers(machine: &Machine) -> Vec<String> {
+    let text = machine.ok(&["systemctl", "list-timers", "--all", "-o", "json", "rekeyd-*"]);
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    rows.iter().map(|row| row["unit"].as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn is_caught(debian: Debian, fault: &str, code: &str) {
+    let machine = overlapping(debian, &Backend::good().fault(fault));
+    let said = machine.exec(&["rekeyctl", "rotate", NAME]);
+    assert_eq!(said.status, 1, "{said}");
+    assert_eq!(status(&machine)["last"]["outcome"]["cause"]["code"], code);
+    assert_eq!(value(&machine), FIRST_VALUE);
+    assert_eq!(token::present(&machine, &token::login(&machine)), 200);
+}
