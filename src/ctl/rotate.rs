@@ -133,9 +133,11 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
         Some(reason) => format!("  reload    daemon-reload, because {reason}"),
         None => "  reload    none needed".to_owned(),
     });
+    let restarts = plan.last_movement() + 1;
+    let times = if restarts > 1 { format!(", {restarts} times") } else { String::new() };
     for found in &forecast.found {
         lines.push(if found.running {
-            format!("  restart   {}", found.unit)
+            format!("  restart   {}{times}", found.unit)
         } else {
             format!("  restart   none: {} is stopped on purpose and stays so", found.unit)
         });
@@ -143,7 +145,10 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
             .extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
     }
     lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
-    lines.push("  tokens    those signed with the old value are refused after the restart".to_owned());
+    lines.push(match plan.goal().accepted.first() {
+        Some(old) => format!("  tokens    those of generation {old} stay accepted until the overlap is over"),
+        None => "  tokens    those signed with the old value are refused after the restart".to_owned(),
+    });
     lines.extend(forecast.evidence.iter().map(|evidence| format!("  now       {}", text::evidence_in_words(evidence))));
     lines.push("nothing was touched".to_owned());
     lines.join("\n")

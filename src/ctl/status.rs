@@ -54,6 +54,14 @@ fn in_words(status: &SecretStatus) -> String {
             ),
         );
     }
+    if let Some(at) = status.retire_at {
+        let accepted: Vec<String> = status.accepted.iter().map(ToString::to_string).collect();
+        let until = format!("until {at:.0} ({})", ago(at));
+        row(
+            "Accepted",
+            format!("generation {} too, {until}; rekeyctl retire {} ends it", accepted.join(", "), status.name),
+        );
+    }
     for target in &status.targets {
         row("Target", target.clone());
     }
