@@ -48,6 +48,15 @@ support::on_both_debians! {
         machine.ok(&["systemctl", "start", "rekeyd-retire@my-backend-jwt.service"]);
     }
 
+    fn the_timer_is_armed_at_boot_without_the_daemon(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        machine.ok(&["systemctl", "mask", "rekeyd.service"]);
+        machine.reboot();
+        poll(seconds(20), "the timer is there again", || timers(&machine).contains(&TIMER.to_owned()).then_some(()));
+        assert_eq!(previous(&machine).as_deref(), Some(FIRST_VALUE));
+    }
+
     fn with_several_processes_all_accept_the_new_value_before_any_signs_with_it(debian) {
         let machine = overlapping(debian, &Backend::good().always("workers 2"));
         let said = machine.ok(&["rekeyctl", "rotate", NAME]);

@@ -25,10 +25,13 @@ mod host;
 mod journal;
 mod listeners;
 mod progress;
+mod rearm;
 mod rotations;
 mod schedule;
 mod service;
 mod state;
+
+pub use rearm::run as rearm;
 
 use journal::Journal;
 use listeners::{Listeners, Outbox};

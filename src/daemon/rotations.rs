@@ -16,7 +16,7 @@ use crate::engine::{Engine, Ran};
 use crate::policy::within_window;
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
-use crate::record::{Actor, RotationId, message_id};
+use crate::record::{Actor, LastRotation, RotationId, Standing, message_id};
 use crate::rotation::{Fault, Outcome, Plan};
 use crate::store::StoreError;
 
@@ -190,10 +190,7 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
     loop {
         let ran = if resumed { engine.resume().await } else { engine.run().await };
         match ran {
-            Ok(Ran::Ended(outcome)) => {
-                schedule::arm_retirement(daemon, settings, engine.ledger.standing()).await;
-                return arm_retry(daemon, settings, engine, &outcome).await;
-            }
+            Ok(Ran::Ended(outcome)) => return arm_timers(daemon, settings, engine, &outcome).await,
             Ok(Ran::Parked) => return,
             Err(error) => {
                 store_trouble(daemon, settings, &error);
@@ -204,17 +201,23 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
     }
 }
 
-async fn arm_retry(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
-    let standing = engine.ledger.standing();
-    let asked_by_schedule =
-        standing.last.as_ref().is_some_and(|last| !last.retires && matches!(last.actor, Actor::Timer | Actor::Retry));
-    if !matches!(outcome, Outcome::RolledBack { .. }) || !asked_by_schedule || standing.hold.is_some() {
-        return;
+async fn arm_timers(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
+    if wants_retry(engine.ledger.standing(), outcome)
+        && let Err(error) = schedule::plan_retry(engine)
+    {
+        daemon.journal.trouble(Priority::Error, Some(&settings.name), &format!("there is no next try: {error}"));
     }
-    if let Err(error) = schedule::arm_retry(&daemon.systemd, settings, engine).await {
-        let text = format!("the next try cannot be armed: {error}");
-        daemon.journal.trouble(Priority::Error, Some(&settings.name), &text);
+    if let Err(error) = schedule::arm(&daemon.systemd, &settings.name, engine.ledger.standing()).await {
+        daemon.journal.trouble(Priority::Error, Some(&settings.name), &error);
     }
+}
+
+/// Only what the schedule asked for is tried again; the end of an overlap has a time of its own.
+fn wants_retry(standing: &Standing, outcome: &Outcome) -> bool {
+    let is_scheduled = |last: &LastRotation| !last.retires && matches!(last.actor, Actor::Timer | Actor::Retry);
+    matches!(outcome, Outcome::RolledBack { .. })
+        && standing.hold.is_none()
+        && standing.last.as_ref().is_some_and(is_scheduled)
 }
 
 fn store_trouble(daemon: &Daemon, settings: &SecretSettings, error: &StoreError) {

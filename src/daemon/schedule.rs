@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::policy::{AfterRollback, after_rollback};
 use crate::record::journal::Priority;
 use crate::record::{Happening, Standing};
+use crate::store::StoreError;
 
 /// How soon a transient timer elapses whose time has passed.
 const SOON: Duration = Duration::from_secs(30);
@@ -98,48 +99,41 @@ pub async fn restore(daemon: &Daemon) {
         let text = format!("not all schedules run: {error}; apply the configuration with: rekeyctl reload");
         daemon.journal.trouble(Priority::Warning, None, &text);
     }
-    for (name, secret) in &settings.secrets {
-        let standing = daemon.charge(name).standing();
-        if let Some(at) = standing.retry_at
-            && let Err(error) = start_once(&daemon.systemd, &retry_timer(name), &next_try(name), at).await
-        {
-            daemon.journal.trouble(Priority::Error, Some(name), &format!("the next try cannot be armed: {error}"));
+    for name in settings.secrets.keys() {
+        if let Err(error) = arm(&daemon.systemd, name, &daemon.charge(name).standing()).await {
+            daemon.journal.trouble(Priority::Error, Some(name), &error);
         }
-        arm_retirement(daemon, secret, &standing).await;
     }
 }
 
-/// Makes the timer of the end of an overlap that is open, where it is not there.
-pub async fn arm_retirement(daemon: &Daemon, settings: &SecretSettings, standing: &Standing) {
-    let Some(at) = standing.retire_at else { return };
-    let name = &settings.name;
-    let description = format!("End of the overlap of the secret {name}");
-    if let Err(error) = start_once(&daemon.systemd, &retire_timer(name), &description, at).await {
-        let text = format!("the end of the overlap cannot be armed: {error}; end it with rekeyctl retire {name}");
-        daemon.journal.trouble(Priority::Error, Some(name), &text);
-    }
-}
-
-/// Arms the next try of a rotation that its schedule had asked for and that was rolled back.
+/// Makes the transient timers that the records call for, where they are not there: of the next try, and of the end of
+/// an overlap.
 ///
 /// # Errors
-/// Where systemd or the store refuses.
-pub async fn arm_retry(
-    systemd: &Systemd,
-    settings: &SecretSettings,
-    engine: &mut Engine<'_>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let AfterRollback::RetryIn(wait) = after_rollback(engine.ledger.standing().rolled_back_in_a_row) else {
-        return Ok(());
-    };
-    let at = Timestamp::now() + wait;
-    engine.note(Happening::RetryArmed { at })?;
-    start_once(systemd, &retry_timer(&settings.name), &next_try(&settings.name), at).await?;
+/// What could not be armed, and why.
+pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> Result<(), String> {
+    if let Some(at) = standing.retry_at {
+        let armed = start_once(systemd, &retry_timer(name), &format!("Next try to rotate the secret {name}"), at).await;
+        armed.map_err(|error| format!("the next try cannot be armed: {error}"))?;
+    }
+    if let Some(at) = standing.retire_at {
+        let description = format!("End of the overlap of the secret {name}");
+        start_once(systemd, &retire_timer(name), &description, at).await.map_err(|error| {
+            format!("the end of the overlap cannot be armed: {error}; end it with rekeyctl retire {name}")
+        })?;
+    }
     Ok(())
 }
 
-fn next_try(name: &SecretName) -> String {
-    format!("Next try to rotate the secret {name}")
+/// Records the next try of a rotation that its schedule had asked for and that was rolled back.
+///
+/// # Errors
+/// Where the store refuses.
+pub fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
+    match after_rollback(engine.ledger.standing().rolled_back_in_a_row) {
+        AfterRollback::RetryIn(wait) => engine.note(Happening::RetryArmed { at: Timestamp::now() + wait }),
+        AfterRollback::Hold => Ok(()),
+    }
 }
 
 /// Starts a transient timer that does not run yet. One whose time has passed is not run at once: the machine may just
@@ -150,7 +144,11 @@ async fn start_once(systemd: &Systemd, timer: &str, description: &str, at: Times
     }
     let at = at.max(Timestamp::now() + SOON);
     let calendar = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    systemd.start_transient_timer(timer, description, &calendar).await
+    match systemd.start_transient_timer(timer, description, &calendar).await {
+        // Somebody else was faster.
+        Err(SystemdError::Refused { name, .. }) if name.ends_with(".UnitExists") => Ok(()),
+        started => started,
+    }
 }
 
 fn failed(error: SystemdError) -> Error {

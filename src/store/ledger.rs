@@ -38,26 +38,15 @@ impl Ledger {
     /// # Errors
     /// Where a record is damaged, or contradicts the others.
     pub(super) fn open(dir: PathBuf, name: SecretName) -> Result<Self, StoreError> {
-        let mut ledger = Self { dir, name, file: None, head: Head::default(), standing: Standing::default() };
-        let paths = files_of_records(&ledger.dir)?;
-        let Some(path) = paths.last() else { return Ok(ledger) };
-
-        let bytes = files::read(path, READ_LIMIT)?;
-        let first_of_all = (paths.len() == 1).then(Head::default);
-        let lines =
-            chain::parse(&bytes, first_of_all).map_err(|source| StoreError::Chain { file: path.clone(), source })?;
-        for record in &lines.records {
-            let applied = ledger.standing.apply(record);
-            applied.map_err(|source| StoreError::Contradiction { file: path.clone(), source })?;
-        }
-        ledger.head = lines.heads.last().cloned().unwrap_or_default();
-        let file = files::open_or_create(path, 0o600)?;
-        let open = OpenFile { path: path.clone(), file, length: lines.whole as u64 };
-        if bytes.len() > lines.whole {
+        let Some(newest) = Newest::read(&dir)? else {
+            return Ok(Self { dir, name, file: None, head: Head::default(), standing: Standing::default() });
+        };
+        let file = files::open_or_create(&newest.path, 0o600)?;
+        let open = OpenFile { path: newest.path, file, length: newest.whole as u64 };
+        if newest.length > newest.whole {
             open.cut()?;
         }
-        ledger.file = Some(open);
-        Ok(ledger)
+        Ok(Self { dir, name, file: Some(open), head: newest.head, standing: newest.standing })
     }
 
     /// What the records add up to.
@@ -143,6 +132,39 @@ impl OpenFile {
         let cut = self.file.set_len(self.length).and_then(|()| self.file.sync_all());
         cut.map_err(|source| files::FileError::new("truncate", &self.path, source).into())
     }
+}
+
+/// The newest file of records, which begins with the sum of those before it.
+struct Newest {
+    path: PathBuf,
+    standing: Standing,
+    head: Head,
+    length: usize,
+    /// How much of it is whole lines.
+    whole: usize,
+}
+
+impl Newest {
+    fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
+        let mut paths = files_of_records(dir)?;
+        let first_of_all = (paths.len() == 1).then(Head::default);
+        let Some(path) = paths.pop() else { return Ok(None) };
+        let bytes = files::read(&path, READ_LIMIT)?;
+        let lines =
+            chain::parse(&bytes, first_of_all).map_err(|source| StoreError::Chain { file: path.clone(), source })?;
+        let mut standing = Standing::default();
+        for record in &lines.records {
+            let applied = standing.apply(record);
+            applied.map_err(|source| StoreError::Contradiction { file: path.clone(), source })?;
+        }
+        let head = lines.heads.last().cloned().unwrap_or_default();
+        Ok(Some(Self { path, standing, head, length: bytes.len(), whole: lines.whole }))
+    }
+}
+
+/// What the records in `dir` add up to, whoever is writing there.
+pub(super) fn standing(dir: &Path) -> Result<Standing, StoreError> {
+    Ok(Newest::read(dir)?.map(|newest| newest.standing).unwrap_or_default())
 }
 
 /// All records in `dir`, from the first.

@@ -137,9 +137,7 @@ impl Store {
     /// # Errors
     /// Where its directory cannot be read.
     pub fn secrets(&self) -> Result<Vec<SecretName>, StoreError> {
-        let dirs = files::list(&self.root)?.into_iter().filter(|path| path.is_dir());
-        let name = |path: PathBuf| SecretName::try_from(path.file_name()?.to_str()?.to_owned()).ok();
-        Ok(dirs.filter_map(name).collect())
+        secrets(&self.root)
     }
 
     /// The records of a secret; empty where it was never seen.
@@ -195,7 +193,10 @@ impl Store {
     /// removed after the next rotation.
     pub fn prune(&self, name: &SecretName, standing: &Standing, keep: std::time::Duration, now: jiff::Timestamp) {
         for generation in &standing.generations {
-            let out_of_use = matches!(generation.stage, Stage::Previous | Stage::Retired | Stage::Rejected);
+            let in_force =
+                standing.in_force.iter().any(|view| view.generations().any(|used| used == generation.number));
+            let out_of_use =
+                !in_force && matches!(generation.stage, Stage::Previous | Stage::Retired | Stage::Rejected);
             let age = std::time::Duration::try_from(now.duration_since(generation.since)).unwrap_or_default();
             if out_of_use && age > keep {
                 let _ = files::remove(&self.sealed_path(name, generation.number));
@@ -206,6 +207,25 @@ impl Store {
     fn sealed_path(&self, name: &SecretName, generation: Generation) -> PathBuf {
         self.root.join(name.as_str()).join(format!("generation-{generation}"))
     }
+}
+
+/// What the records of a secret in the store at `root` add up to. Reads beside a process that has the store open, and
+/// needs no key.
+///
+/// # Errors
+/// Where they cannot be read: never to be taken for "there are none".
+pub fn standing(root: &Path, name: &SecretName) -> Result<Standing, StoreError> {
+    ledger::standing(&root.join(name.as_str()))
+}
+
+/// The secrets that the store at `root` knows, configured or not.
+///
+/// # Errors
+/// Where the directory cannot be read.
+pub fn secrets(root: &Path) -> Result<Vec<SecretName>, StoreError> {
+    let dirs = files::list(root)?.into_iter().filter(|path| path.is_dir());
+    let name = |path: PathBuf| SecretName::try_from(path.file_name()?.to_str()?.to_owned()).ok();
+    Ok(dirs.filter_map(name).collect())
 }
 
 /// What a sealed value is bound to.
