@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => rekeyd::daemon::run(),
         ["helper", kind] => rekeyd::helper::run(kind),
+        ["recover", rotation] => rekeyd::daemon::recover(rotation),
         ["rearm"] => rekeyd::daemon::rearm(),
         ["--version"] => {
             eprintln!("rekeyd {}", env!("CARGO_PKG_VERSION"));

@@ -16,7 +16,7 @@ use super::suggest::nearest;
 const HOMES: &[(&str, &[&str])] = &[
     ("[secret]", &["env", "kind", "bytes", "format", "keep"]),
     ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window"]),
-    ("[rotation]", &["deadline"]),
+    ("[rotation]", &["deadline", "dead-man"]),
     ("[proof]", &["settle", "allow-without"]),
     ("[invalidation]", &["mode", "previous-env", "overlap", "strategy"]),
     ("[[target]]", &["units", "deliver", "activate", "daemon-reload"]),

@@ -39,7 +39,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
 
     let identity = secret.map(|section| identity(section, report));
     let schedule = schedule.and_then(|section| self::schedule(section, report));
-    let deadline = rotation.map_or(MINUTE * 10, |section| deadline(section, report));
+    let (deadline, dead_man) = rotation.map_or((MINUTE * 10, true), |section| self::rotation(section, report));
     let (settle, allow_without) =
         proof.map_or_else(|| (default_settle(), Vec::new()), |section| self::proof(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
@@ -66,6 +66,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         keep,
         schedule,
         deadline,
+        dead_man,
         overlap,
         settle,
         allow_without,
@@ -159,12 +160,13 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
     })
 }
 
-fn deadline(mut section: Reader<'_>, report: &mut Report<'_>) -> Duration {
+fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Duration, bool) {
     let bounds = Bounds { least: Duration::from_secs(5), most: DAY };
     let deadline = length(&mut section, "deadline", "deadline = \"10min\"", bounds, report);
-    section.later(&["dead-man", "retry"], "leave it out", report);
+    let dead_man = section.take::<bool>("dead-man", "dead-man = true", report);
+    section.later(&["retry"], "leave it out", report);
     section.finish(report);
-    deadline.unwrap_or(MINUTE * 10)
+    (deadline.unwrap_or(MINUTE * 10), dead_man.is_none_or(|dead_man| dead_man.into_inner()))
 }
 
 fn proof(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) -> (Duration, Vec<String>) {

@@ -94,6 +94,8 @@ pub struct SecretSettings {
     pub schedule: Option<Schedule>,
     /// `[rotation] deadline`: the most that one rotation may take before it goes back, default 10 min.
     pub deadline: Duration,
+    /// `[rotation] dead-man`, default true: a timer of systemd undoes a rotation that nobody goes on with.
+    pub dead_man: bool,
     /// `[invalidation]`: how old tokens die; none with `mode = "immediate"`, where they die at the restart.
     pub overlap: Option<Overlap>,
     /// `[proof] settle`: how long the consumer must stay up, default 2 s.

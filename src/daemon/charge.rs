@@ -31,6 +31,11 @@ impl Charge {
         Self { name: name.clone(), ledger: AsyncMutex::new(ledger), standing: Mutex::new(standing), unreadable }
     }
 
+    /// The secret.
+    pub fn name(&self) -> &SecretName {
+        &self.name
+    }
+
     /// What the records add up to, also while a rotation is under way.
     pub fn standing(&self) -> Standing {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -9,10 +10,12 @@ use super::charge::Charge;
 use super::journal::Journal;
 use super::listeners::Listeners;
 use super::progress::Progress;
+use super::schedule;
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
 use crate::record::chain::Head;
-use crate::record::{Record, Standing, journal};
+use crate::record::journal::Priority;
+use crate::record::{Record, RotationId, Standing, journal};
 use crate::rotation::Fault;
 
 /// The host of one secret's engine.
@@ -29,6 +32,8 @@ pub struct DaemonHost {
     pub stopping: Arc<AtomicBool>,
     /// The secret.
     pub charge: Arc<Charge>,
+    /// How long a movement may take.
+    pub deadline: Duration,
     /// The units under which the entries show.
     pub units: Arc<[String]>,
 }
@@ -37,6 +42,18 @@ pub struct DaemonHost {
 impl Host for DaemonHost {
     async fn daemon_reload(&self) -> Result<(), Fault> {
         self.systemd.reload().await.map_err(Fault::from)
+    }
+
+    async fn arm_dead_man(&self, rotation: &RotationId) {
+        if let Err(error) = schedule::arm_dead_man(&self.systemd, rotation, self.deadline).await {
+            let text = format!("the dead man's rollback cannot be armed, and the rotation goes on: {error}");
+            self.journal.trouble(Priority::Warning, Some(self.charge.name()), &text);
+        }
+    }
+
+    async fn disarm_dead_man(&self, rotation: &RotationId) {
+        // What stays finds nothing to do.
+        let _ = schedule::disarm_dead_man(&self.systemd, rotation).await;
     }
 
     async fn going_down(&self) -> bool {

@@ -26,12 +26,14 @@ mod journal;
 mod listeners;
 mod progress;
 mod rearm;
+mod recover;
 mod rotations;
 mod schedule;
 mod service;
 mod state;
 
 pub use rearm::run as rearm;
+pub use recover::run as recover;
 
 use journal::Journal;
 use listeners::{Listeners, Outbox};
@@ -40,6 +42,9 @@ use state::Daemon;
 
 /// Where rekeyd keeps its state.
 pub const STATE: &str = "/var/lib/rekeyd";
+
+/// How long a start waits for the store's lock: less than its time-out.
+const LOCKED: Duration = Duration::from_secs(60);
 
 /// The daemon cannot start.
 #[derive(Debug, Error)]
@@ -78,18 +83,9 @@ fn fail(error: &StartError) -> ExitCode {
 /// Start order: the lock, the key, the configuration, the records, repairs; then the bus and READY; only then what
 /// may wait for others: resuming, and the timers.
 async fn serve() -> Result<(), StartError> {
-    let lock = StoreLock::take(&Path::new(STATE).join("store"))?;
+    let lock = take_lock().await?;
     let (journal, _thread) = Journal::start()?;
-    let keys = KeyHelper::default().keys().await?;
-    let (listeners, outbox) = Listeners::new();
-    let daemon = Arc::new(Daemon::new(
-        Dirs::default(),
-        lock.open(keys),
-        Systemd::default(),
-        ProcessHelper::default(),
-        journal.clone(),
-        listeners,
-    ));
+    let (daemon, outbox) = assemble(lock, journal.clone()).await?;
     // Findings are in the journal already; the daemon runs all the same, to finish what had begun.
     let _ = daemon.load_configuration();
     rotations::repair_all(&daemon);
@@ -110,6 +106,26 @@ async fn serve() -> Result<(), StartError> {
     stop(&daemon).await;
     journal.flush(Duration::from_secs(2));
     Ok(())
+}
+
+/// The store's lock. A dead man's rollback may have it for a moment.
+async fn take_lock() -> Result<StoreLock, StoreError> {
+    let until = Instant::now() + LOCKED;
+    loop {
+        match StoreLock::take(&Path::new(STATE).join("store")) {
+            Err(StoreError::InUse(_)) if Instant::now() < until => sleep(Duration::from_millis(200)).await,
+            taken => return taken,
+        }
+    }
+}
+
+/// The daemon's parts, put together.
+async fn assemble(lock: StoreLock, journal: Journal) -> Result<(Arc<Daemon>, Outbox), StartError> {
+    let keys = KeyHelper::default().keys().await?;
+    let (listeners, outbox) = Listeners::new();
+    let (systemd, helper) = (Systemd::default(), ProcessHelper::default());
+    let daemon = Daemon::new(Dirs::default(), lock.open(keys), systemd, helper, journal, listeners);
+    Ok((Arc::new(daemon), outbox))
 }
 
 struct Signals {

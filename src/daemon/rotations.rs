@@ -117,6 +117,20 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
     }
 }
 
+/// Undoes what nobody goes on with any more.
+pub async fn give_up(daemon: &Arc<Daemon>, settings: &SecretSettings, fault: Fault) {
+    let charge = daemon.charge(&settings.name);
+    let mut guard = charge.ledger.lock().await;
+    let Some(ledger) = guard.as_mut() else { return };
+    let parts = daemon.parts(settings, &charge);
+    let mut engine = parts.engine(settings, &daemon.store, ledger);
+    match engine.give_up(fault).await {
+        Ok(Ran::Ended(outcome)) => arm_timers(daemon, settings, &mut engine, &outcome).await,
+        Ok(Ran::Parked) => {}
+        Err(error) => store_trouble(daemon, settings, &error),
+    }
+}
+
 /// Tells of rotations that are under way though their secret is no longer configured: nobody could finish them.
 pub fn tell_of_orphans(daemon: &Daemon) {
     let settings = daemon.settings();

@@ -8,15 +8,19 @@ use jiff::Timestamp;
 use super::state::Daemon;
 use crate::config::{SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::{Error, Reloaded};
-use crate::dbus::systemd1::{Systemd, SystemdError};
+use crate::dbus::systemd1::{Elapse, Systemd, SystemdError};
 use crate::engine::Engine;
 use crate::policy::{AfterRollback, after_rollback};
 use crate::record::journal::Priority;
-use crate::record::{Happening, Standing};
+use crate::record::{Happening, RotationId, Standing};
+use crate::rotation::Phase;
 use crate::store::StoreError;
 
 /// How soon a transient timer elapses whose time has passed.
 const SOON: Duration = Duration::from_secs(30);
+
+/// How often it is seen whether the daemon is still there.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The timer of a secret's schedule.
 fn timer(name: &SecretName) -> String {
@@ -116,6 +120,12 @@ pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> R
         let armed = start_once(systemd, &retry_timer(name), &format!("Next try to rotate the secret {name}"), at).await;
         armed.map_err(|error| format!("the next try cannot be armed: {error}"))?;
     }
+    if let Some(transaction) = &standing.transaction
+        && transaction.phase().is_some_and(Phase::may_have_touched)
+    {
+        let armed = arm_dead_man(systemd, &transaction.id, SOON).await;
+        armed.map_err(|error| format!("the dead man's rollback cannot be armed: {error}"))?;
+    }
     if let Some(at) = standing.retire_at {
         let description = format!("End of the overlap of the secret {name}");
         start_once(systemd, &retire_timer(name), &description, at).await.map_err(|error| {
@@ -123,6 +133,32 @@ pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> R
         })?;
     }
     Ok(())
+}
+
+/// Makes the timer that has a rotation undone should no rekeyd be there to go on with it. While one is, it does
+/// nothing, and looks again a minute later.
+///
+/// # Errors
+/// Where systemd refuses.
+pub async fn arm_dead_man(systemd: &Systemd, rotation: &RotationId, after: Duration) -> Result<(), SystemdError> {
+    let timer = recover_timer(rotation);
+    if !systemd.active_units(&[&timer]).await?.is_empty() {
+        return Ok(());
+    }
+    let description = format!("Rollback of the rotation {rotation}, should rekeyd be gone");
+    made(systemd.start_transient_timer(&timer, &description, &Elapse::Again { after, every: LOOK_AGAIN }).await)
+}
+
+/// Stops that timer.
+///
+/// # Errors
+/// Where systemd does not answer.
+pub async fn disarm_dead_man(systemd: &Systemd, rotation: &RotationId) -> Result<(), SystemdError> {
+    systemd.stop(&recover_timer(rotation)).await
+}
+
+fn recover_timer(rotation: &RotationId) -> String {
+    format!("rekeyd-recover@{rotation}.timer")
 }
 
 /// Records the next try of a rotation that its schedule had asked for and that was rolled back.
@@ -144,7 +180,11 @@ async fn start_once(systemd: &Systemd, timer: &str, description: &str, at: Times
     }
     let at = at.max(Timestamp::now() + SOON);
     let calendar = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    match systemd.start_transient_timer(timer, description, &calendar).await {
+    made(systemd.start_transient_timer(timer, description, &Elapse::At { calendar }).await)
+}
+
+fn made(started: Result<(), SystemdError>) -> Result<(), SystemdError> {
+    match started {
         // Somebody else was faster.
         Err(SystemdError::Refused { name, .. }) if name.ends_with(".UnitExists") => Ok(()),
         started => started,

@@ -193,6 +193,7 @@ impl Daemon {
                 progress: self.progress.clone(),
                 stopping: Arc::clone(&self.stopping),
                 charge: Arc::clone(charge),
+                deadline: settings.deadline,
                 units: charge::units(settings),
             },
         }

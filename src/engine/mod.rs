@@ -14,7 +14,7 @@ use crate::config::{Course, SecretSettings};
 use crate::proof::Probe;
 use crate::record::chain::Head;
 use crate::record::{Actor, Happening, Hold, Progress, Record, RotationId, Stage, Standing};
-use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, View, after_interruption};
+use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, Step, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{Disclosed, Target};
@@ -39,6 +39,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where it refuses or does not answer.
     async fn daemon_reload(&self) -> Result<(), Fault>;
+
+    /// Has the rotation undone should nobody be there to go on with it: called before the consumers are touched. May be
+    /// called again.
+    async fn arm_dead_man(&self, rotation: &RotationId);
+
+    /// The rotation has ended.
+    async fn disarm_dead_man(&self, rotation: &RotationId);
 
     /// Whether the system is shutting down: what fails then says nothing about a value.
     async fn going_down(&self) -> bool;
@@ -178,6 +185,21 @@ impl Engine<'_> {
         self.run().await
     }
 
+    /// Takes up a rotation that nobody goes on with any more, to undo it. One that was on its way back goes on back.
+    ///
+    /// # Errors
+    /// Where that cannot be recorded.
+    pub async fn give_up(&mut self, fault: Fault) -> Result<Ran, StoreError> {
+        let Some((id, progress)) = self.under_way() else { return self.run().await };
+        self.record(Some(&id), Happening::Resumed)?;
+        if let Progress::In(phase) = progress
+            && !phase.is_back()
+        {
+            self.record(Some(&id), Happening::Failed { phase, took_us: 0, fault })?;
+        }
+        self.run().await
+    }
+
     /// Writes what a rotation that was interrupted is about to deliver once more. Local and bounded: this is what the
     /// daemon does before it says that it is ready, so that a consumer that starts now finds whole files.
     pub fn repair(&mut self) -> Result<(), Fault> {
@@ -204,14 +226,17 @@ impl Engine<'_> {
                 return Ok(outcome.map_or(Ran::Parked, Ran::Ended));
             };
             match progress {
-                Progress::Decided(outcome) => self.end(&id, outcome)?,
-                Progress::In(Phase::Commit) => self.end(&id, Outcome::Committed)?,
+                Progress::Decided(outcome) => self.end(&id, outcome).await?,
+                Progress::In(Phase::Commit) => self.end(&id, Outcome::Committed).await?,
                 Progress::In(phase) => {
                     if phase.is_back() && !back {
                         // The way back has all the time again, however long the way forth took.
                         (deadline, back) = (Instant::now() + self.settings.deadline, true);
                     }
                     self.record(Some(&id), Happening::Began { phase: phase.clone() })?;
+                    if self.settings.dead_man && matches!(phase, Phase::Forth { step: Step::Activate, .. }) {
+                        self.host.arm_dead_man(&id).await;
+                    }
                     let began = Instant::now();
                     let came = self.perform(&phase, deadline).await;
                     let took_us = micros(began.elapsed());
@@ -228,11 +253,15 @@ impl Engine<'_> {
         }
     }
 
-    fn end(&mut self, id: &RotationId, outcome: Outcome) -> Result<(), StoreError> {
+    async fn end(&mut self, id: &RotationId, outcome: Outcome) -> Result<(), StoreError> {
         let now = jiff::Timestamp::now();
         let asked_at = self.ledger.standing().transaction.as_ref().map_or(now, |transaction| transaction.asked_at);
         let took = Duration::try_from(now.duration_since(asked_at)).unwrap_or_default();
+        let touched = !matches!(outcome, Outcome::Refused { .. });
         self.record(Some(id), Happening::Ended { outcome, took_us: micros(took) })?;
+        if self.settings.dead_man && touched {
+            self.host.disarm_dead_man(id).await;
+        }
         self.settle_accounts(Some(id))
     }
 

@@ -128,6 +128,8 @@ impl Host for SimHost {
     async fn daemon_reload(&self) -> Result<(), Fault> {
         Ok(())
     }
+    async fn arm_dead_man(&self, _: &RotationId) {}
+    async fn disarm_dead_man(&self, _: &RotationId) {}
     async fn going_down(&self) -> bool {
         false
     }
@@ -147,6 +149,7 @@ fn settings(course: Option<Course>) -> SecretSettings {
         keep: Duration::from_secs(3600),
         schedule: None,
         deadline: Duration::from_secs(60),
+        dead_man: true,
         overlap: course.map(|strategy| Overlap {
             previous_env: "JWT_SECRET_PREVIOUS".to_owned(),
             length: Some(Duration::from_secs(900)),

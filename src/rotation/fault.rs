@@ -91,6 +91,8 @@ fault_codes! {
     DeadlinePassed = "deadline-passed",
     /// rekeyd was interrupted too often in this rotation.
     InterruptedTooOften = "interrupted-too-often",
+    /// rekeyd was gone for good in the middle of the rotation.
+    DaemonGone = "daemon-gone",
     /// The configuration no longer allows it.
     NotConfigured = "not-configured",
     /// There is no earlier generation to go back to.

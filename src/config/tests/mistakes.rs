@@ -90,7 +90,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "persistent = true",
         ),
         (section("[rotation]\ndeadline = \"0s\""), "8:12", "too short", "\"5s\""),
-        (section("[rotation]\ndead-man = false"), "8:1", "not available in this version yet", "leave it out"),
+        (section("[rotation]\ndead-man = \"no\""), "8:12", "`dead-man`", "true"),
         (section("[proof]\nsettle = \"1d\""), "8:10", "too long", "\"10min\""),
         (
             section("[rotation]\ndeadline = \"10s\"\n[proof]\nsettle = \"10s\""),

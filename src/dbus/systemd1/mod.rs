@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use zbus::Connection;
@@ -22,6 +23,23 @@ pub use job::JobEnd;
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// When a transient timer elapses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elapse {
+    /// Once, at a calendar time (systemd.time(7)).
+    At {
+        /// The time.
+        calendar: String,
+    },
+    /// After a time, and again so long after its service has ended.
+    Again {
+        /// The first time.
+        after: Duration,
+        /// From then on.
+        every: Duration,
+    },
+}
 
 /// systemd's manager.
 #[derive(Clone, Default)]
@@ -124,8 +142,7 @@ impl Systemd {
         }
     }
 
-    /// Makes and starts a timer that elapses once, at a calendar time (systemd.time(7)), and runs the service of the
-    /// same name.
+    /// Makes and starts a timer that runs the service of the same name.
     ///
     /// # Errors
     /// Where systemd refuses; it does where a template timer of that name exists.
@@ -133,11 +150,19 @@ impl Systemd {
         &self,
         timer: &str,
         description: &str,
-        calendar: &str,
+        elapse: &Elapse,
     ) -> Result<(), SystemdError> {
+        let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let elapses = match elapse {
+            Elapse::At { calendar } => ("TimersCalendar", Variant::from(vec![("OnCalendar", calendar.as_str())])),
+            Elapse::Again { after, every } => (
+                "TimersMonotonic",
+                Variant::from(vec![("OnActiveSec", micros(after)), ("OnUnitInactiveSec", micros(every))]),
+            ),
+        };
         let properties: Vec<(&str, Variant<'_>)> = vec![
             ("Description", Variant::from(description)),
-            ("TimersCalendar", Variant::from(vec![("OnCalendar", calendar)])),
+            elapses,
             ("AccuracyUSec", Variant::from(1_000_000_u64)),
             ("RemainAfterElapse", Variant::from(false)),
             ("PartOf", Variant::from(vec!["rekeyd-timers.target"])),

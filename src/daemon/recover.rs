@@ -1,0 +1,77 @@
+//! `rekeyd recover ID`: the dead man's rollback. A timer that is armed before the consumers are touched starts it; where
+//! a daemon lives or the rotation has ended it does nothing, else it takes the consumers back to the old value.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::journal::Journal;
+use super::state::Daemon;
+use super::{STATE, StartError, assemble, rotations, schedule};
+use crate::dbus::systemd1::Systemd;
+use crate::record::RotationId;
+use crate::rotation::{Fault, FaultCode};
+use crate::store::{self, StoreError, StoreLock};
+
+/// Undoes the rotation, where nobody else will.
+pub fn run(id: &str) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return super::fail(&error.into()),
+    };
+    let recovered = runtime.block_on(recover(id));
+    runtime.shutdown_background();
+    match recovered {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => super::fail(&error),
+    }
+}
+
+async fn recover(id: &str) -> Result<(), StartError> {
+    let root = Path::new(STATE).join("store");
+    let lock = match StoreLock::take(&root) {
+        // Whoever has it goes on with the rotation.
+        Err(StoreError::InUse(_)) => return Ok(()),
+        lock => lock?,
+    };
+    if !is_under_way(&root, id)? {
+        // It has ended: the timer, should it still be there, is not needed any more.
+        if let Ok(rotation) = RotationId::try_from(id.to_owned()) {
+            let _ = schedule::disarm_dead_man(&Systemd::default(), &rotation).await;
+        }
+        return Ok(());
+    }
+    let (journal, _thread) = Journal::start()?;
+    let (daemon, _outbox) = assemble(lock, journal.clone()).await?;
+    let _ = daemon.load_configuration();
+    undo(&daemon, id).await;
+    journal.flush(Duration::from_secs(2));
+    Ok(())
+}
+
+fn is_under_way(root: &Path, id: &str) -> Result<bool, StoreError> {
+    for name in store::secrets(root)? {
+        let is_it = |id_of: &RotationId| id_of.as_str() == id;
+        if store::standing(root, &name)?.transaction.is_some_and(|transaction| is_it(&transaction.id)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn undo(daemon: &Arc<Daemon>, id: &str) {
+    let settings = daemon.settings();
+    let of = settings.secrets.values().find(|settings| {
+        let transaction = daemon.charge(&settings.name).standing().transaction;
+        transaction.is_some_and(|transaction| transaction.id.as_str() == id)
+    });
+    match of {
+        Some(settings) => {
+            let fault = Fault::new(FaultCode::DaemonGone, "rekeyd was gone in mid-rotation and did not come back")
+                .advise("see why: systemctl status rekeyd, journalctl -u rekeyd");
+            rotations::give_up(daemon, settings, fault).await;
+        }
+        None => rotations::tell_of_orphans(daemon),
+    }
+}

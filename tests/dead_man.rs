@@ -1,0 +1,99 @@
+//! The dead man's rollback: rekeyd is gone in mid-rotation and does not come back.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::backend::FIRST_VALUE;
+use support::rotation::{self, NAME, UNIT};
+use support::{Backend, Debian, Machine, poll, seconds, token};
+
+support::on_both_debians! {
+    fn killed_and_masked_in_mid_rotation_the_old_value_is_restored(debian) {
+        let machine = in_prove(debian);
+        let id = under_way(&machine);
+        gone(&machine);
+        poll(seconds(60), "the old value is back", || (value_of_process(&machine) == Some(FIRST_VALUE.to_owned())).then_some(()));
+        poll(seconds(20), "the rollback has ended", || timers(&machine).is_empty().then_some(()));
+        assert_eq!(token::present(&machine, &token::login(&machine)), 200);
+        assert_eq!(rotation::delivered(&machine), FIRST_VALUE);
+        let story = machine.journal(&[&format!("REKEYD_ROTATION={id}"), "REKEYD_RESULT=rolled-back"]);
+        assert_eq!(story.len(), 1);
+        assert!(story[0]["MESSAGE"].as_str().unwrap().contains("did not come back"), "{story:#?}");
+
+        machine.ok(&["systemctl", "unmask", "rekeyd.service"]);
+        machine.ok(&["systemctl", "start", "rekeyd.service"]);
+        let status = rotation::status(&machine);
+        assert_eq!(status["last"]["outcome"]["cause"]["code"], "daemon-gone");
+        assert_eq!(status["generation"], 1);
+        settle_for(&machine, 1);
+        machine.ok(&["rekeyctl", "reload"]);
+        rotation::commits(&machine, 3);
+    }
+
+    fn it_does_nothing_while_rekeyd_lives(debian) {
+        let machine = in_prove(debian);
+        let id = under_way(&machine);
+        machine.ok(&["systemctl", "start", &format!("rekeyd-recover@{id}.service")]);
+        assert_eq!(machine.unit(&format!("rekeyd-recover@{id}.service"), "Result"), "success");
+        poll(seconds(30), "it commits", || {
+            (rotation::status(&machine)["last"]["outcome"]["outcome"] == "committed").then_some(())
+        });
+        assert_eq!(timers(&machine), [""; 0], "it was not disarmed");
+    }
+
+    fn it_does_nothing_when_the_rotation_has_ended(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        rotation::rotate_ok(&machine);
+        let value = rotation::assert_new_value(&machine);
+        let id = rotation::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
+        machine.ok(&["systemctl", "mask", "--now", "rekeyd.service"]);
+        machine.ok(&["systemctl", "start", &format!("rekeyd-recover@{id}.service")]);
+        assert_eq!(rotation::assert_new_value(&machine), value);
+    }
+
+    fn after_a_reboot_without_rekeyd_it_is_armed_again(debian) {
+        let machine = in_prove(debian);
+        gone(&machine);
+        machine.reboot();
+        assert_ne!(value_of_process(&machine), Some(FIRST_VALUE.to_owned()));
+        poll(seconds(90), "the old value is back", || (value_of_process(&machine) == Some(FIRST_VALUE.to_owned())).then_some(()));
+    }
+}
+
+/// A machine that is proving a new value, and would for 6 s.
+fn in_prove(debian: Debian) -> Machine {
+    let machine = rotation::adopted(debian, &Backend::good());
+    settle_for(&machine, 6);
+    machine.ok(&["rekeyctl", "reload"]);
+    machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+    poll(seconds(20), "the backend runs with the new value", || rotation::new_value(&machine));
+    machine
+}
+
+fn settle_for(machine: &Machine, settle: u32) {
+    let toml = rotation::toml("[rotation]\ndeadline = \"15s\"\n");
+    let toml = toml.replace("settle = \"1s\"", &format!("settle = \"{settle}s\"")).replace("\"3s\"", "\"2s\"");
+    machine.put(&format!("/etc/rekeyd/secrets.d/{NAME}.toml"), 0o644, toml);
+}
+
+fn under_way(machine: &Machine) -> String {
+    rotation::status(machine)["rotation"]["id"].as_str().unwrap().to_owned()
+}
+
+/// Killed, and never to come back.
+fn gone(machine: &Machine) {
+    machine.ok(&["systemctl", "mask", "rekeyd.service"]);
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "rekeyd.service"]);
+}
+
+fn value_of_process(machine: &Machine) -> Option<String> {
+    machine.variable(UNIT, "JWT_SECRET").into_iter().find_map(|(_, value)| value)
+}
+
+fn timers(machine: &Machine) -> Vec<String> {
+    let text = machine.ok(&["systemctl", "list-timers", "--all", "-o", "json", "rekeyd-recover@*"]);
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    rows.iter().map(|row| row["unit"].as_str().unwrap().to_owned()).collect()
+}
