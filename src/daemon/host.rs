@@ -10,7 +10,7 @@ use super::charge::Charge;
 use super::journal::Journal;
 use super::listeners::Listeners;
 use super::progress::Progress;
-use super::schedule;
+use super::timers;
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
 use crate::record::chain::Head;
@@ -45,7 +45,7 @@ impl Host for DaemonHost {
     }
 
     async fn arm_dead_man(&self, rotation: &RotationId) {
-        if let Err(error) = schedule::arm_dead_man(&self.systemd, rotation, self.deadline).await {
+        if let Err(error) = timers::arm_dead_man(&self.systemd, rotation, self.deadline).await {
             let text = format!("the dead man's rollback cannot be armed, and the rotation goes on: {error}");
             self.journal.trouble(Priority::Warning, Some(self.charge.name()), &text);
         }
@@ -53,7 +53,7 @@ impl Host for DaemonHost {
 
     async fn disarm_dead_man(&self, rotation: &RotationId) {
         // What stays finds nothing to do.
-        let _ = schedule::disarm_dead_man(&self.systemd, rotation).await;
+        let _ = timers::disarm_dead_man(&self.systemd, rotation).await;
     }
 
     async fn going_down(&self) -> bool {

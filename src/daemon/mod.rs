@@ -17,7 +17,7 @@ use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
 use crate::record::journal::Priority;
 use crate::record::message_id;
-use crate::store::{StoreError, StoreLock};
+use crate::store::{self, StoreError, StoreLock};
 
 mod busy;
 mod charge;
@@ -31,6 +31,7 @@ mod rotations;
 mod schedule;
 mod service;
 mod state;
+mod timers;
 
 pub use rearm::run as rearm;
 pub use recover::run as recover;
@@ -39,9 +40,6 @@ use journal::Journal;
 use listeners::{Listeners, Outbox};
 use service::Served;
 use state::Daemon;
-
-/// Where rekeyd keeps its state.
-pub const STATE: &str = "/var/lib/rekeyd";
 
 /// How long a start waits for the store's lock: less than its time-out.
 const LOCKED: Duration = Duration::from_secs(60);
@@ -112,7 +110,7 @@ async fn serve() -> Result<(), StartError> {
 async fn take_lock() -> Result<StoreLock, StoreError> {
     let until = Instant::now() + LOCKED;
     loop {
-        match StoreLock::take(&Path::new(STATE).join("store")) {
+        match StoreLock::take(Path::new(store::ROOT)) {
             Err(StoreError::InUse(_)) if Instant::now() < until => sleep(Duration::from_millis(200)).await,
             taken => return taken,
         }

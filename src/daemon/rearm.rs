@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{STATE, schedule};
+use super::timers;
 use crate::dbus::systemd1::Systemd;
 use crate::store;
 
@@ -14,16 +14,16 @@ pub fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
     };
-    let root = Path::new(STATE).join("store");
-    let names = match store::secrets(&root) {
+    let root = Path::new(store::ROOT);
+    let names = match store::secrets(root) {
         Ok(names) => names,
         Err(error) => return failed(&error.to_string()),
     };
     let systemd = Systemd::default();
     let mut exit = ExitCode::SUCCESS;
     for name in names {
-        let armed = match store::standing(&root, &name) {
-            Ok(standing) => runtime.block_on(schedule::arm(&systemd, &name, &standing)),
+        let armed = match store::standing(root, &name) {
+            Ok(standing) => runtime.block_on(timers::arm(&systemd, &name, &standing)),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = armed {

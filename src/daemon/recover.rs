@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::journal::Journal;
 use super::state::Daemon;
-use super::{STATE, StartError, assemble, rotations, schedule};
+use super::{StartError, assemble, rotations, timers};
 use crate::dbus::systemd1::Systemd;
 use crate::record::RotationId;
 use crate::rotation::{Fault, FaultCode};
@@ -29,16 +29,16 @@ pub fn run(id: &str) -> ExitCode {
 }
 
 async fn recover(id: &str) -> Result<(), StartError> {
-    let root = Path::new(STATE).join("store");
-    let lock = match StoreLock::take(&root) {
+    let root = Path::new(store::ROOT);
+    let lock = match StoreLock::take(root) {
         // Whoever has it goes on with the rotation.
         Err(StoreError::InUse(_)) => return Ok(()),
         lock => lock?,
     };
-    if !is_under_way(&root, id)? {
+    if !is_under_way(root, id)? {
         // It has ended: the timer, should it still be there, is not needed any more.
         if let Ok(rotation) = RotationId::try_from(id.to_owned()) {
-            let _ = schedule::disarm_dead_man(&Systemd::default(), &rotation).await;
+            let _ = timers::disarm_dead_man(&Systemd::default(), &rotation).await;
         }
         return Ok(());
     }

@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use super::busy::Taken;
 use super::charge::{Charge, consumers};
-use super::schedule;
 use super::state::Daemon;
+use super::timers;
 use crate::config::SecretSettings;
 use crate::dbus::rekeyd1::{Error, RotateFlags};
 use crate::engine::{Engine, Ran};
-use crate::policy::within_window;
+use crate::policy::{AfterRollback, after_rollback, within_window};
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
-use crate::record::{Actor, LastRotation, RotationId, Standing, message_id};
+use crate::record::{Actor, Happening, LastRotation, RotationId, Standing, message_id};
 use crate::rotation::{Fault, Outcome, Plan};
 use crate::store::StoreError;
 
@@ -217,11 +217,11 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
 
 async fn arm_timers(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
     if wants_retry(engine.ledger.standing(), outcome)
-        && let Err(error) = schedule::plan_retry(engine)
+        && let Err(error) = plan_retry(engine)
     {
         daemon.journal.trouble(Priority::Error, Some(&settings.name), &format!("there is no next try: {error}"));
     }
-    if let Err(error) = schedule::arm(&daemon.systemd, &settings.name, engine.ledger.standing()).await {
+    if let Err(error) = timers::arm(&daemon.systemd, &settings.name, engine.ledger.standing()).await {
         daemon.journal.trouble(Priority::Error, Some(&settings.name), &error);
     }
 }
@@ -232,6 +232,14 @@ fn wants_retry(standing: &Standing, outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::RolledBack { .. })
         && standing.hold.is_none()
         && standing.last.as_ref().is_some_and(is_scheduled)
+}
+
+/// Records the next try of a rotation that its schedule had asked for and that was rolled back.
+fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
+    match after_rollback(engine.ledger.standing().rolled_back_in_a_row) {
+        AfterRollback::RetryIn(wait) => engine.note(Happening::RetryArmed { at: jiff::Timestamp::now() + wait }),
+        AfterRollback::Hold => Ok(()),
+    }
 }
 
 fn store_trouble(daemon: &Daemon, settings: &SecretSettings, error: &StoreError) {

@@ -1,40 +1,18 @@
 //! Schedules: systemd's own timers. The generator makes them of the configuration; here they are started and stopped
-//! to match it, and the timers of retries are made, whose times only the store knows.
-
-use std::time::Duration;
+//! to match it.
 
 use jiff::Timestamp;
 
 use super::state::Daemon;
+use super::timers;
 use crate::config::{SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::{Error, Reloaded};
-use crate::dbus::systemd1::{Elapse, Systemd, SystemdError};
-use crate::engine::Engine;
-use crate::policy::{AfterRollback, after_rollback};
+use crate::dbus::systemd1::{Systemd, SystemdError};
 use crate::record::journal::Priority;
-use crate::record::{Happening, RotationId, Standing};
-use crate::rotation::Phase;
-use crate::store::StoreError;
-
-/// How soon a transient timer elapses whose time has passed.
-const SOON: Duration = Duration::from_secs(30);
-
-/// How often it is seen whether the daemon is still there.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The timer of a secret's schedule.
 fn timer(name: &SecretName) -> String {
     format!("rekeyd-rotate@{name}.timer")
-}
-
-/// The timer of a secret's retry: transient, and no template of it may exist.
-fn retry_timer(name: &SecretName) -> String {
-    format!("rekeyd-retry@{name}.timer")
-}
-
-/// The timer of the end of a secret's overlap: transient, and no template of it may exist.
-fn retire_timer(name: &SecretName) -> String {
-    format!("rekeyd-retire@{name}.timer")
 }
 
 /// When the schedule of a secret rotates next.
@@ -104,90 +82,9 @@ pub async fn restore(daemon: &Daemon) {
         daemon.journal.trouble(Priority::Warning, None, &text);
     }
     for name in settings.secrets.keys() {
-        if let Err(error) = arm(&daemon.systemd, name, &daemon.charge(name).standing()).await {
+        if let Err(error) = timers::arm(&daemon.systemd, name, &daemon.charge(name).standing()).await {
             daemon.journal.trouble(Priority::Error, Some(name), &error);
         }
-    }
-}
-
-/// Makes the transient timers that the records call for, where they are not there: of the next try, and of the end of
-/// an overlap.
-///
-/// # Errors
-/// What could not be armed, and why.
-pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> Result<(), String> {
-    if let Some(at) = standing.retry_at {
-        let armed = start_once(systemd, &retry_timer(name), &format!("Next try to rotate the secret {name}"), at).await;
-        armed.map_err(|error| format!("the next try cannot be armed: {error}"))?;
-    }
-    if let Some(transaction) = &standing.transaction
-        && transaction.phase().is_some_and(Phase::may_have_touched)
-    {
-        let armed = arm_dead_man(systemd, &transaction.id, SOON).await;
-        armed.map_err(|error| format!("the dead man's rollback cannot be armed: {error}"))?;
-    }
-    if let Some(at) = standing.retire_at {
-        let description = format!("End of the overlap of the secret {name}");
-        start_once(systemd, &retire_timer(name), &description, at).await.map_err(|error| {
-            format!("the end of the overlap cannot be armed: {error}; end it with rekeyctl retire {name}")
-        })?;
-    }
-    Ok(())
-}
-
-/// Makes the timer that has a rotation undone should no rekeyd be there to go on with it. While one is, it does
-/// nothing, and looks again a minute later.
-///
-/// # Errors
-/// Where systemd refuses.
-pub async fn arm_dead_man(systemd: &Systemd, rotation: &RotationId, after: Duration) -> Result<(), SystemdError> {
-    let timer = recover_timer(rotation);
-    if !systemd.active_units(&[&timer]).await?.is_empty() {
-        return Ok(());
-    }
-    let description = format!("Rollback of the rotation {rotation}, should rekeyd be gone");
-    made(systemd.start_transient_timer(&timer, &description, &Elapse::Again { after, every: LOOK_AGAIN }).await)
-}
-
-/// Stops that timer.
-///
-/// # Errors
-/// Where systemd does not answer.
-pub async fn disarm_dead_man(systemd: &Systemd, rotation: &RotationId) -> Result<(), SystemdError> {
-    systemd.stop(&recover_timer(rotation)).await
-}
-
-fn recover_timer(rotation: &RotationId) -> String {
-    format!("rekeyd-recover@{rotation}.timer")
-}
-
-/// Records the next try of a rotation that its schedule had asked for and that was rolled back.
-///
-/// # Errors
-/// Where the store refuses.
-pub fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
-    match after_rollback(engine.ledger.standing().rolled_back_in_a_row) {
-        AfterRollback::RetryIn(wait) => engine.note(Happening::RetryArmed { at: Timestamp::now() + wait }),
-        AfterRollback::Hold => Ok(()),
-    }
-}
-
-/// Starts a transient timer that does not run yet. One whose time has passed is not run at once: the machine may just
-/// be booting.
-async fn start_once(systemd: &Systemd, timer: &str, description: &str, at: Timestamp) -> Result<(), SystemdError> {
-    if !systemd.active_units(&[timer]).await?.is_empty() {
-        return Ok(());
-    }
-    let at = at.max(Timestamp::now() + SOON);
-    let calendar = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    made(systemd.start_transient_timer(timer, description, &Elapse::At { calendar }).await)
-}
-
-fn made(started: Result<(), SystemdError>) -> Result<(), SystemdError> {
-    match started {
-        // Somebody else was faster.
-        Err(SystemdError::Refused { name, .. }) if name.ends_with(".UnitExists") => Ok(()),
-        started => started,
     }
 }
 

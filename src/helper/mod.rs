@@ -70,7 +70,7 @@ pub fn run(kind: &str) -> ExitCode {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let done = match kind {
         "process" => process::run(&mut input, &mut output),
-        "key" => key::run(&Path::new(crate::daemon::STATE).join("store"), &mut input, &mut output),
+        "key" => key::run(Path::new(crate::store::ROOT), &mut input, &mut output),
         other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key"))),
     };
     match done {

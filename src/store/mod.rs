@@ -24,6 +24,9 @@ mod ledger;
 
 pub use ledger::Ledger;
 
+/// Where rekeyd's store is.
+pub const ROOT: &str = "/var/lib/rekeyd/store";
+
 /// A sealed value is a line of text at most 64 KiB long.
 const SEALED_LIMIT: u64 = 128 * 1024;
 
