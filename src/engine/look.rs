@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Engine, not_adopted};
+use super::Engine;
+use super::plans::not_adopted;
 use crate::record::{Evidence, Found, Seen};
 use crate::rotation::{Fault, Generation, Plan};
 

@@ -10,26 +10,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::config::{Course, SecretSettings};
+use crate::config::SecretSettings;
 use crate::proof::Probe;
 use crate::record::chain::Head;
-use crate::record::{Actor, Happening, Hold, Progress, Record, RotationId, Stage, Standing};
+use crate::record::{Actor, Happening, Progress, Record, RotationId, Standing};
 use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, Step, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{Disclosed, Target};
 
 mod adopt;
+mod ending;
 mod look;
 mod phases;
+mod plans;
 
 pub use adopt::Adoption;
 pub use look::{Forecast, Verdict};
-
-/// How much clocks may differ where a token's life is counted.
-const SKEW: Duration = Duration::from_secs(60);
-/// When the end of an overlap that failed is tried again.
-const RETIRE_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What the engine needs of its host besides targets and probes.
 #[async_trait]
@@ -88,85 +85,6 @@ impl Engine<'_> {
         let id = RotationId::from_bytes(random()?);
         self.record(Some(&id), Happening::Requested { plan, actor, reason })?;
         Ok(id)
-    }
-
-    /// Why a rotation cannot even be planned, or its plan.
-    ///
-    /// # Errors
-    /// The obstacle.
-    pub async fn plan_rotation(&self, emergency: bool) -> Result<Plan, Fault> {
-        let standing = self.ledger.standing();
-        let in_force = self.free_to_move()?;
-        let new = standing.next_generation();
-        let Some(overlap) = self.settings.overlap.as_ref().filter(|_| !emergency) else {
-            return Ok(Plan::replace(in_force, new));
-        };
-        if let Some(old) = in_force.accepted.first() {
-            let until = standing.retire_at.map_or_else(String::new, |at| format!(" until {at:.0}"));
-            let name = &self.settings.name;
-            return Err(Fault::new(
-                FaultCode::OverlapOpen,
-                format!(
-                    "tokens of generation {old} are still accepted{until}: the overlap of the last rotation is open"
-                ),
-            )
-            .advise(format!(
-                "end it with rekeyctl retire {name}, or drop both values with rekeyctl rotate --emergency {name}"
-            )));
-        }
-        let publish_first = match overlap.strategy {
-            Course::PublishFirst => true,
-            Course::OneStep => false,
-            Course::Auto => self.processes().await? > 1,
-        };
-        Ok(Plan::overlap(in_force, new, publish_first))
-    }
-
-    /// The plan of the end of an overlap.
-    ///
-    /// # Errors
-    /// Where none is open.
-    pub fn plan_retirement(&self) -> Result<Plan, Fault> {
-        let in_force = self.free_to_move()?;
-        if in_force.accepted.is_empty() {
-            return Err(Fault::new(FaultCode::NothingToRetire, "no overlap is open: only one value is accepted"));
-        }
-        Ok(Plan::retire(in_force))
-    }
-
-    /// The view in force, unless a hold or a missing adoption forbids to move it.
-    fn free_to_move(&self) -> Result<View, Fault> {
-        let standing = self.ledger.standing();
-        if let Some(hold) = &standing.hold {
-            return Err(hold.fault(&self.settings.name));
-        }
-        standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))
-    }
-
-    /// How many processes read the secret now.
-    async fn processes(&self) -> Result<usize, Fault> {
-        let mut count = 0;
-        for target in self.targets {
-            count += target.processes().await?;
-        }
-        Ok(count)
-    }
-
-    /// The plan of a person's way back to the previous value.
-    ///
-    /// # Errors
-    /// Where there is none, or its value is no longer kept.
-    pub fn plan_rollback(&self) -> Result<Plan, Fault> {
-        let standing = self.ledger.standing();
-        let in_force = self.free_to_move()?;
-        let previous = standing.newest(Stage::Previous).map(|generation| generation.number);
-        match previous.filter(|number| self.store.has(&self.settings.name, *number)) {
-            Some(number) => Ok(Plan::return_to(in_force, number, self.settings.overlap.is_some())),
-            None => {
-                Err(Fault::new(FaultCode::NothingToGoBackTo, "there is no previous value, or it is no longer kept")
-                    .advise(format!("rekeyctl rotate {} makes a new one", self.settings.name)))
-            }
-        }
     }
 
     /// Takes up a rotation that the daemon was interrupted in.
@@ -253,53 +171,6 @@ impl Engine<'_> {
         }
     }
 
-    async fn end(&mut self, id: &RotationId, outcome: Outcome) -> Result<(), StoreError> {
-        let now = jiff::Timestamp::now();
-        let asked_at = self.ledger.standing().transaction.as_ref().map_or(now, |transaction| transaction.asked_at);
-        let took = Duration::try_from(now.duration_since(asked_at)).unwrap_or_default();
-        let touched = !matches!(outcome, Outcome::Refused { .. });
-        self.record(Some(id), Happening::Ended { outcome, took_us: micros(took) })?;
-        if self.settings.dead_man && touched {
-            self.host.disarm_dead_man(id).await;
-        }
-        self.settle_accounts(Some(id))
-    }
-
-    /// What is still owed once a rotation has ended: the hold that its end calls for, and tidying up. Done again at
-    /// the next start where it was missed.
-    ///
-    /// # Errors
-    /// Where the hold cannot be recorded.
-    pub fn settle_accounts(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
-        if let Some(hold) = self.ledger.standing().hold_owed() {
-            self.record(id, Happening::Held { hold })?;
-        }
-        if self.ledger.standing().retire_owed() {
-            let at = jiff::Timestamp::now() + self.overlap_left();
-            self.record(id, Happening::RetireArmed { at })?;
-        }
-        let standing = self.ledger.standing();
-        let touched_nothing = matches!(standing.last.as_ref().map(|last| &last.outcome), Some(Outcome::Refused { .. }));
-        if let (false, Some(view), None, None | Some(Hold::RolledBack { .. })) =
-            (touched_nothing, &standing.in_force, &standing.transaction, &standing.hold)
-        {
-            self.targets.iter().for_each(|target| target.tidy(view));
-        }
-        self.store.prune(&self.settings.name, standing, self.settings.keep, jiff::Timestamp::now());
-        Ok(())
-    }
-
-    /// How long the overlap that is open shall last; after an end that failed, how long until it is tried again.
-    fn overlap_left(&self) -> Duration {
-        let standing = self.ledger.standing();
-        if standing.last.as_ref().is_some_and(|last| last.retires) {
-            return RETIRE_AGAIN;
-        }
-        let length = self.settings.overlap.as_ref().and_then(|overlap| overlap.length);
-        let longest = standing.longest_token_s.map(|seconds| Duration::from_secs(seconds) + SKEW);
-        length.or(longest).unwrap_or(RETIRE_AGAIN)
-    }
-
     /// Records something that belongs to no rotation.
     ///
     /// # Errors
@@ -356,11 +227,6 @@ impl Values {
     fn of<'a>(&'a self, view: &'a View) -> Disclosed<'a> {
         Disclosed { view, primary: &self.primary, accepted: self.accepted.iter().collect() }
     }
-}
-
-fn not_adopted(settings: &SecretSettings) -> Fault {
-    Fault::new(FaultCode::NotAdopted, format!("the value of {} that is in force is not known yet", settings.env))
-        .advise(format!("take it over first, which restarts nothing: rekeyctl adopt {}", settings.name))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -1,0 +1,62 @@
+//! The end of a rotation, and what is owed after it.
+
+use std::time::Duration;
+
+use super::{Engine, micros};
+use crate::record::{Happening, Hold, RotationId};
+use crate::rotation::Outcome;
+use crate::store::StoreError;
+
+/// How much clocks may differ where a token's life is counted.
+const SKEW: Duration = Duration::from_secs(60);
+/// When the end of an overlap that failed is tried again.
+const RETIRE_AGAIN: Duration = Duration::from_secs(3600);
+
+impl Engine<'_> {
+    pub(super) async fn end(&mut self, id: &RotationId, outcome: Outcome) -> Result<(), StoreError> {
+        let now = jiff::Timestamp::now();
+        let asked_at = self.ledger.standing().transaction.as_ref().map_or(now, |transaction| transaction.asked_at);
+        let took = Duration::try_from(now.duration_since(asked_at)).unwrap_or_default();
+        let touched = !matches!(outcome, Outcome::Refused { .. });
+        self.record(Some(id), Happening::Ended { outcome, took_us: micros(took) })?;
+        if self.settings.dead_man && touched {
+            self.host.disarm_dead_man(id).await;
+        }
+        self.settle_accounts(Some(id))
+    }
+
+    /// What is still owed once a rotation has ended: the hold that its end calls for, and tidying up. Done again at
+    /// the next start where it was missed.
+    ///
+    /// # Errors
+    /// Where the hold cannot be recorded.
+    pub fn settle_accounts(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
+        if let Some(hold) = self.ledger.standing().hold_owed() {
+            self.record(id, Happening::Held { hold })?;
+        }
+        if self.ledger.standing().retire_owed() {
+            let at = jiff::Timestamp::now() + self.overlap_left();
+            self.record(id, Happening::RetireArmed { at })?;
+        }
+        let standing = self.ledger.standing();
+        let touched_nothing = matches!(standing.last.as_ref().map(|last| &last.outcome), Some(Outcome::Refused { .. }));
+        if let (false, Some(view), None, None | Some(Hold::RolledBack { .. })) =
+            (touched_nothing, &standing.in_force, &standing.transaction, &standing.hold)
+        {
+            self.targets.iter().for_each(|target| target.tidy(view));
+        }
+        self.store.prune(&self.settings.name, standing, self.settings.keep, jiff::Timestamp::now());
+        Ok(())
+    }
+
+    /// How long the overlap that is open shall last; after an end that failed, how long until it is tried again.
+    fn overlap_left(&self) -> Duration {
+        let standing = self.ledger.standing();
+        if standing.last.as_ref().is_some_and(|last| last.retires) {
+            return RETIRE_AGAIN;
+        }
+        let length = self.settings.overlap.as_ref().and_then(|overlap| overlap.length);
+        let longest = standing.longest_token_s.map(|seconds| Duration::from_secs(seconds) + SKEW);
+        length.or(longest).unwrap_or(RETIRE_AGAIN)
+    }
+}
