@@ -54,7 +54,7 @@ pub(super) async fn follow(
             Some(signal) = signals.next() => {
                 let Ok(happened) = signal.args() else { continue };
                 if *happened.rotation() == id {
-                    story.tell(&document(happened.record())?, happened.line());
+                    story.hear(&document(happened.record())?, happened.line()).await;
                 }
             }
             () = sleep(LOOK) => match story.catch_up().await {
@@ -127,6 +127,14 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
+    /// Tells a record that a signal brought. After one that was missed, all are asked for, so that none is left out.
+    async fn hear(&mut self, record: &Record, line: &str) {
+        let is_next = record.seq == self.told + 1 || matches!(record.what, Happening::Requested { .. });
+        if is_next || self.catch_up().await.is_err() {
+            self.tell(record, line);
+        }
+    }
+
     fn tell(&mut self, record: &Record, line: &str) {
         if record.seq <= self.told {
             return;
