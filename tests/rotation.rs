@@ -132,6 +132,19 @@ support::on_both_debians! {
         assert!(machine.ok(&["rekeyctl", "history", NAME, "--rotation", &id]).contains("generation 2 "));
     }
 
+    fn a_program_that_hides_its_environment_is_proven_by_its_tokens(debian) {
+        let secret = rotation::SECRET.replace("settle = \"1s\"", "settle = \"1s\"\nallow-without = [\"exe\"]");
+        let backend = Backend::good().always("hides-environment");
+        let machine = rotation::adopt(rotation::on(debian, &backend).secret(NAME, &secret).boot());
+        let said = machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert!(said.contains("0 of 1 processes") && said.contains("signed with generation 2"), "{said}");
+        assert!(token::is_signed_with(&token::login(&machine), &rotation::delivered(&machine)));
+
+        let machine = rotation::on(debian, &backend).boot();
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 3, "without allow-without nothing is known: {said}");
+    }
+
     fn following_in_json_is_a_line_a_step(debian) {
         let machine = rotation::adopted(debian, &Backend::good());
         let said = machine.ok(&["rekeyctl", "--json", "rotate", NAME, "--reason", "a test"]);

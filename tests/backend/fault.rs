@@ -43,6 +43,8 @@ pub enum Fault {
     Workers(u64),
     /// `stale-worker`: has a process whose environment has the value of the backend's first start.
     StaleWorker,
+    /// `hides-environment`: runs as a program whose environment cannot be seen.
+    HidesEnvironment,
     /// `bare-worker`: has a process, `sleep`, with an empty environment.
     BareWorker,
 }
@@ -75,6 +77,7 @@ impl Fault {
             "hangs" => Self::Hangs,
             "workers" => Self::Workers(number.unwrap_or(3)),
             "stale-worker" => Self::StaleWorker,
+            "hides-environment" => Self::HidesEnvironment,
             "bare-worker" => Self::BareWorker,
             _ => return None,
         })

@@ -17,6 +17,7 @@ mod http;
 mod jwt;
 
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -64,12 +65,16 @@ impl Toy {
     fn from_environment() -> Self {
         let directory = |name, default: &str| PathBuf::from(env::var(name).unwrap_or(default.to_owned()));
         let (home, state) = (directory("TOY_HOME", "/etc/toy"), directory("STATE_DIRECTORY", "/var/lib/toy"));
-        let value = env::var("JWT_SECRET").unwrap_or_default();
+        let hidden = env::var("TOY_VALUE_FILE").ok().and_then(|file| fs::read_to_string(file).ok());
+        let value = hidden.or(env::var("JWT_SECRET").ok()).unwrap_or_default();
         if value.is_empty() {
             give_up(78, "JWT_SECRET is not set");
         }
         let mode = env::var("TOY").or_else(|_| fs::read_to_string(home.join("mode"))).unwrap_or_default();
         let lines = fault::parse(&mode).unwrap_or_else(|error| give_up(64, &error));
+        if lines.iter().any(|line| line.fault == Fault::HidesEnvironment) && env::var_os("JWT_SECRET").is_some() {
+            hide(&state.join("hidden-value"), &value);
+        }
         let old = fs::read_to_string(home.join("old-value-sha256")).unwrap_or_default();
         let is_new = !old.split_whitespace().any(|hash| hash == hex::encode(Sha256::digest(&value)));
         let first_value = lines
@@ -214,6 +219,13 @@ fn first_value(file: &Path, value: &str) -> String {
         fs::write(file, value).unwrap_or_else(|error| give_up(1, &format!("{}: {error}", file.display())));
         value.to_owned()
     })
+}
+
+/// Goes on as a program without the variable.
+fn hide(file: &Path, value: &str) -> ! {
+    let _ = fs::write(file, value);
+    let error = Command::new("/proc/self/exe").env_remove("JWT_SECRET").env("TOY_VALUE_FILE", file).exec();
+    give_up(1, &error.to_string())
 }
 
 fn now() -> u64 {

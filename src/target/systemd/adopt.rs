@@ -22,7 +22,13 @@ impl SystemdTarget {
                 .advise(format!("systemctl status {unit}")));
             }
             let value = if status.active_state == "active" {
-                self.value_of_processes(&status).await?
+                match self.value_of_processes(&status).await {
+                    // They may hide their environment.
+                    Err(fault) if fault.code == FaultCode::NoValue && !self.allow_without.is_empty() => {
+                        self.value_of_files(&status).await?
+                    }
+                    value => value?,
+                }
             } else {
                 self.value_of_files(&status).await?
             };

@@ -39,6 +39,11 @@ impl Tally {
         self.matching > 0 && self.other == 0 && self.accepts_others == 0 && self.lacking.is_empty()
     }
 
+    /// Whether every process hides its environment (setproctitle(3) does), as the configuration says it may.
+    fn is_hidden(&self) -> bool {
+        self.without > 0 && self.without == self.of()
+    }
+
     fn of(&self) -> u32 {
         self.matching
             + self.other
@@ -57,6 +62,11 @@ fn is_same(has: &Option<String>, wanted: &Option<String>) -> bool {
 }
 
 impl SystemdTarget {
+    /// Whether nothing speaks against the view. Where no process shows what it has, the token of a probe must tell.
+    pub(super) fn suffices(&self, tally: &Tally) -> bool {
+        tally.is_proof() || (self.has_token_probe && tally.is_hidden())
+    }
+
     /// Looks into every process of a unit.
     pub(super) async fn tally(&self, status: &UnitStatus, view: &Disclosed<'_>) -> Result<Tally, Fault> {
         let pids = self.systemd.processes(&status.id).await?;
@@ -102,7 +112,7 @@ impl SystemdTarget {
                 return Err(failure(&status, "it did not stay up"));
             }
             let tally = self.tally(&status, view).await?;
-            if tally.is_proof() {
+            if self.suffices(&tally) {
                 let (matching, of, without) = (tally.matching, tally.of(), tally.without);
                 return Ok(Evidence::Process { unit: unit.to_owned(), matching, of, without });
             }
@@ -172,7 +182,7 @@ impl SystemdTarget {
         let settled_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         for (consumer, status) in watched {
             let tally = self.tally(&status, view).await?;
-            if !tally.is_proof() {
+            if !self.suffices(&tally) {
                 return Err(self.no_proof(&consumer.unit, view, &tally));
             }
             let (unit, invocation, main_pid) = (consumer.unit.clone(), status.invocation_id, status.main_pid);

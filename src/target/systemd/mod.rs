@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{Disclosed, Target};
-use crate::config::{DaemonReload, SecretSettings, SystemdTarget as Settings};
+use crate::config::{DaemonReload, ProbeSettings, SecretSettings, SystemdTarget as Settings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::ProcessHelper;
 use crate::record::{Activated, Evidence, Found};
@@ -47,6 +47,7 @@ pub struct SystemdTarget {
     always_reload: bool,
     settle: Duration,
     allow_without: Vec<String>,
+    has_token_probe: bool,
     places: Places,
     systemd: Systemd,
     helper: ProcessHelper,
@@ -63,6 +64,7 @@ impl SystemdTarget {
             always_reload: settings.daemon_reload == DaemonReload::Always,
             settle: secret.settle,
             allow_without: secret.allow_without.clone(),
+            has_token_probe: secret.probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_))),
             places: Places::default(),
             systemd,
             helper,

@@ -97,7 +97,7 @@ impl SystemdTarget {
     /// it is not overwritten.
     async fn check_drift(&self, status: &UnitStatus, in_force: &Disclosed<'_>, deadline: Instant) -> Result<(), Fault> {
         let tally = self.tally(status, in_force).await?;
-        if tally.is_proof() {
+        if self.suffices(&tally) {
             return Ok(());
         }
         // A process that is just being started may not have its environment yet.
