@@ -105,6 +105,22 @@ support::on_both_debians! {
         rotation::commits(&machine, 3);
     }
 
+    fn killed_and_without_its_file_it_waits_and_is_finished_once_the_file_is_back(debian) {
+        let machine = in_prove(debian, 8);
+        let file = format!("/etc/rekeyd/secrets.d/{NAME}.toml");
+        machine.ok(&["mv", &file, "/root/away"]);
+        machine.kill_daemon();
+        poll(seconds(20), "it says that it cannot go on", || {
+            let said = machine.journal(&["-u", "rekeyd.service", "-p", "crit"]);
+            said.iter().any(|entry| entry["MESSAGE"].as_str().unwrap_or_default().contains("rekeyctl reload")).then_some(())
+        });
+        machine.ok(&["mv", "/root/away", &file]);
+        settle_for(&machine, 1);
+        machine.ok(&["rekeyctl", "reload"]);
+        assert_eq!(ended(&machine), "committed");
+        assert_committed(&machine, 2);
+    }
+
     fn stopped_in_mid_rotation_it_finishes_first(debian) {
         let machine = in_prove(debian, 5);
         machine.ok(&["systemctl", "stop", "rekeyd.service"]);

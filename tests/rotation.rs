@@ -132,6 +132,35 @@ support::on_both_debians! {
         assert!(machine.ok(&["rekeyctl", "history", NAME, "--rotation", &id]).contains("generation 2 "));
     }
 
+    fn a_unit_that_somebody_starts_in_mid_rotation_is_moved_and_proven_too(debian) {
+        let side = Backend::named("my-side", 3001).stopped();
+        // The first of them is slow to start again, so that there is time.
+        let main = Backend::good().fault("slow-start 3000");
+        let secret = rotation::SECRET.replace("\"my-backend.service\"", "\"my-backend.service\", \"my-side.service\"");
+        let machine = rotation::adopt(rotation::on(debian, &main).backend(&side).secret(NAME, &secret).boot());
+        // With the old value, which its own unit file still says: the drop-in is not loaded yet.
+        machine.sh("rekeyctl rotate --no-wait my-backend-jwt; systemctl start my-side.service");
+        poll(seconds(30), "it ends", || {
+            let status = rotation::status(&machine);
+            status["rotation"].is_null().then_some(())
+        });
+        assert_eq!(rotation::status(&machine)["last"]["outcome"]["outcome"], "committed");
+        let value = rotation::value(&machine);
+        assert_ne!(value, FIRST_VALUE);
+        for (name, has) in machine.variable("my-side.service", "JWT_SECRET") {
+            assert_eq!(has.as_deref(), Some(value.as_str()), "{name} has another value");
+        }
+        machine.ok(&["rekeyctl", "verify", NAME]);
+    }
+
+    fn anybody_may_check_files(debian) {
+        let machine = rotation::on(debian, &Backend::good()).boot();
+        let said = machine.exec_as("nobody", &["rekeyctl", "check"]);
+        assert_eq!(said.status, 0, "{said}");
+        let said = machine.exec_as("nobody", &["rekeyctl", "status"]);
+        assert_eq!(said.status, 77, "{said}");
+    }
+
     fn a_program_that_hides_its_environment_is_proven_by_its_tokens(debian) {
         let secret = rotation::SECRET.replace("settle = \"1s\"", "settle = \"1s\"\nallow-without = [\"exe\"]");
         let backend = Backend::good().always("hides-environment");

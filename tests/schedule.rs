@@ -90,6 +90,40 @@ support::on_both_debians! {
         assert_eq!(machine.unit(SERVICE, "ExecMainStartTimestampMonotonic"), "0");
     }
 
+    fn a_date_whose_window_is_over_is_not_made_up_for(debian) {
+        // As if the timer elapsed now and its last date was weeks ago.
+        let away = "[schedule]\non-calendar = \"2020-01-01\"\nwindow = \"1h\"\n";
+        let machine = rotation::adopted_with(debian, &Backend::good(), away);
+        machine.ok(&["systemctl", "start", SERVICE]);
+        assert_eq!(rotation::value(&machine), FIRST_VALUE);
+        let said = machine.journal(&["-u", SERVICE]);
+        assert!(said.iter().any(|entry| entry["MESSAGE"].as_str().unwrap_or_default().contains("window is over")), "{said:#?}");
+
+        configure(&machine, "[schedule]\non-calendar = \"*:*:0/10\"\nwindow = \"1h\"\nrandomized-delay = \"30min\"\n");
+        machine.ok(&["systemctl", "start", SERVICE]);
+        assert_eq!(rotation::status(&machine)["generation"], 2);
+    }
+
+    fn a_calendar_that_systemd_does_not_take_is_a_mistake_of_the_configuration(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
+        machine.put(FILE, 0o644, rotation::toml("[schedule]\non-calendar = \"every now and then\"\n"));
+        let said = machine.exec(&["rekeyctl", "reload"]);
+        assert_eq!(said.status, 78, "{said}");
+        rotation::assert_says(&said, "my-backend-jwt.toml:19:15: error: `on-calendar`");
+        assert_eq!(timers(&machine), [TIMER], "the schedule before stays in force");
+    }
+
+    fn the_next_try_is_moot_once_a_person_has_rotated(debian) {
+        let backend = Backend::good().fault("exits-at-once");
+        let machine = rotation::adopted_with(debian, &backend, MONTHLY);
+        let retry = "rekeyd-retry@my-backend-jwt.timer".to_owned();
+        assert_ne!(machine.exec(&["systemctl", "start", SERVICE]).status, 0);
+        assert!(timers(&machine).contains(&retry));
+        backend.mend(&machine);
+        rotation::rotate_ok(&machine);
+        poll(seconds(10), "the timer is gone", || (!timers(&machine).contains(&retry)).then_some(()));
+    }
+
     fn a_schedule_that_is_taken_out_leaves_nothing(debian) {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         assert_eq!(timers(&machine), [TIMER]);

@@ -26,6 +26,8 @@ pub enum Exit {
     NotAllowed = 77,
     /// The configuration has mistakes (`EX_CONFIG`).
     Configuration = 78,
+    /// Told to stop following by Ctrl-C; the rotation goes on.
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -36,6 +38,7 @@ impl Exit {
             Self::Refused | Self::Busy => 1,
             Self::Failed => 3,
             Self::RollbackFailed => 4,
+            Self::Interrupted => 5,
             _ => 2,
         };
         if urgency(other) > urgency(self) { other } else { self }

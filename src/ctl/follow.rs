@@ -38,7 +38,8 @@ pub(super) async fn follow(
         return Ok(Exit::Done);
     }
     let mut signals = daemon.receive_happened().await?;
-    daemon.subscribe().await?;
+    // Where too many listen already, asking now and then does as well.
+    let _ = daemon.subscribe().await;
     let id = match start.await {
         Err(error) if is_lost(&error) => requested(out, daemon, name).await?,
         id => id?,
@@ -71,7 +72,7 @@ pub(super) async fn follow(
             },
             _ = tokio::signal::ctrl_c() => {
                 out.note(&format!("no longer following; the rotation goes on: rekeyctl status {name}"));
-                return Ok(Exit::Done);
+                return Ok(Exit::Interrupted);
             }
         }
         if let Some(outcome) = &story.outcome {

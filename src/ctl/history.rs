@@ -15,6 +15,9 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
         out.document(&records.iter().flatten().filter(|record| wanted(record)).collect::<Vec<_>>());
         return Exit::Done;
     }
+    if let (Some(id), false) = (rotation, records.iter().flatten().any(wanted)) {
+        return out.fail(Exit::Usage, &format!("there is no rotation {id}; rekeyctl history shows all"));
+    }
     if !records.iter().flatten().any(wanted) {
         out.text("nothing has happened yet");
     }

@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
 
+/// What is said where there is nothing to say anything of.
+pub(super) const NOTHING: &str = "no secret is configured; rekeyctl new systemd prints a file to start with";
+
 pub(super) async fn run(out: &Out) -> Exit {
     match statuses().await {
         Ok(statuses) if out.json => out.document(&statuses),
         Ok(statuses) if statuses.is_empty() => {
-            out.text("no secret is configured; rekeyctl new systemd prints a file to start with");
+            out.text(NOTHING);
         }
         Ok(statuses) => out.text(&table(&statuses)),
         Err(error) => return out.error(&error),

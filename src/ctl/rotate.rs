@@ -71,10 +71,21 @@ impl Rotate {
             Err(error) => return out.error(&error),
         };
         let mut worst = Exit::Done;
-        for name in &self.names {
+        let mut names: Vec<&String> = Vec::new();
+        self.names.iter().for_each(|name| {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        });
+        for (done, name) in names.iter().enumerate() {
             let ended =
                 if self.dry_run { forecast(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
             worst = worst.worse(ended.unwrap_or_else(|error| out.error(&error)));
+            if let (Exit::Interrupted, [_, ..]) = (worst, &names[done + 1..]) {
+                let left: Vec<&str> = names[done + 1..].iter().map(|name| name.as_str()).collect();
+                out.note(&format!("not begun: {}", left.join(", ")));
+                break;
+            }
         }
         worst
     }

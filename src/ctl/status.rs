@@ -1,9 +1,10 @@
 //! `status`: one secret, or all, in full.
 
-use super::list::{ago, state, statuses};
+use super::list::{NOTHING, ago, state, statuses};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
 use crate::record::text::fault_in_words;
+use crate::rotation::Outcome;
 
 pub(super) async fn run(out: &Out, name: Option<&str>) -> Exit {
     let found = match name {
@@ -13,6 +14,7 @@ pub(super) async fn run(out: &Out, name: Option<&str>) -> Exit {
     match found {
         Ok(statuses) if out.json && name.is_some() => statuses.iter().for_each(|status| out.document(status)),
         Ok(statuses) if out.json => out.document(&statuses),
+        Ok(statuses) if statuses.is_empty() => out.text(NOTHING),
         Ok(statuses) => out.text(&statuses.iter().map(in_words).collect::<Vec<_>>().join("\n\n")),
         Err(error) => return out.error(&error),
     }
@@ -27,8 +29,13 @@ fn in_words(status: &SecretStatus) -> String {
     let mut lines = vec![format!("{} ({})", status.name, status.env)];
     let mut row = |title: &str, text: String| lines.push(format!("{title:>12}: {text}"));
     row("State", state(status));
-    if let Some(hold) = &status.hold {
-        row("Hold", format!("{hold}; see rekeyctl history {0}, then rekeyctl release {0}", status.name));
+    match &status.hold {
+        Some(problem) if status.state == "unreadable" => row("Records", problem.clone()),
+        Some(hold) => {
+            let next = format!("rekeyctl verify {0}, then rekeyctl release {0}", status.name);
+            row("Hold", format!("{hold}; see rekeyctl history {}, mend it, {next}", status.name));
+        }
+        None => {}
     }
     if status.state == "not-adopted" {
         row("Next step", format!("rekeyctl adopt {}", status.name));
@@ -66,7 +73,8 @@ fn in_words(status: &SecretStatus) -> String {
         row("Target", target.clone());
     }
     if let Some(next) = status.next {
-        row("Next", format!("{next:.0} ({})", ago(next)));
+        let skipped = if status.paused || status.hold.is_some() { ", will be skipped" } else { "" };
+        row("Next", format!("{next:.0} ({}{skipped})", ago(next)));
     }
     if let Some(at) = status.retry_at {
         row("Next try", format!("{at:.0} ({})", ago(at)));
@@ -75,6 +83,9 @@ fn in_words(status: &SecretStatus) -> String {
         row("Last", format!("{} {} ({}), rotation {}", last.outcome.as_str(), ago(last.at), last.actor, last.id));
         if let Some(cause) = last.outcome.cause() {
             row("Because", fault_in_words(cause));
+        }
+        if let Outcome::RollbackFailed { rollback, .. } = &last.outcome {
+            row("And then", fault_in_words(rollback));
         }
     }
     row("File", status.file.clone());

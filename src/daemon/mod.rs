@@ -20,6 +20,7 @@ use crate::record::message_id;
 use crate::store::{self, StoreError, StoreLock};
 
 mod busy;
+mod calendar;
 mod charge;
 mod host;
 mod journal;

@@ -23,6 +23,7 @@ struct State {
     rotating: BTreeMap<String, String>,
     held: BTreeSet<String>,
     trouble: Option<String>,
+    troubles: BTreeMap<String, String>,
 }
 
 impl Progress {
@@ -30,6 +31,13 @@ impl Progress {
     pub fn configured(&self, secrets: usize, trouble: Option<String>) {
         let mut state = self.lock();
         (state.secrets, state.trouble) = (secrets, trouble);
+        tell(&state);
+    }
+
+    /// Takes note of what keeps a rotation from going on; its next record is the end of that.
+    pub fn trouble(&self, secret: &str, trouble: String) {
+        let mut state = self.lock();
+        state.troubles.insert(secret.to_owned(), trouble);
         tell(&state);
     }
 
@@ -43,6 +51,7 @@ impl Progress {
         let mut state = self.lock();
         state.rotating.remove(secret);
         state.held.remove(secret);
+        state.troubles.remove(secret);
         if let Some(transaction) = &standing.transaction {
             let step = match &transaction.progress {
                 Of::In(phase) => phase.to_string(),
@@ -76,6 +85,7 @@ impl Progress {
 fn tell(state: &State) {
     let mut parts = Vec::new();
     parts.extend(state.trouble.clone());
+    parts.extend(state.troubles.iter().map(|(secret, trouble)| format!("{secret}: {trouble}")));
     parts.extend(state.rotating.iter().map(|(secret, step)| format!("rotating {secret}: {step}")));
     if !state.held.is_empty() {
         let held: Vec<&str> = state.held.iter().map(String::as_str).collect();

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::busy::Taken;
+use super::calendar;
 use super::charge::{Charge, consumers};
 use super::state::Daemon;
 use super::timers;
 use crate::config::SecretSettings;
 use crate::dbus::rekeyd1::{Error, RotateFlags};
 use crate::engine::{Engine, Ran};
-use crate::policy::{AfterRollback, after_rollback, within_window};
+use crate::policy::{AfterRollback, after_rollback};
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
-use crate::record::{Actor, Happening, LastRotation, RotationId, Standing, message_id};
-use crate::rotation::{Fault, Outcome, Plan};
+use crate::record::{Actor, Happening, RotationId, message_id};
+use crate::rotation::{Fault, Plan};
 use crate::store::StoreError;
 
 /// How long to wait before a rotation is taken up again whose record could not be written.
@@ -47,17 +48,22 @@ pub async fn begin(
     flags: RotateFlags,
 ) -> Result<RotationId, Error> {
     daemon.configuration_mistakes()?;
-    let (settings, charge) = daemon.find(name)?;
-    if let Some(fault) = charge.unreadable() {
-        return Err(fault.into());
-    }
-    let asked = Instant::now();
-    let taken = take(daemon, &settings, &charge, flags).await?;
+    let (settings, charge, taken) = loop {
+        let (settings, charge) = daemon.find(name)?;
+        if let Some(fault) = charge.unreadable() {
+            return Err(fault.into());
+        }
+        let taken = take(daemon, &settings, &charge, flags).await?;
+        // What waited long may find another configuration.
+        if daemon.find(name)?.0 == settings {
+            break (settings, charge, taken);
+        }
+    };
     if daemon.is_stopping() {
         return Err(Error::Busy("rekeyd is stopping; ask again when it runs".to_owned()));
     }
     if flags.scheduled
-        && let Some(why) = skip(wish, &settings, &charge, asked.elapsed())
+        && let Some(why) = skip(daemon, wish, &settings, &charge, flags.retry).await
     {
         skipped(daemon, &settings, &why);
         return Err(Error::Skipped(format!("{name} was not rotated: {why}")));
@@ -96,8 +102,12 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
     for settings in daemon.settings().secrets.values() {
         let charge = daemon.charge(&settings.name);
         let standing = charge.standing();
-        let owes_nothing = standing.transaction.is_none() && standing.hold_owed().is_none() && !standing.retire_owed();
-        if charge.unreadable().is_some() || owes_nothing {
+        let owes_nothing = standing.transaction.is_none()
+            && standing.hold_owed().is_none()
+            && !standing.retire_owed()
+            && !standing.retry_owed();
+        // What somebody is at needs nobody else.
+        if owes_nothing || charge.unreadable().is_some() || charge.ledger.try_lock().is_err() {
             continue;
         }
         let (daemon, settings) = (Arc::clone(daemon), settings.clone());
@@ -125,7 +135,7 @@ pub async fn give_up(daemon: &Arc<Daemon>, settings: &SecretSettings, fault: Fau
     let parts = daemon.parts(settings, &charge);
     let mut engine = parts.engine(settings, &daemon.store, ledger);
     match engine.give_up(fault).await {
-        Ok(Ran::Ended(outcome)) => arm_timers(daemon, settings, &mut engine, &outcome).await,
+        Ok(Ran::Ended(_)) => arm_timers(daemon, settings, &mut engine).await,
         Ok(Ran::Parked) => {}
         Err(error) => store_trouble(daemon, settings, &error),
     }
@@ -136,7 +146,7 @@ pub fn tell_of_orphans(daemon: &Daemon) {
     let settings = daemon.settings();
     for name in daemon.store.secrets().unwrap_or_default() {
         if !settings.secrets.contains_key(&name) && daemon.charge(&name).standing().transaction.is_some() {
-            let text = "a rotation is under way, and the secret is no longer configured: put its file back to have it finished";
+            let text = "a rotation is under way, and the secret is no longer configured: put its file back and say rekeyctl reload to have it finished";
             daemon.journal.trouble(Priority::Critical, Some(&name), text);
         }
     }
@@ -157,7 +167,7 @@ pub fn repair_all(daemon: &Arc<Daemon>) {
 }
 
 async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags: RotateFlags) -> Result<Taken, Error> {
-    let consumers = consumers(settings);
+    let consumers = moved(daemon, settings).await;
     match daemon.busy.take(&consumers) {
         Ok(taken) => Ok(taken),
         Err(_) if flags.wait || flags.scheduled => Ok(daemon.busy.wait_and_take(&consumers).await),
@@ -170,8 +180,28 @@ async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags
     }
 }
 
+/// What a rotation moves: its consumers by their real names, and the units that systemd restarts with them.
+async fn moved(daemon: &Daemon, settings: &SecretSettings) -> Vec<String> {
+    let mut moved = consumers(settings);
+    for unit in consumers(settings) {
+        // What systemd does not tell, preflight will.
+        let Ok(status) = daemon.systemd.unit(&unit).await else { continue };
+        moved.extend(daemon.systemd.active_dependents(&status).await.unwrap_or_default());
+        moved.push(status.id);
+    }
+    moved.sort();
+    moved.dedup();
+    moved
+}
+
 /// Why a scheduled rotation is not to be started, after it has waited for others.
-fn skip(wish: Wish, settings: &SecretSettings, charge: &Charge, waited: Duration) -> Option<String> {
+async fn skip(
+    daemon: &Daemon,
+    wish: Wish,
+    settings: &SecretSettings,
+    charge: &Charge,
+    is_retry: bool,
+) -> Option<String> {
     if wish == Wish::Retire {
         let is_open = charge.standing().in_force.is_some_and(|view| !view.accepted.is_empty());
         return (!is_open).then(|| "the overlap is over already".to_owned());
@@ -179,8 +209,12 @@ fn skip(wish: Wish, settings: &SecretSettings, charge: &Charge, waited: Duration
     if charge.standing().paused {
         return Some(format!("the schedule is paused; rekeyctl resume {}", settings.name));
     }
-    let window = settings.schedule.as_ref().map_or(Duration::ZERO, |schedule| schedule.window);
-    (!within_window(waited, window)).then(|| "its window was over before its consumers were free".to_owned())
+    let schedule = settings.schedule.as_ref().filter(|schedule| !is_retry && !schedule.window.is_zero())?;
+    match calendar::is_in_window(&daemon.helper, schedule, Timestamp::now()).await {
+        Ok(true) => None,
+        Ok(false) => Some("its window is over".to_owned()),
+        Err(problem) => Some(format!("whether its window is over cannot be known: {problem}")),
+    }
 }
 
 async fn request(
@@ -204,7 +238,7 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
     loop {
         let ran = if resumed { engine.resume().await } else { engine.run().await };
         match ran {
-            Ok(Ran::Ended(outcome)) => return arm_timers(daemon, settings, engine, &outcome).await,
+            Ok(Ran::Ended(_)) => return arm_timers(daemon, settings, engine).await,
             Ok(Ran::Parked) => return,
             Err(error) => {
                 store_trouble(daemon, settings, &error);
@@ -215,8 +249,8 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
     }
 }
 
-async fn arm_timers(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>, outcome: &Outcome) {
-    if wants_retry(engine.ledger.standing(), outcome)
+async fn arm_timers(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>) {
+    if engine.ledger.standing().retry_owed()
         && let Err(error) = plan_retry(engine)
     {
         daemon.journal.trouble(Priority::Error, Some(&settings.name), &format!("there is no next try: {error}"));
@@ -226,18 +260,10 @@ async fn arm_timers(daemon: &Daemon, settings: &SecretSettings, engine: &mut Eng
     }
 }
 
-/// Only what the schedule asked for is tried again; the end of an overlap has a time of its own.
-fn wants_retry(standing: &Standing, outcome: &Outcome) -> bool {
-    let is_scheduled = |last: &LastRotation| !last.retires && matches!(last.actor, Actor::Timer | Actor::Retry);
-    matches!(outcome, Outcome::RolledBack { .. })
-        && standing.hold.is_none()
-        && standing.last.as_ref().is_some_and(is_scheduled)
-}
-
 /// Records the next try of a rotation that its schedule had asked for and that was rolled back.
 fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
     match after_rollback(engine.ledger.standing().rolled_back_in_a_row) {
-        AfterRollback::RetryIn(wait) => engine.note(Happening::RetryArmed { at: jiff::Timestamp::now() + wait }),
+        AfterRollback::RetryIn(wait) => engine.note(Happening::RetryArmed { at: Timestamp::now() + wait }),
         AfterRollback::Hold => Ok(()),
     }
 }
@@ -245,7 +271,7 @@ fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
 fn store_trouble(daemon: &Daemon, settings: &SecretSettings, error: &StoreError) {
     let text = format!("the rotation waits because the store cannot be written: {error}");
     daemon.journal.trouble(Priority::Critical, Some(&settings.name), &text);
-    daemon.progress.configured(daemon.settings().secrets.len(), Some(format!("{}: {text}", settings.name)));
+    daemon.progress.trouble(settings.name.as_str(), text);
 }
 
 fn refused(daemon: &Daemon, settings: &SecretSettings, fault: &Fault) {

@@ -57,19 +57,24 @@ pub async fn match_timers(daemon: &Daemon, settings: &Settings) -> Result<Reload
         .filter(|secret| secret.schedule.is_some())
         .map(|secret| timer(&secret.name))
         .collect();
+    let mut broken = Vec::new();
     let mut reloaded = Reloaded { secrets: settings.secrets.len(), ..Reloaded::default() };
     for orphan in running.iter().filter(|timer| !wanted.contains(timer)) {
         systemd.stop(orphan).await.map_err(failed)?;
         reloaded.stopped.push(orphan.clone());
     }
     for timer in wanted.into_iter().filter(|timer| !running.contains(timer)) {
-        systemd.clean_state(&timer).await.map_err(failed)?;
-        systemd.start(&timer).await.map_err(|error| {
-            Error::Refused(format!("{timer} cannot be started: {error}; see systemctl status {timer}"))
-        })?;
-        reloaded.started.push(timer);
+        let started = async {
+            systemd.clean_state(&timer).await?;
+            systemd.start(&timer).await
+        };
+        match started.await {
+            Ok(()) => reloaded.started.push(timer),
+            // The others are not to suffer for it.
+            Err(error) => broken.push(format!("{timer} cannot be started: {error}; see systemctl status {timer}")),
+        }
     }
-    Ok(reloaded)
+    if broken.is_empty() { Ok(reloaded) } else { Err(Error::Failed(broken.join("; "))) }
 }
 
 /// At the daemon's start: the timers of an installed configuration run, and those of retries are there again, which

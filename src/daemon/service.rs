@@ -8,12 +8,12 @@ use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
 
 use super::rotations::{self, Wish};
-use super::schedule;
 use super::state::Daemon;
+use super::{calendar, schedule};
 use crate::config;
 use crate::dbus::rekeyd1::{Caller, Error, Reloaded, RotateFlags, SecretStatus, Service};
 use crate::engine::{Adoption, Forecast, Verdict};
-use crate::record::{Actor, Happening, Record, RotationId};
+use crate::record::{Actor, Happening, Record, RotationId, Standing};
 use crate::rotation::Fault;
 use crate::store::StoreError;
 
@@ -51,6 +51,15 @@ impl Served {
         let parts = self.daemon.parts(&settings, &charge);
         let mut engine = parts.engine(&settings, &self.daemon.store, ledger);
         engine.note(what()).map_err(store_failed)
+    }
+
+    /// Where something is so already there is nothing to do, and nothing to record.
+    fn unless(&self, name: &str, what: &str, is_so: impl FnOnce(&Standing) -> bool) -> Result<(), Error> {
+        let (_, charge) = self.daemon.find(name)?;
+        if charge.unreadable().is_none() && is_so(&charge.standing()) {
+            return Err(Error::Skipped(format!("{name} is {what}: nothing to do")));
+        }
+        Ok(())
     }
 
     /// Stops listening on behalf of those who have left the bus.
@@ -153,14 +162,17 @@ impl Service for Served {
     }
 
     async fn pause(&self, caller: Caller, name: &str) -> Result<(), Error> {
+        self.unless(name, "paused already", |standing| standing.paused)?;
         self.append(name, || Happening::Paused { actor: person(caller) }).await
     }
 
     async fn resume(&self, caller: Caller, name: &str) -> Result<(), Error> {
+        self.unless(name, "not paused", |standing| !standing.paused)?;
         self.append(name, || Happening::Unpaused { actor: person(caller) }).await
     }
 
     async fn release(&self, caller: Caller, name: &str) -> Result<(), Error> {
+        self.unless(name, "not on hold", |standing| standing.hold.is_none())?;
         self.append(name, || Happening::Released { actor: person(caller) }).await
     }
 
@@ -174,10 +186,19 @@ impl Service for Served {
 
     async fn reload(&self) -> Result<Reloaded, Error> {
         let before = self.daemon.settings();
+        let found = config::load(&self.daemon.dirs);
+        if found.is_valid()
+            && let Some(mistakes) = calendar::mistakes(&self.daemon.helper, &found.settings).await
+        {
+            return Err(Error::Configuration(mistakes));
+        }
         let warnings = self
             .daemon
             .load_configuration()
             .map_err(|findings| Error::Configuration(config::render(&findings, false)))?;
+        // A rotation whose secret was not configured, or whose records could not be read, can be gone on with.
+        rotations::repair_all(&self.daemon);
+        rotations::resume_all(&self.daemon);
         let mut reloaded = schedule::apply(&self.daemon, &before).await?;
         reloaded.warnings = warnings.iter().map(config::Finding::one_line).collect();
         Ok(reloaded)

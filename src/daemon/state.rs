@@ -47,6 +47,8 @@ pub struct Daemon {
 /// The configuration in force.
 #[derive(Clone, Default)]
 struct Configuration {
+    /// Whether there is one at all.
+    loaded: bool,
     settings: Arc<Settings>,
     /// What is wrong with the files, where no valid configuration was ever loaded.
     mistakes: Option<String>,
@@ -103,7 +105,7 @@ impl Daemon {
         let loaded = config::load(&self.dirs);
         if loaded.is_valid() {
             let secrets = loaded.settings.secrets.len();
-            self.put_in_force(Configuration { settings: Arc::new(loaded.settings), mistakes: None });
+            self.put_in_force(Configuration { loaded: true, settings: Arc::new(loaded.settings), mistakes: None });
             let text = format!("configuration loaded, secrets in it: {secrets}");
             self.journal.tell(Priority::Info, message_id::CONFIG_LOADED, text);
             return Ok(loaded.findings);
@@ -111,10 +113,10 @@ impl Daemon {
         for finding in &loaded.findings {
             self.journal.tell(Priority::Error, message_id::CONFIG_REJECTED, finding.one_line());
         }
-        let first = self.configuration().settings.secrets.is_empty();
-        if first || self.configuration().mistakes.is_some() {
+        let before = self.configuration();
+        if !before.loaded || before.mistakes.is_some() {
             let mistakes = Some(config::render(&loaded.findings, false));
-            self.put_in_force(Configuration { settings: Arc::new(loaded.settings), mistakes });
+            self.put_in_force(Configuration { loaded: true, settings: Arc::new(loaded.settings), mistakes });
         }
         Err(loaded.findings)
     }
@@ -122,6 +124,9 @@ impl Daemon {
     fn put_in_force(&self, configuration: Configuration) {
         let trouble = configuration.mistakes.as_ref().map(|_| "the configuration has mistakes: rekeyctl check");
         self.progress.configured(configuration.settings.secrets.len(), trouble.map(str::to_owned));
+        // Records that could not be read may have been repaired.
+        let is_readable = |charge: &Arc<Charge>| charge.unreadable().is_none();
+        self.charges.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, charge| is_readable(charge));
         for name in configuration.settings.secrets.keys() {
             self.charge(name);
         }

@@ -22,8 +22,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// What could not be armed, and why.
 pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> Result<(), String> {
+    let retry = retry_timer(name);
+    if standing.retry_at.is_none() && !systemd.active_units(&[&retry]).await.unwrap_or_default().is_empty() {
+        // A rotation was committed meanwhile, or the secret is on hold.
+        let _ = systemd.stop(&retry).await;
+    }
     if let Some(at) = standing.retry_at {
-        let armed = start_once(systemd, &retry_timer(name), &format!("Next try to rotate the secret {name}"), at).await;
+        let armed = start_once(systemd, &retry, &format!("Next try to rotate the secret {name}"), at).await;
         armed.map_err(|error| format!("the next try cannot be armed: {error}"))?;
     }
     if let Some(transaction) = &standing.transaction

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use zbus::wire::{OwnedVariant, Variant};
 
+/// How a process ended, as in siginfo_t: sigaction(2).
+const CLD_KILLED: i32 = 2;
+const CLD_DUMPED: i32 = 3;
+
 /// A unit as systemd sees it: properties of `org.freedesktop.systemd1(5)` by their own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "org.freedesktop.systemd1(5) documents them; what is derived is documented here")]
@@ -41,6 +45,7 @@ pub struct UnitStatus {
     pub bound_by: Vec<String>,
     pub control_group: String,
     pub exec_main_status: i32,
+    pub exec_main_code: i32,
     /// `TimeoutStartSec=` and `TimeoutStopSec=` together; none where one is infinite.
     pub timeout: Option<Duration>,
 }
@@ -53,11 +58,16 @@ impl UnitStatus {
 
     /// How it stands, in a few words.
     pub fn in_words(&self) -> String {
-        let mut words = format!("{} is {} ({})", self.id, self.active_state, self.sub_state);
+        let mut words = format!("{} is {}", self.id, self.active_state);
+        if self.sub_state != self.active_state {
+            words += &format!(" ({})", self.sub_state);
+        }
         if !self.result.is_empty() && self.result != "success" {
             words += &format!(", result {}", self.result);
             if self.exec_main_status != 0 {
-                words += &format!(", exit status {}", self.exec_main_status);
+                let by_signal = matches!(self.exec_main_code, CLD_KILLED | CLD_DUMPED);
+                let how = if by_signal { "killed by signal" } else { "exit status" };
+                words += &format!(", {how} {}", self.exec_main_status);
             }
         }
         words
@@ -97,6 +107,7 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         bound_by: texts(unit, "BoundBy"),
         control_group: text(service, "ControlGroup"),
         exec_main_status: integer(service, "ExecMainStatus"),
+        exec_main_code: integer(service, "ExecMainCode"),
         timeout: timeouts.map(Duration::from_micros),
     }
 }

@@ -24,6 +24,7 @@ impl Engine<'_> {
     /// # Errors
     /// Where there is none, they disagree, or it cannot be stored.
     pub async fn adopt(&mut self, actor: Actor) -> Result<Adoption, Fault> {
+        self.nothing_under_way()?;
         let (value, source) = self.value_in_force().await?;
         let fingerprint = self.store.fingerprint(&value);
         let name = &self.settings.name;

@@ -92,7 +92,12 @@ impl Engine<'_> {
     /// # Errors
     /// Where that cannot be recorded.
     pub async fn resume(&mut self) -> Result<Ran, StoreError> {
-        let Some((id, progress)) = self.under_way() else { return self.run().await };
+        let Some((id, progress)) = self.under_way() else {
+            // It may have been interrupted between its end and what is owed after it.
+            let last = self.ledger.standing().last.as_ref().map(|last| last.id.clone());
+            self.settle_accounts(last.as_ref())?;
+            return self.run().await;
+        };
         self.record(Some(&id), Happening::Resumed)?;
         let interruptions = self.ledger.standing().transaction.as_ref().map_or(0, |t| t.interruptions);
         if let Progress::In(phase) = progress

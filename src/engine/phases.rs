@@ -70,9 +70,10 @@ impl Engine<'_> {
         let generation = standing.transaction.as_ref().and_then(|transaction| transaction.plan.makes);
         let generation = generation.ok_or_else(|| Fault::new(FaultCode::StoreFailed, "the plan makes no value"))?;
         let name = &self.settings.name;
+        let was_interrupted = standing.transaction.as_ref().is_some_and(|transaction| transaction.interruptions > 0);
         let value = match self.store.get(name, generation) {
-            Ok(kept) => kept,
-            Err(_) => {
+            Ok(kept) if was_interrupted => kept,
+            _ => {
                 let value =
                     generate(self.settings.bytes, self.settings.format).map_err(crate::store::StoreError::from)?;
                 self.store.put(name, generation, &value)?;

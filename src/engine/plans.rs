@@ -53,10 +53,18 @@ impl Engine<'_> {
     /// The view in force, unless a hold or a missing adoption forbids to move it.
     fn free_to_move(&self) -> Result<View, Fault> {
         let standing = self.ledger.standing();
+        self.nothing_under_way()?;
         if let Some(hold) = &standing.hold {
             return Err(hold.fault(&self.settings.name));
         }
         standing.in_force.clone().ok_or_else(|| not_adopted(self.settings))
+    }
+
+    /// A rotation that was interrupted, and that nobody goes on with, comes first.
+    pub(super) fn nothing_under_way(&self) -> Result<(), Fault> {
+        let Some(transaction) = &self.ledger.standing().transaction else { return Ok(()) };
+        let message = format!("the rotation {} of {} is not finished", transaction.id, self.settings.name);
+        Err(Fault::new(FaultCode::UnderWay, message).advise("have it finished: rekeyctl reload, then rekeyctl status"))
     }
 
     /// How many processes read the secret now.

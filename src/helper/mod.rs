@@ -18,11 +18,12 @@ use zeroize::Zeroizing;
 
 use crate::rotation::{Fault, FaultCode};
 
+mod calendar;
 mod key;
 mod process;
 mod questions;
 
-pub use questions::{Answer, Condition, Process, ProcessHelper, Program, Question, Variable};
+pub use questions::{Answer, Calendar, Condition, Process, ProcessHelper, Program, Question, Variable};
 
 /// No question takes this long; a helper that hangs must not hang the daemon.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::questions::{Answer, Condition, Process, Program, Question, Variable};
-use super::{LARGEST, LIMIT};
+use super::{LARGEST, LIMIT, calendar};
 use crate::secret::digest;
 use crate::sys::files;
 use crate::target::text::systemd;
@@ -56,6 +56,7 @@ fn answer(question: &Question) -> Result<Answer, String> {
             Answer::Variable { variable: variable_in_files(path, variable, *reveal)? }
         }
         Question::Program { path } => Answer::Program { program: program(Path::new(path)) },
+        Question::Calendar { expressions, after } => Answer::Calendar { calendar: calendar::next(expressions, *after) },
         Question::Conditions { unit } => Answer::Condition { condition: conditions(unit) },
     })
 }

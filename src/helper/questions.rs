@@ -50,6 +50,13 @@ pub enum Question {
         /// Its path.
         path: String,
     },
+    /// When one of these calendar expressions elapses first after a time.
+    Calendar {
+        /// systemd.time(7).
+        expressions: Vec<String>,
+        /// Seconds since 1970.
+        after: i64,
+    },
     /// Whether all Condition= and Assert= of a unit hold now.
     Conditions {
         /// The unit.
@@ -75,6 +82,11 @@ pub enum Answer {
     Program {
         /// How it stands.
         program: Program,
+    },
+    /// To `Calendar`.
+    Calendar {
+        /// What systemd says.
+        calendar: Calendar,
     },
     /// To `Conditions`.
     Condition {
@@ -120,6 +132,16 @@ pub enum Program {
     NotExecutable,
     /// It is a script, and its interpreter does not exist.
     InterpreterMissing(String),
+}
+
+/// Calendar expressions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Calendar {
+    /// The first time, in seconds since 1970; none where they never elapse again.
+    Next(Option<i64>),
+    /// systemd does not understand them: what it says.
+    Invalid(String),
 }
 
 /// The conditions of a unit.

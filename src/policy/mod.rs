@@ -1,4 +1,4 @@
-//! PURE: when a failed rotation is tried again and when a person is needed, and who may run.
+//! PURE: when a failed rotation is tried again and when a person is needed.
 
 use std::time::Duration;
 
@@ -24,11 +24,6 @@ pub fn after_rollback(in_a_row: u32) -> AfterRollback {
     }
 }
 
-/// Whether a rotation may still start `late` after its calendar time; a window of zero means no limit.
-pub fn within_window(late: Duration, window: Duration) -> bool {
-    window.is_zero() || late <= window
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,12 +34,5 @@ mod tests {
         assert_eq!(after_rollback(2), AfterRollback::RetryIn(6 * HOUR));
         assert_eq!(after_rollback(3), AfterRollback::Hold);
         assert_eq!(after_rollback(30), AfterRollback::Hold);
-    }
-
-    #[test]
-    fn a_window_of_zero_is_no_limit() {
-        assert!(within_window(Duration::MAX, Duration::ZERO));
-        assert!(within_window(HOUR, HOUR));
-        assert!(!within_window(2 * HOUR, HOUR));
     }
 }

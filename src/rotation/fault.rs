@@ -91,6 +91,8 @@ fault_codes! {
     DeadlinePassed = "deadline-passed",
     /// rekeyd was interrupted too often in this rotation.
     InterruptedTooOften = "interrupted-too-often",
+    /// A rotation of the secret is under way.
+    UnderWay = "under-way",
     /// rekeyd was gone for good in the middle of the rotation.
     DaemonGone = "daemon-gone",
     /// The configuration no longer allows it.

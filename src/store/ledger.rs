@@ -105,8 +105,11 @@ impl Ledger {
         standing.seq = record.seq;
         let (line, head) = chain::line(&self.head, &record)?;
         let path = self.path_from(record.seq);
-        files::replace(&path, &line, 0o600)?;
-        let file = files::open_or_create(&path, 0o600)?;
+        let made = files::replace(&path, &line, 0o600).and_then(|_| files::open_or_create(&path, 0o600));
+        let file = made.inspect_err(|_| {
+            // Else it would be taken for the newest one, though the old one goes on.
+            let _ = files::remove(&path);
+        })?;
         self.file = Some(OpenFile { path, file, length: line.len() as u64 });
         self.head = head;
         self.standing = standing;

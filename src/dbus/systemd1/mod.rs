@@ -3,7 +3,7 @@
 //! The bus may be restarted at any time: a lost connection is made anew by the next call, and nobody relies on a signal
 //! alone. Every call has a time limit, since zbus sets none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,27 @@ impl Systemd {
             service => service?,
         };
         Ok(properties(&unit, &service))
+    }
+
+    /// The active units that systemd restarts with this one, and with those in turn.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn active_dependents(&self, status: &UnitStatus) -> Result<Vec<String>, SystemdError> {
+        let mut seen = BTreeSet::from([status.id.clone()]);
+        let mut active = Vec::new();
+        let mut to_visit: Vec<String> = status.dependents().cloned().collect();
+        while let Some(unit) = to_visit.pop() {
+            if !seen.insert(unit.clone()) || unit.ends_with(".target") {
+                continue;
+            }
+            let dependent = self.unit(&unit).await?;
+            if dependent.active_state == "active" {
+                to_visit.extend(dependent.dependents().cloned());
+                active.push(unit);
+            }
+        }
+        Ok(active)
     }
 
     /// Clears the start limit and a failed state. A unit that is not loaded has neither.

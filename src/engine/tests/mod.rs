@@ -185,8 +185,7 @@ async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) 
             engine.request(plan, Actor::Timer, String::new()).unwrap();
             engine.run().await.unwrap()
         } else {
-            engine.settle_accounts(None).unwrap();
-            engine.run().await.unwrap()
+            engine.resume().await.unwrap()
         }
     };
     AssertUnwindSafe(life).catch_unwind().await.ok()

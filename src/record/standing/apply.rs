@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction};
-use crate::record::{Evidence, Happening, Record, Seen};
+use crate::record::{Actor, Evidence, Happening, Record, Seen};
 use crate::rotation::{Event, Generation, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
 
@@ -30,6 +30,9 @@ impl Standing {
         }
         match &record.what {
             Happening::CarriedOver { standing } => *self = (**standing).clone(),
+            Happening::Adopted { .. } | Happening::Released { .. } if self.transaction.is_some() => {
+                return Err(contradiction("a rotation is under way"));
+            }
             Happening::Adopted { generation, fingerprint, .. } => {
                 self.supersede(record.at);
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
@@ -40,7 +43,9 @@ impl Standing {
                     return Err(contradiction("a rotation is under way already"));
                 }
                 let id = record.rotation.clone().ok_or_else(|| contradiction("the rotation has no id"))?;
-                self.retry_at = None;
+                if matches!(actor, Actor::Timer | Actor::Retry) {
+                    self.retry_at = None;
+                }
                 self.transaction = Some(Transaction {
                     id,
                     plan: plan.clone(),
@@ -80,7 +85,10 @@ impl Standing {
             }
             Happening::RetryArmed { at } => self.retry_at = Some(*at),
             Happening::RetireArmed { at } => self.retire_at = Some(*at),
-            Happening::Held { hold } => self.hold = Some(hold.clone()),
+            Happening::Held { hold } => {
+                self.hold = Some(hold.clone());
+                self.retry_at = None;
+            }
             Happening::Released { .. } => {
                 self.hold = None;
                 self.rolled_back_in_a_row = 0;
@@ -145,6 +153,7 @@ impl Standing {
                     self.set_stage(plan.start().primary, Stage::Rejected, at);
                 }
                 self.set_stage(plan.goal().primary, Stage::Current, at);
+                self.retry_at = None;
                 self.in_force = Some(plan.goal().clone());
                 self.rolled_back_in_a_row = 0;
             }

@@ -150,6 +150,18 @@ impl Standing {
         }
     }
 
+    /// Whether a rotation that the schedule had asked for was rolled back, and the next try is not recorded yet. The end of
+    /// an overlap has a time of its own.
+    pub fn retry_owed(&self) -> bool {
+        let is_free = self.hold.is_none() && self.hold_owed().is_none() && self.transaction.is_none();
+        let failed = |last: &LastRotation| {
+            !last.retires
+                && matches!(last.actor, Actor::Timer | Actor::Retry)
+                && matches!(last.outcome, Outcome::RolledBack { .. })
+        };
+        is_free && self.retry_at.is_none() && self.rolled_back_in_a_row > 0 && self.last.as_ref().is_some_and(failed)
+    }
+
     /// Whether an overlap is open whose end is not recorded yet.
     pub fn retire_owed(&self) -> bool {
         let overlaps = self.in_force.as_ref().is_some_and(|view| !view.accepted.is_empty());

@@ -18,15 +18,12 @@ impl SystemdTarget {
         deadline: Instant,
     ) -> Result<Activated, Fault> {
         let unit = &found.unit;
-        if !found.running {
-            return Ok(Activated::LeftStopped { unit: unit.clone() });
-        }
         // A daemon that was killed may have left a restart under way: it counts as ours.
         if !self.systemd.wait_without_job(unit, deadline).await? {
             return Err(not_ready(unit));
         }
         let status = self.systemd.unit(unit).await?;
-        if is_left_stopped(&status) {
+        if is_left_stopped(found, &status) {
             return Ok(Activated::LeftStopped { unit: unit.clone() });
         }
         if status.active_state == "active" && self.tally(&status, view).await?.is_proof() {
@@ -80,9 +77,11 @@ impl SystemdTarget {
     }
 }
 
-/// Whether the system was booted since preflight found the unit running, and the boot does not start it.
-pub(super) fn is_left_stopped(status: &UnitStatus) -> bool {
-    status.active_state == "inactive" && status.never_started && !status.has_job
+/// Whether the unit was stopped on purpose and still is, or the system was booted since and the boot does not start it.
+/// One that somebody started meanwhile runs like any other.
+pub(super) fn is_left_stopped(found: &Found, status: &UnitStatus) -> bool {
+    let is_down = status.active_state != "active" && !status.has_job;
+    is_down && (!found.running || (status.active_state == "inactive" && status.never_started))
 }
 
 /// Whether it is failed, stopped, or about to be restarted by systemd again.

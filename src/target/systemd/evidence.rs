@@ -165,7 +165,7 @@ impl SystemdTarget {
         for consumer in found {
             // At boot, when a rotation is taken up again, the unit may still be on its way.
             self.systemd.wait_without_job(&consumer.unit, deadline).await?;
-            if !consumer.running || is_left_stopped(&self.systemd.unit(&consumer.unit).await?) {
+            if is_left_stopped(consumer, &self.systemd.unit(&consumer.unit).await?) {
                 evidence.push(Evidence::Stopped { unit: consumer.unit.clone() });
                 continue;
             }
@@ -201,7 +201,11 @@ impl SystemdTarget {
             let same = now.invocation_id == before.invocation_id
                 && now.main_pid == before.main_pid
                 && now.n_restarts == before.n_restarts;
-            if is_down(&now) || !same {
+            if !is_down(&now) && !same {
+                let message = format!("{} was restarted by something else while it was watched", now.id);
+                return Err(Fault::new(FaultCode::Unsettled, message).advise(format!("journalctl -u {} -n 50", now.id)));
+            }
+            if is_down(&now) {
                 let fault = failure(&now, "it ended again soon after its start");
                 let code = if fault.code == FaultCode::UnitFailed { FaultCode::Unsettled } else { fault.code };
                 return Err(Fault { code, ..fault });

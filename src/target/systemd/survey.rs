@@ -1,6 +1,5 @@
 //! Preflight: every obstacle that can be known beforehand. Touches nothing.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use tokio::time::{Instant, sleep};
@@ -33,7 +32,8 @@ impl SystemdTarget {
             if running {
                 self.check_drift(&status, in_force, deadline).await?;
             }
-            let dependents = if running { self.active_dependents(&status).await? } else { Vec::new() };
+            let dependents = if running { self.systemd.active_dependents(&status).await? } else { Vec::new() };
+            let dependents = dependents.into_iter().filter(|unit| !self.units.contains(unit)).collect();
             found.push(Found { configured: unit.clone(), unit: status.id, running, dependents });
         }
         Ok(found)
@@ -104,27 +104,12 @@ impl SystemdTarget {
         let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
         self.wait_for_value(&status.id, in_force, limit).await.map(drop).map_err(|fault| {
             let message = format!("{}: it was changed by hand since rekeyd last knew it", fault.message);
-            Fault::new(fault.code, message)
-                .advise(format!("if that value is meant to stay, take it over: rekeyctl adopt {}", self.secret))
+            Fault::new(fault.code, message).advise(format!(
+                "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, systemctl restart {} brings \
+                     back the one that rekeyd knows",
+                self.secret, status.id
+            ))
         })
-    }
-
-    /// The active units that systemd restarts with this one, and with those in turn.
-    async fn active_dependents(&self, status: &UnitStatus) -> Result<Vec<String>, Fault> {
-        let mut seen = BTreeSet::from([status.id.clone()]);
-        let mut active = Vec::new();
-        let mut to_visit: Vec<String> = status.dependents().cloned().collect();
-        while let Some(unit) = to_visit.pop() {
-            if !seen.insert(unit.clone()) || unit.ends_with(".target") {
-                continue;
-            }
-            let dependent = self.systemd.unit(&unit).await?;
-            if dependent.active_state == "active" && !self.units.contains(&unit) {
-                to_visit.extend(dependent.dependents().cloned());
-                active.push(unit);
-            }
-        }
-        Ok(active)
     }
 }
 
