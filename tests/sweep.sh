@@ -6,10 +6,11 @@
 #   sweep.sh SECRET UNIT CALL FIRST LAST
 
 set -uo pipefail
+hung=0
 secret=$1 unit=$2 call=$3 first=$4 last=$5
 
 field() { jq -r "$1" <<<"$status"; }
-look() { status=$(rekeyctl status --json "$secret"); }
+look() { status=$(rekeyctl status --json "$secret" 2>/dev/null); }
 wrong() { echo "$call $n: $*"; }
 
 # The daemon, found by its main process, is killed when any of its threads enters the call for the n-th time.
@@ -18,9 +19,26 @@ trap_it() {
   pid=$(systemctl show --value -p MainPID rekeyd.service)
   strace -f -p "$pid" -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" 2>/dev/null &
   strace=$!
-  until grep -qs 'TracerPid:[[:space:]]*[1-9]' "/proc/$pid/status"; do
-    kill -0 $strace 2>/dev/null || { wrong "strace did not attach"; exit 1; }
+  # All threads: one that is killed while strace still attaches to others makes it hang.
+  local end=$((SECONDS + 10))
+  while ((SECONDS < end)) && kill -0 $strace 2>/dev/null; do
+    [[ -n $(grep -Ls 'TracerPid:[[:space:]]*[1-9]' /proc/"$pid"/task/*/status) ]] || return 0
   done
+  return 1
+}
+
+# strace hangs at times, where the call comes by itself while it attaches: the point is tried again.
+again() {
+  ((++hung < 10)) || { wrong "strace hung $hung times"; exit 1; }
+  kill -KILL $strace 2>/dev/null
+  wait $strace 2>/dev/null
+  systemctl restart rekeyd.service
+  local end=$((SECONDS + 60))
+  until look && [[ $(field .rotation) == null ]]; do
+    ((SECONDS < end)) || { wrong "rekeyd did not come back"; exit 1; }
+  done
+  value=$(sed -n 's/^JWT_SECRET="\(.*\)"$/\1/p' "/var/lib/rekeyd/delivered/$secret/current/env")
+  ((n--))
 }
 
 # By other means than rekeyd's own: what the process has, what it would start with, and what it signs and accepts.
@@ -41,8 +59,9 @@ look
 value=$(sed -n 's/^JWT_SECRET="\(.*\)"$/\1/p' "/var/lib/rekeyd/delivered/$secret/current/env")
 for ((n = first; n <= last; n++)); do
   before=$(field .generation)
-  trap_it
-  said=$(rekeyctl rotate "$secret" 2>&1); exit=$?
+  trap_it || { again; continue; }
+  said=$(timeout 20 rekeyctl rotate "$secret" 2>&1); exit=$?
+  ((exit != 124)) || { again; continue; }
   sprung=1
   kill $strace 2>/dev/null && sprung=0
   wait $strace 2>/dev/null

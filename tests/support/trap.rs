@@ -9,8 +9,9 @@ pub fn set(machine: &Machine, call: &str, when: usize) {
         "pid=$(systemctl show --value -p MainPID rekeyd.service); \
          systemd-run -q --collect --unit=trap strace -f -p $pid -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={when}"
     ));
-    let traced =
-        "! grep -q 'TracerPid:[[:space:]]*0$' /proc/$(systemctl show --value -p MainPID rekeyd.service)/status";
+    // All threads: one that is killed while strace still attaches to others makes it hang.
+    let traced = "pid=$(systemctl show --value -p MainPID rekeyd.service); \
+                  ! grep -q 'TracerPid:[[:space:]]*0$' /proc/$pid/task/*/status";
     poll(seconds(10), "strace is attached to rekeyd", || {
         (machine.exec(&["sh", "-c", traced]).status == 0).then_some(())
     });
