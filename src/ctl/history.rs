@@ -40,7 +40,7 @@ async fn records(name: Option<&str>) -> Result<Vec<Vec<Record>>, Error> {
     Ok(records)
 }
 
-fn tell(out: &Out, records: &[Record], wanted: impl Fn(&Record) -> bool) {
+pub(super) fn tell(out: &Out, records: &[Record], wanted: impl Fn(&Record) -> bool) {
     let mut standing = Standing::default();
     let mut told = None;
     for record in records {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::dbus::rekeyd1::{Error, ManagerProxy};
 
 mod adopt;
+mod audit;
 mod check;
 mod exit;
 mod follow;
@@ -57,6 +58,14 @@ enum Verb {
         /// The secret; all where it is left out
         name: Option<String>,
         /// Show only this rotation
+        #[arg(long, value_name = "ID")]
+        rotation: Option<String>,
+    },
+    /// Verify the chain of records, hold it against the journal, and report every rotation
+    Audit {
+        /// The secret; all where it is left out
+        name: Option<String>,
+        /// Report only this rotation
         #[arg(long, value_name = "ID")]
         rotation: Option<String>,
     },
@@ -133,6 +142,7 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
         Verb::Rollback(rollback) => rollback.run(out).await,
         Verb::Retire(retire) => retire.run(out).await,
         Verb::History { name, rotation } => history::run(out, name.as_deref(), rotation.as_deref()).await,
+        Verb::Audit { name, rotation } => audit::run(out, name.as_deref(), rotation.as_deref()).await,
         Verb::Adopt { name } => adopt::run(out, &name).await,
         Verb::Verify { name } => verify::run(out, &name).await,
         Verb::Pause { name } => schedule::pause(out, &name).await,

@@ -15,7 +15,7 @@ use crate::dbus::rekeyd1::{Caller, Error, Reloaded, RotateFlags, SecretStatus, S
 use crate::engine::{Adoption, Forecast, Verdict};
 use crate::record::{Actor, Happening, Record, RotationId, Standing};
 use crate::rotation::Fault;
-use crate::store::StoreError;
+use crate::store::{Chained, StoreError};
 
 /// The daemon as the bus sees it.
 #[derive(Clone)]
@@ -182,6 +182,11 @@ impl Service for Served {
             return Err(fault.into());
         }
         self.daemon.store.history(&charge_name(name)?).map_err(store_failed)
+    }
+
+    async fn audit(&self, name: &str) -> Result<Chained, Error> {
+        self.daemon.find(name)?;
+        self.daemon.store.chained(&charge_name(name)?).map_err(store_failed)
     }
 
     async fn reload(&self) -> Result<Reloaded, Error> {

@@ -196,6 +196,7 @@ pub trait Service: Send + Sync + 'static {
     async fn resume(&self, caller: Caller, name: &str) -> Result<(), Error>;
     async fn release(&self, caller: Caller, name: &str) -> Result<(), Error>;
     async fn history(&self, name: &str) -> Result<Vec<crate::record::Record>, Error>;
+    async fn audit(&self, name: &str) -> Result<crate::store::Chained, Error>;
     async fn reload(&self) -> Result<Reloaded, Error>;
     async fn subscribe(&self, caller: Caller) -> Result<(), Error>;
 }
@@ -288,6 +289,11 @@ impl Manager {
     /// Every record of a secret, as a JSON array, oldest first.
     async fn history(&self, name: &str) -> Result<String, Error> {
         json(&self.0.history(name).await?)
+    }
+
+    /// Every record of a secret with its hash, and where their chain is broken, as a JSON object.
+    async fn audit(&self, name: &str) -> Result<String, Error> {
+        json(&self.0.audit(name).await?)
     }
 
     /// Puts the configuration on disk in force, with its schedules. Returns a JSON object.

@@ -78,6 +78,14 @@ pub fn line(prev: &Head, record: &Record) -> Result<(Vec<u8>, Head), serde_json:
     Ok((format!("{head} {json}\n").into_bytes(), head))
 }
 
+impl ChainError {
+    /// The line's number in the file, from 1.
+    pub fn line(&self) -> usize {
+        let (Self::Altered { line } | Self::Broken { line } | Self::Unknown { line, .. }) = self;
+        *line
+    }
+}
+
 /// What was read from a file of records.
 #[derive(Debug, Default)]
 pub struct Lines {

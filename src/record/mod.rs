@@ -12,6 +12,7 @@ use crate::config::SecretName;
 use crate::rotation::{Fault, Generation, Outcome, Phase, Plan};
 use crate::secret::Fingerprint;
 
+pub mod audit;
 pub mod chain;
 pub mod journal;
 pub mod message_id;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::{Chained, StoreError};
 use crate::config::SecretName;
 use crate::record::chain::{self, Head};
 use crate::record::{Happening, Record, RotationId, Standing};
@@ -182,6 +182,28 @@ pub(super) fn history(dir: &Path) -> Result<Vec<Record>, StoreError> {
         records.extend(lines.records);
     }
     Ok(records)
+}
+
+/// All records in `dir` with their hashes, up to the first that is not of the chain.
+pub(super) fn chained(dir: &Path) -> Result<Chained, StoreError> {
+    let mut chained = Chained::default();
+    let mut prev = Head::default();
+    for path in files_of_records(dir)? {
+        let bytes = files::read(&path, READ_LIMIT)?;
+        let mut parsed = chain::parse(&bytes, Some(prev.clone()));
+        if let Err(error) = &parsed {
+            chained.broken = Some(format!("{}: {error}", path.display()));
+            let good = bytes.split_inclusive(|&byte| byte == b'\n').take(error.line() - 1).map(<[u8]>::len).sum();
+            parsed = chain::parse(&bytes[..good], Some(prev));
+        }
+        let lines = parsed.map_err(|source| StoreError::Chain { file: path, source })?;
+        prev = lines.heads.last().cloned().unwrap_or_default();
+        chained.records.extend(lines.records.into_iter().zip(lines.heads));
+        if chained.broken.is_some() {
+            break;
+        }
+    }
+    Ok(chained)
 }
 
 /// In the order in which they were written.

@@ -11,10 +11,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::SecretName;
-use crate::record::chain::ChainError;
+use crate::record::chain::{ChainError, Head};
 use crate::record::{Contradiction, Record, Stage, Standing};
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{Fingerprint, FingerprintKey, SealingKey, SecretValue, UnsealError};
@@ -109,6 +110,15 @@ pub struct Store {
     _lock: File,
 }
 
+/// The chain of a secret's records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chained {
+    /// The records, oldest first, each with its hash.
+    pub records: Vec<(Record, Head)>,
+    /// The file and line that do not follow, and why; what comes after them is not in `records`.
+    pub broken: Option<String>,
+}
+
 /// The lock of a store: taken before its keys are had.
 pub struct StoreLock {
     root: PathBuf,
@@ -157,6 +167,14 @@ impl Store {
     /// As for [`Store::ledger`].
     pub fn history(&self, name: &SecretName) -> Result<Vec<Record>, StoreError> {
         ledger::history(&self.root.join(name.as_str()))
+    }
+
+    /// Every record with its hash, and where the chain is broken: for an audit.
+    ///
+    /// # Errors
+    /// Where the files cannot be read.
+    pub fn chained(&self, name: &SecretName) -> Result<Chained, StoreError> {
+        ledger::chained(&self.root.join(name.as_str()))
     }
 
     /// The name of `value` that does not tell it.
