@@ -1,11 +1,16 @@
 //! `adopt`: taking over the value in force.
 
+use super::acting::act;
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::Error;
 use crate::engine::Adoption;
 
 pub(super) async fn run(out: &Out, name: &str) -> Exit {
-    let adopted: Result<Adoption, Error> = async { document(&daemon().await?.adopt(name).await?) }.await;
+    let adopted: Result<Adoption, Error> = async {
+        let adopted: String = act(&daemon().await?, "Adopt", &(name,)).await?;
+        document(&adopted)
+    }
+    .await;
     match adopted {
         Ok(adoption) if out.json => out.document(&adoption),
         Ok(Adoption { generation, fingerprint, new: true }) => {

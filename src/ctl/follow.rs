@@ -6,8 +6,12 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
+use zbus::fdo::DBusProxy;
+use zbus::names::WellKnownName;
+
+use super::exit::is_denied;
 use super::{Exit, Out, daemon, document};
-use crate::dbus::rekeyd1::{Error, ManagerProxy};
+use crate::dbus::rekeyd1::{Error, ManagerProxy, NAME};
 use crate::record::{Actor, Happening, Record, RotationId, Standing, text};
 use crate::rotation::Outcome;
 
@@ -38,12 +42,20 @@ pub(super) async fn follow(
         return Ok(Exit::Done);
     }
     let mut signals = daemon.receive_happened().await?;
-    // Where too many listen already, asking now and then does as well.
-    let _ = daemon.subscribe().await;
+    // Whoever may rotate but not look is told of this rotation alone, and only by the daemon that began it. Where too many
+    // listen already, asking now and then does as well.
+    let mut reader = match daemon.subscribe().await {
+        Err(Error::Bus(error)) if is_denied(&error) => Reader::Guest(owner(daemon).await),
+        _ => Reader::Member,
+    };
     let id = match start.await {
-        Err(error) if is_lost(&error) => requested(out, daemon, name).await?,
+        Err(error) if is_lost(&error) && reader == Reader::Member => requested(out, daemon, name).await?,
         id => id?,
     };
+    if reader == Reader::Guest(None) {
+        // The daemon was started by the request itself.
+        reader = Reader::Guest(owner(daemon).await);
+    }
     if !out.json {
         out.text(&format!("{doing} {name}, rotation {id}"));
     }
@@ -58,7 +70,12 @@ pub(super) async fn follow(
                     story.hear(&document(happened.record())?, happened.line()).await;
                 }
             }
-            () = sleep(LOOK) => match story.catch_up().await {
+            () = sleep(LOOK), if reader != Reader::Member => {
+                if reader != Reader::Guest(owner(daemon).await) {
+                    return Err(lost_sight(&id));
+                }
+            }
+            () = sleep(LOOK), if reader == Reader::Member => match story.catch_up().await {
                 Ok(()) => {
                     (seen, is_gone) = (Instant::now(), false);
                     let _ = daemon.subscribe().await;
@@ -77,11 +94,35 @@ pub(super) async fn follow(
         }
         if let Some(outcome) = &story.outcome {
             let exit = outcome.into();
-            // What follows on the end, a hold, is told too.
-            let _ = story.catch_up().await;
+            if reader == Reader::Member {
+                // What follows on the end, a hold, is told too.
+                let _ = story.catch_up().await;
+            }
             return Ok(exit);
         }
     }
+}
+
+/// What the follower may see.
+#[derive(PartialEq, Eq)]
+enum Reader {
+    /// Everything: root, or of the group.
+    Member,
+    /// The signals of its own rotation, from the daemon of this name.
+    Guest(Option<String>),
+}
+
+/// Who the daemon is on the bus now.
+async fn owner(daemon: &ManagerProxy<'_>) -> Option<String> {
+    let bus = DBusProxy::new(daemon.inner().connection()).await.ok()?;
+    let name = WellKnownName::try_from(NAME).ok()?;
+    bus.get_name_owner(name.into()).await.ok().map(|owner| owner.to_string())
+}
+
+fn lost_sight(id: &str) -> Error {
+    Error::Bus(zbus::Error::Failure(format!(
+        "it has gone away, and ends rotation {id} when it is back; how that ended, root and members of the group rekeyd can see"
+    )))
 }
 
 /// Whether the daemon died between the request and its answer: what became of the request is in the records.

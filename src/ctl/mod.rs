@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::dbus::rekeyd1::{Error, ManagerProxy};
 
+mod acting;
 mod adopt;
 mod audit;
 mod check;

@@ -9,6 +9,10 @@ use serde::Serialize;
 use super::exit::{Exit, is_denied};
 use crate::dbus::rekeyd1::Error;
 
+/// The bus lets in root and the group.
+const NOT_A_READER: &str = "only root and members of the group rekeyd may see what rekeyd does: use sudo, or ask the \
+     administrator for: adduser USER rekeyd (it counts after the next login)";
+
 /// Where output goes, and how.
 pub struct Out {
     /// JSON instead of text.
@@ -93,7 +97,7 @@ impl Out {
             | Error::NotAllowed(text)
             | Error::Skipped(text)
             | Error::Failed(text) => text.clone(),
-            Error::Bus(error) if is_denied(error) => "only root may use rekeyd: try with sudo".to_owned(),
+            Error::Bus(error) if is_denied(error) => NOT_A_READER.to_owned(),
             Error::Bus(error) => format!("cannot reach rekeyd: {error}; see systemctl status rekeyd"),
         };
         self.fail(exit, &message)

@@ -1,10 +1,15 @@
 //! `reload`: the configuration on disk, put in force.
 
+use super::acting::act;
 use super::{Exit, Out, counted, daemon, document};
 use crate::dbus::rekeyd1::{Error, Reloaded};
 
 pub(super) async fn run(out: &Out) -> Exit {
-    let reloaded: Result<Reloaded, Error> = async { document(&daemon().await?.reload().await?) }.await;
+    let reloaded: Result<Reloaded, Error> = async {
+        let reloaded: String = act(&daemon().await?, "Reload", &()).await?;
+        document(&reloaded)
+    }
+    .await;
     match reloaded {
         Ok(reloaded) if out.json => out.document(&reloaded),
         Ok(reloaded) => {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::acting::act;
 use super::follow::follow;
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
@@ -96,18 +97,21 @@ impl Rotate {
             scheduled: self.scheduled,
             retry: self.retry,
             emergency: self.emergency,
+            follow: !self.how.no_wait,
         };
-        let start = async { daemon.rotate(name, &self.how.reason, flags.names()).await };
+        let arguments = (name, &self.how.reason, flags.names());
+        let start = act(daemon, "Rotate", &arguments);
         follow(out, daemon, name, "rotating", self.how.no_wait, start).await
     }
 }
 
 impl Rollback {
     pub(super) async fn run(self, out: &Out) -> Exit {
-        let flags = RotateFlags { wait: self.how.wait, ..RotateFlags::default() };
+        let flags = RotateFlags { wait: self.how.wait, follow: !self.how.no_wait, ..RotateFlags::default() };
         let done = async {
             let daemon = daemon().await?;
-            let start = async { daemon.rollback(&self.name, &self.how.reason, flags.names()).await };
+            let arguments = (&self.name, &self.how.reason, flags.names());
+            let start = act(&daemon, "Rollback", &arguments);
             follow(out, &daemon, &self.name, "rolling back", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error(&error))
@@ -116,10 +120,16 @@ impl Rollback {
 
 impl Retire {
     pub(super) async fn run(self, out: &Out) -> Exit {
-        let flags = RotateFlags { wait: self.how.wait, scheduled: self.scheduled, ..RotateFlags::default() };
+        let flags = RotateFlags {
+            wait: self.how.wait,
+            scheduled: self.scheduled,
+            follow: !self.how.no_wait,
+            ..RotateFlags::default()
+        };
         let done = async {
             let daemon = daemon().await?;
-            let start = async { daemon.retire(&self.name, &self.how.reason, flags.names()).await };
+            let arguments = (&self.name, &self.how.reason, flags.names());
+            let start = act(&daemon, "Retire", &arguments);
             follow(out, &daemon, &self.name, "ending the overlap of", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error(&error))

@@ -1,20 +1,21 @@
 //! `pause`, `resume`, `release`: what lets a schedule rotate.
 
+use super::acting::act;
 use super::{Exit, Out, daemon};
 use crate::dbus::rekeyd1::Error;
 
 pub(super) async fn pause(out: &Out, name: &str) -> Exit {
-    let done = async { daemon().await?.pause(name).await }.await;
+    let done = async { act(&daemon().await?, "Pause", &(name,)).await }.await;
     say(out, done, &format!("{name}: the schedule is paused; rekeyctl resume {name} lets it go on"))
 }
 
 pub(super) async fn resume(out: &Out, name: &str) -> Exit {
-    let done = async { daemon().await?.resume(name).await }.await;
+    let done = async { act(&daemon().await?, "Resume", &(name,)).await }.await;
     say(out, done, &format!("{name}: the schedule goes on"))
 }
 
 pub(super) async fn release(out: &Out, name: &str) -> Exit {
-    let done = async { daemon().await?.release(name).await }.await;
+    let done = async { act(&daemon().await?, "Release", &(name,)).await }.await;
     say(out, done, &format!("{name}: released; rekeyctl verify {name} says how it stands"))
 }
 

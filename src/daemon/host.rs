@@ -11,6 +11,7 @@ use super::journal::Journal;
 use super::listeners::Listeners;
 use super::progress::Progress;
 use super::timers;
+use crate::config::SecretSettings;
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
 use crate::record::chain::Head;
@@ -36,6 +37,8 @@ pub struct DaemonHost {
     pub deadline: Duration,
     /// The units under which the entries show.
     pub units: Arc<[String]>,
+    /// How the secret is configured.
+    pub settings: SecretSettings,
 }
 
 #[async_trait]
@@ -65,9 +68,11 @@ impl Host for DaemonHost {
     }
 
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {
+        let before = self.charge.status(&self.settings);
         self.charge.note(standing);
         self.journal.send(journal::entry(record, head, standing), &self.units);
         self.listeners.tell(record, standing);
+        self.listeners.tell_changes(&before, &self.charge.status(&self.settings));
         self.progress.note(record, standing);
     }
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval, sleep, timeout};
 use zbus::Connection;
 
-use crate::config::Dirs;
+use crate::config::{Dirs, Settings};
 use crate::dbus::rekeyd1::{Manager, NAME, PATH, Service as _};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
@@ -22,6 +22,7 @@ use crate::store::{self, StoreError, StoreLock};
 mod busy;
 mod calendar;
 mod charge;
+mod gate;
 mod host;
 mod journal;
 mod listeners;
@@ -191,6 +192,7 @@ async fn connect(served: &Served) -> Result<Connection, zbus::Error> {
         .build()
         .await?;
     served.connected(&connection);
+    served.show_secrets(&Settings::default()).await?;
     connection.request_name(NAME).await?;
     Ok(connection)
 }

@@ -200,6 +200,7 @@ impl Daemon {
                 charge: Arc::clone(charge),
                 deadline: settings.deadline,
                 units: charge::units(settings),
+                settings: settings.clone(),
             },
         }
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zbus::message::Header;
 
+use super::rights::{Asker, Right, check_words};
 use crate::record::{LastRotation, RotationId, Stage};
 use crate::rotation::{Fault, Generation};
 use crate::secret::Fingerprint;
@@ -58,6 +59,14 @@ pub struct Caller {
     pub uid: u32,
 }
 
+/// A caller who was let in; it counts among its user's calls until this is dropped.
+pub struct Admitted {
+    /// Who.
+    pub caller: Caller,
+    /// What counts the call.
+    pub pass: Box<dyn Send + Sync>,
+}
+
 /// How a rotation is asked for: `Rotate`'s flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RotateFlags {
@@ -69,16 +78,24 @@ pub struct RotateFlags {
     pub retry: bool,
     /// `emergency`: the old value dies at once, without an overlap.
     pub emergency: bool,
+    /// `follow`: the caller is sent a `Happened` signal for every record of this rotation, without `Subscribe`.
+    pub follow: bool,
 }
 
 impl RotateFlags {
     /// The flags as they go over the bus.
     pub fn names(self) -> Vec<String> {
-        [("wait", self.wait), ("scheduled", self.scheduled), ("retry", self.retry), ("emergency", self.emergency)]
-            .into_iter()
-            .filter(|&(_, set)| set)
-            .map(|(name, _)| name.to_owned())
-            .collect()
+        [
+            ("wait", self.wait),
+            ("scheduled", self.scheduled),
+            ("retry", self.retry),
+            ("emergency", self.emergency),
+            ("follow", self.follow),
+        ]
+        .into_iter()
+        .filter(|&(_, set)| set)
+        .map(|(name, _)| name.to_owned())
+        .collect()
     }
 
     fn parse(names: &[String]) -> Result<Self, Error> {
@@ -89,8 +106,9 @@ impl RotateFlags {
                 "scheduled" => flags.scheduled = true,
                 "retry" => flags.retry = true,
                 "emergency" => flags.emergency = true,
+                "follow" => flags.follow = true,
                 other => {
-                    let flags = "wait, scheduled, retry or emergency";
+                    let flags = "wait, follow, emergency, scheduled or retry";
                     return Err(Error::Failed(format!("{other:?} is not a flag: use {flags}")));
                 }
             }
@@ -182,7 +200,8 @@ pub struct Reloaded {
 #[async_trait]
 #[allow(missing_docs, reason = "each is documented at the method of the interface that it serves")]
 pub trait Service: Send + Sync + 'static {
-    async fn caller(&self, sender: &str) -> Result<Caller, Error>;
+    async fn admit(&self, asker: Asker, right: Right, secret: &str) -> Result<Admitted, Error>;
+    fn glance(&self, name: &str) -> Result<SecretStatus, Error>;
     async fn list(&self) -> Result<Vec<SecretStatus>, Error>;
     async fn get(&self, name: &str) -> Result<SecretStatus, Error>;
     async fn forecast(&self, name: &str) -> Result<crate::engine::Forecast, Error>;
@@ -210,22 +229,25 @@ pub struct Manager(pub Arc<dyn Service>);
 )]
 impl Manager {
     /// All secrets, as a JSON array of what `GetSecret` returns.
-    async fn list_secrets(&self) -> Result<String, Error> {
+    async fn list_secrets(&self, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Look, "").await?;
         json(&self.0.list().await?)
     }
 
     /// One secret, as a JSON object.
-    async fn get_secret(&self, name: &str) -> Result<String, Error> {
+    async fn get_secret(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Look, name).await?;
         json(&self.0.get(name).await?)
     }
 
     /// What a rotation would do, as a JSON object. Touches nothing; fails as the rotation would be refused.
-    async fn forecast(&self, name: &str) -> Result<String, Error> {
+    async fn forecast(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Examine, name).await?;
         json(&self.0.forecast(name).await?)
     }
 
-    /// Starts a rotation and returns its id at once. `flags`: `wait`, `scheduled`, `retry`,
-    /// `emergency`.
+    /// Starts a rotation and returns its id at once. `flags`: `wait`, `follow`, `emergency`; of root also `scheduled`,
+    /// `retry`.
     async fn rotate(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -233,11 +255,13 @@ impl Manager {
         reason: &str,
         flags: Vec<String>,
     ) -> Result<String, Error> {
+        check_words(name, reason, &flags)?;
         let flags = RotateFlags::parse(&flags)?;
-        Ok(self.0.rotate(self.caller(&header).await?, name, reason, flags).await?.into())
+        let admitted = self.admit(&header, Right::Rotate, name).await?;
+        Ok(self.0.rotate(admitted.caller, name, reason, flags).await?.into())
     }
 
-    /// Starts the way back to the previous value and returns its id at once. `flags`: `wait`.
+    /// Starts the way back to the previous value and returns its id at once. `flags`: `wait`, `follow`.
     async fn rollback(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -245,11 +269,14 @@ impl Manager {
         reason: &str,
         flags: Vec<String>,
     ) -> Result<String, Error> {
+        check_words(name, reason, &flags)?;
         let flags = RotateFlags::parse(&flags)?;
-        Ok(self.0.rollback(self.caller(&header).await?, name, reason, flags).await?.into())
+        let admitted = self.admit(&header, Right::Rollback, name).await?;
+        Ok(self.0.rollback(admitted.caller, name, reason, flags).await?.into())
     }
 
-    /// Ends the overlap, so that only one value is accepted, and returns the id at once. `flags`: `wait`, `scheduled`.
+    /// Ends the overlap, so that only one value is accepted, and returns the id at once. `flags`: `wait`, `follow`; of
+    /// root also `scheduled`.
     async fn retire(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -257,53 +284,65 @@ impl Manager {
         reason: &str,
         flags: Vec<String>,
     ) -> Result<String, Error> {
+        check_words(name, reason, &flags)?;
         let flags = RotateFlags::parse(&flags)?;
-        Ok(self.0.retire(self.caller(&header).await?, name, reason, flags).await?.into())
+        let admitted = self.admit(&header, Right::Rotate, name).await?;
+        Ok(self.0.retire(admitted.caller, name, reason, flags).await?.into())
     }
 
     /// Takes over the value in force. Restarts nothing. Returns a JSON object.
     async fn adopt(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
-        json(&self.0.adopt(self.caller(&header).await?, name).await?)
+        let admitted = self.admit(&header, Right::Manage, name).await?;
+        json(&self.0.adopt(admitted.caller, name).await?)
     }
 
     /// Gathers the proof for the value in force, now. Returns a JSON object.
-    async fn verify(&self, name: &str) -> Result<String, Error> {
+    async fn verify(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Examine, name).await?;
         json(&self.0.verify(name).await?)
     }
 
     /// Stops the schedule of a secret until `Resume`.
     async fn pause(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<(), Error> {
-        self.0.pause(self.caller(&header).await?, name).await
+        let admitted = self.admit(&header, Right::Manage, name).await?;
+        self.0.pause(admitted.caller, name).await
     }
 
     /// Lets the schedule of a secret go on.
     async fn resume(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<(), Error> {
-        self.0.resume(self.caller(&header).await?, name).await
+        let admitted = self.admit(&header, Right::Manage, name).await?;
+        self.0.resume(admitted.caller, name).await
     }
 
     /// Ends a hold.
     async fn release(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<(), Error> {
-        self.0.release(self.caller(&header).await?, name).await
+        let admitted = self.admit(&header, Right::Manage, name).await?;
+        self.0.release(admitted.caller, name).await
     }
 
     /// Every record of a secret, as a JSON array, oldest first.
-    async fn history(&self, name: &str) -> Result<String, Error> {
+    async fn history(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Look, name).await?;
         json(&self.0.history(name).await?)
     }
 
     /// Every record of a secret with its hash, and where their chain is broken, as a JSON object.
-    async fn audit(&self, name: &str) -> Result<String, Error> {
+    async fn audit(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Look, name).await?;
         json(&self.0.audit(name).await?)
     }
 
     /// Puts the configuration on disk in force, with its schedules. Returns a JSON object.
-    async fn reload(&self) -> Result<String, Error> {
+    async fn reload(&self, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Manage, "").await?;
         json(&self.0.reload().await?)
     }
 
-    /// From now on the caller is sent a `Happened` signal, to it alone, for every record.
+    /// From now on the caller is sent, to it alone, a `Happened` signal for every record, and the changes of the
+    /// secrets' properties.
     async fn subscribe(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
-        self.0.subscribe(self.caller(&header).await?).await
+        let admitted = self.admit(&header, Right::Look, "").await?;
+        self.0.subscribe(admitted.caller).await
     }
 
     /// Something happened to a secret: `line` is the line that rekeyctl prints (empty where it prints none), `record`
@@ -319,10 +358,11 @@ impl Manager {
 }
 
 impl Manager {
-    /// The sender's user id is asked of the bus: what a message says of itself proves nothing.
-    async fn caller(&self, header: &Header<'_>) -> Result<Caller, Error> {
-        let sender = header.sender().ok_or_else(|| Error::NotAllowed("the call has no sender".to_owned()))?;
-        self.0.caller(sender.as_str()).await
+    /// Who sent it is asked of the bus: what a message says of itself proves nothing. What a caller wrote is checked
+    /// before anything is waited for.
+    async fn admit(&self, header: &Header<'_>, right: Right, name: &str) -> Result<Admitted, Error> {
+        check_words(name, "", &[])?;
+        self.0.admit(Asker::of(header)?, right, name).await
     }
 }
 
