@@ -82,3 +82,28 @@ fn the_manual_has_every_verb_and_option() {
         }
     }
 }
+
+#[test]
+fn the_policies_have_every_method_and_every_action() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (bus, polkit) = (read("packaging/org.rekeyd1.conf"), read("packaging/org.rekeyd1.policy"));
+    let (anyone, group) = bus.split_once("<policy group=\"rekeyd\">").unwrap();
+    let code = read("src/dbus/rekeyd1.rs");
+    let (_, interface) = code.split_once("\nimpl Manager {").unwrap();
+    let (interface, _) = interface.split_once("#[zbus(signal)]").unwrap();
+    for method in interface.split("    async fn ").skip(1) {
+        let snake = method.split('(').next().unwrap();
+        let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+        let member = format!("send_member=\"{}\"", snake.split('_').map(capital).collect::<String>());
+        let looks = method.contains("Right::Look") || method.contains("Right::Examine");
+        let acts = ["Right::Rotate", "Right::Rollback", "Right::Manage"].iter().any(|right| method.contains(right));
+        assert!(looks != acts, "{snake} needs a right");
+        assert_eq!(anyone.contains(&member), acts, "whether anyone may ask for {snake}");
+        assert_eq!(group.contains(&member), looks, "whether the group may ask for {snake}");
+    }
+    use rekeyd::dbus::rights::Right;
+    for action in [Right::Rotate, Right::Rollback, Right::Manage].map(|right| right.action().unwrap()) {
+        assert!(polkit.contains(&format!("<action id=\"{action}\">")), "{action}");
+    }
+}
