@@ -40,12 +40,12 @@ fn call(machine: &Machine, user: &str, method: &str, arguments: &[&str]) -> Outp
 support::on_both_debians! {
     fn a_member_of_the_group_looks_at_everything_and_acts_on_nothing(debian) {
         let machine = machine(debian);
-        let looks: [&[&str]; 6] = [&["list"], &["status", NAME], &["history"], &["verify", NAME], &["rotate", "--dry-run", NAME], &["check", "--host"]];
+        let looks: [&[&str]; 7] = [&["list"], &["audit", NAME], &["status", NAME], &["history"], &["verify", NAME], &["rotate", "--dry-run", NAME], &["check", "--host"]];
         for verb in looks {
             let said = machine.exec_as("alice", &[&["rekeyctl"], verb].concat());
             assert_eq!(said.status, 0, "{verb:?}: {said}");
         }
-        let acts: [&[&str]; 7] = [&["rotate", NAME], &["rollback", NAME], &["adopt", NAME], &["pause", NAME], &["resume", NAME], &["release", NAME], &["reload"]];
+        let acts: [&[&str]; 8] = [&["rotate", NAME], &["retire", NAME], &["rollback", NAME], &["adopt", NAME], &["pause", NAME], &["resume", NAME], &["release", NAME], &["reload"]];
         for verb in acts {
             let said = machine.exec_as("alice", &[&["rekeyctl"], verb].concat());
             is_denied(&said);
