@@ -10,13 +10,18 @@ hung=0
 secret=$1 unit=$2 call=$3 first=$4 last=$5
 
 field() { jq -r "$1" <<<"$status"; }
-look() { status=$(rekeyctl status --json "$secret" 2>/dev/null); }
+look() { status=$(timeout 20 rekeyctl status --json "$secret" 2>/dev/null); }
+main_pid() { systemctl show --value -p MainPID rekeyd.service; }
+# Not by SIGTERM: strace would wait for each thread to stop, and hangs where one is killed meanwhile.
+end_strace() {
+  kill -KILL $strace 2>/dev/null
+  wait $strace 2>/dev/null
+}
 wrong() { echo "$call $n: $*"; }
 
 # The daemon, found by its main process, is killed when any of its threads enters the call for the n-th time.
 trap_it() {
-  local pid
-  pid=$(systemctl show --value -p MainPID rekeyd.service)
+  pid=$(main_pid)
   strace -f -p "$pid" -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" 2>/dev/null &
   strace=$!
   # All threads: one that is killed while strace still attaches to others makes it hang.
@@ -30,8 +35,7 @@ trap_it() {
 # strace hangs at times, where the call comes by itself while it attaches: the point is tried again.
 again() {
   ((++hung < 10)) || { wrong "strace hung $hung times"; exit 1; }
-  kill -KILL $strace 2>/dev/null
-  wait $strace 2>/dev/null
+  end_strace
   systemctl restart rekeyd.service
   local end=$((SECONDS + 60))
   until look && [[ $(field .rotation) == null ]]; do
@@ -62,9 +66,7 @@ for ((n = first; n <= last; n++)); do
   trap_it || { again; continue; }
   said=$(timeout 20 rekeyctl rotate "$secret" 2>&1); exit=$?
   ((exit != 124)) || { again; continue; }
-  sprung=1
-  kill $strace 2>/dev/null && sprung=0
-  wait $strace 2>/dev/null
+  end_strace
   look
   generation=$(field .generation)
   case $exit in
@@ -78,7 +80,8 @@ for ((n = first; n <= last; n++)); do
   [[ $(field .rotation) == null && $(field .hold) == null ]] || wrong "a rotation or a hold is left: $status"
   [[ -z $(find /var/lib/rekeyd /etc/systemd/system -name '.*') ]] || wrong "files are left: $(find /var/lib/rekeyd -name '.*')"
   judge
-  if ((!sprung)); then
+  # Nothing killed it.
+  if [[ $(main_pid) == "$pid" ]]; then
     echo "over $n"
     break
   fi
