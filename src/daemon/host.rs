@@ -1,7 +1,7 @@
 //! The engine's host in the daemon: systemd, the journal, and those who listen on the bus.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use super::journal::Journal;
 use super::listeners::Listeners;
 use super::progress::Progress;
 use super::timers;
+use super::wave::Rider;
 use crate::config::SecretSettings;
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
@@ -37,14 +38,32 @@ pub struct DaemonHost {
     pub deadline: Duration,
     /// The units under which the entries show.
     pub units: Arc<[String]>,
+    /// The others that are due at the same time.
+    pub wave: Mutex<Option<Arc<Rider>>>,
     /// How the secret is configured.
     pub settings: SecretSettings,
 }
 
+impl DaemonHost {
+    fn wave(&self) -> Option<Arc<Rider>> {
+        self.wave.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 #[async_trait]
 impl Host for DaemonHost {
-    async fn daemon_reload(&self) -> Result<(), Fault> {
-        self.systemd.reload().await.map_err(Fault::from)
+    async fn daemon_reload(&self, needed: bool) -> Result<(), Fault> {
+        match self.wave() {
+            Some(wave) => wave.daemon_reload(&self.systemd, needed).await,
+            None if needed => self.systemd.reload().await.map_err(Fault::from),
+            None => Ok(()),
+        }
+    }
+
+    async fn before_evidence(&self) {
+        if let Some(wave) = self.wave() {
+            wave.meet().await;
+        }
     }
 
     async fn arm_dead_man(&self, rotation: &RotationId) {
@@ -65,6 +84,10 @@ impl Host for DaemonHost {
             // A bus that is gone is no reason to believe in a shutdown; with the order to stop, it is.
             Err(_) => self.stopping.load(Ordering::Relaxed),
         }
+    }
+
+    fn goes_back(&self) {
+        self.wave.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {

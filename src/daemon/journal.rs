@@ -146,6 +146,7 @@ fn event(entry: &Entry) {
         message_id = entry.message_id,
         rekeyd_secret = entry.secret.as_deref(),
         rekeyd_rotation = entry.rotation.as_deref(),
+        rekeyd_batch = entry.batch.as_deref(),
         rekeyd_movement = entry.movement.as_deref(),
         rekeyd_step = entry.step.as_deref(),
         rekeyd_result = entry.result.as_deref(),

@@ -29,11 +29,13 @@ mod listeners;
 mod progress;
 mod rearm;
 mod recover;
+mod requests;
 mod rotations;
 mod schedule;
 mod service;
 mod state;
 mod timers;
+mod wave;
 
 pub use rearm::run as rearm;
 pub use recover::run as recover;

@@ -3,11 +3,9 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::journal::Journal;
-use super::state::Daemon;
 use super::{StartError, assemble, rotations, timers};
 use crate::dbus::systemd1::Systemd;
 use crate::record::RotationId;
@@ -45,7 +43,9 @@ async fn recover(id: &str) -> Result<(), StartError> {
     let (journal, _thread) = Journal::start()?;
     let (daemon, _outbox) = assemble(lock, journal.clone()).await?;
     let _ = daemon.load_configuration();
-    undo(&daemon, id).await;
+    let fault = Fault::new(FaultCode::DaemonGone, "rekeyd was gone in mid-rotation and did not come back")
+        .advise("see why: systemctl status rekeyd, journalctl -u rekeyd");
+    rotations::give_up(&daemon, id, fault).await;
     journal.flush(Duration::from_secs(2));
     Ok(())
 }
@@ -58,20 +58,4 @@ fn is_under_way(root: &Path, id: &str) -> Result<bool, StoreError> {
         }
     }
     Ok(false)
-}
-
-async fn undo(daemon: &Arc<Daemon>, id: &str) {
-    let settings = daemon.settings();
-    let of = settings.secrets.values().find(|settings| {
-        let transaction = daemon.charge(&settings.name).standing().transaction;
-        transaction.is_some_and(|transaction| transaction.id.as_str() == id)
-    });
-    match of {
-        Some(settings) => {
-            let fault = Fault::new(FaultCode::DaemonGone, "rekeyd was gone in mid-rotation and did not come back")
-                .advise("see why: systemctl status rekeyd, journalctl -u rekeyd");
-            rotations::give_up(daemon, settings, fault).await;
-        }
-        None => rotations::tell_of_orphans(daemon),
-    }
 }

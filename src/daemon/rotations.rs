@@ -1,104 +1,155 @@
-//! Accepting rotations, running them, and taking up those that were interrupted.
+//! Running rotations: those that were asked for, and those that were interrupted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::MutexGuard;
 
 use super::busy::Taken;
-use super::calendar;
 use super::charge::{Charge, consumers};
-use super::state::Daemon;
+use super::requests::{Asked, Wish};
+use super::state::{Daemon, Parts};
 use super::timers;
-use crate::config::SecretSettings;
-use crate::dbus::rekeyd1::{Error, RotateFlags};
-use crate::engine::{Engine, Ran};
+use super::wave::Rider;
+use crate::config::{SecretName, SecretSettings};
+use crate::engine::{Engine, Ran, batch};
 use crate::policy::{AfterRollback, after_rollback};
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
-use crate::record::{Actor, Happening, RotationId, message_id};
+use crate::record::{Batch, Happening, RotationId, message_id};
 use crate::rotation::{Fault, Plan};
-use crate::store::StoreError;
+use crate::secret::random;
+use crate::store::{Ledger, StoreError};
 
 /// How long to wait before a rotation is taken up again whose record could not be written.
 const STORE_TROUBLE: Duration = Duration::from_secs(10);
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// A new value.
-    Rotate,
-    /// The previous value.
-    Rollback,
-    /// The end of the overlap.
-    Retire,
+/// A batch that may begin.
+pub struct Begun {
+    /// What is asked for, of a secret each.
+    pub asked: Vec<Asked>,
+    /// The consumers that it moves.
+    pub taken: Taken,
+    /// Its place among others that are due at the same time.
+    pub rider: Option<Arc<Rider>>,
 }
 
-/// Accepts a wish: from the moment that this returns an id, the rotation ends in an outcome.
-///
-/// # Errors
-/// Where it is refused beforehand, or a consumer is busy.
-pub async fn begin(
-    daemon: &Arc<Daemon>,
-    wish: Wish,
-    name: &str,
-    actor: Actor,
-    reason: &str,
-    flags: RotateFlags,
-) -> Result<RotationId, Error> {
-    daemon.configuration_mistakes()?;
-    let (settings, charge, taken) = loop {
-        let (settings, charge) = daemon.find(name)?;
-        if let Some(fault) = charge.unreadable() {
-            return Err(fault.into());
-        }
-        let taken = take(daemon, &settings, &charge, flags).await?;
-        // What waited long may find another configuration.
-        if daemon.find(name)?.0 == settings {
-            break (settings, charge, taken);
-        }
-    };
-    if daemon.is_stopping() {
-        return Err(Error::Busy("rekeyd is stopping; ask again when it runs".to_owned()));
+/// The secrets of a batch while it runs.
+struct Members(Vec<Member>);
+
+struct Member {
+    settings: SecretSettings,
+    charge: Arc<Charge>,
+    parts: Parts,
+}
+
+impl Members {
+    fn new(
+        daemon: &Daemon,
+        rider: Option<&Arc<Rider>>,
+        of: impl IntoIterator<Item = (SecretSettings, Arc<Charge>)>,
+    ) -> Self {
+        let member = |(settings, charge): (SecretSettings, Arc<Charge>)| {
+            let parts = daemon.parts_in(rider, &settings, &charge);
+            Member { settings, charge, parts }
+        };
+        Self(of.into_iter().map(member).collect())
     }
-    if flags.scheduled
-        && let Some(why) = skip(daemon, wish, &settings, &charge, flags.retry).await
-    {
-        skipped(daemon, &settings, &why);
-        return Err(Error::Skipped(format!("{name} was not rotated: {why}")));
+
+    async fn ledgers(&self) -> Vec<MutexGuard<'_, Option<Ledger>>> {
+        let mut ledgers = Vec::new();
+        for member in &self.0 {
+            ledgers.push(member.charge.ledger.lock().await);
+        }
+        ledgers
     }
-    let (accepted, answer) = oneshot::channel();
-    let task = {
-        let (daemon, reason) = (Arc::clone(daemon), reason.to_owned());
-        async move {
-            let _taken = taken;
-            let mut guard = charge.ledger.lock().await;
-            let Some(ledger) = guard.as_mut() else { return };
-            let parts = daemon.parts(&settings, &charge);
-            let mut engine = parts.engine(&settings, &daemon.store, ledger);
-            match request(&mut engine, wish, flags.emergency, actor, reason).await {
-                Ok(id) => {
-                    // Whoever asked may have gone; the rotation goes on.
-                    let _ = accepted.send(Ok(id));
-                    finish(&daemon, &settings, &mut engine, false).await;
-                }
-                Err(fault) => {
-                    refused(&daemon, &settings, &fault);
-                    let _ = accepted.send(Err(fault));
-                }
+
+    /// An engine for each secret: only those are members whose records can be read.
+    fn engines<'a>(&'a self, daemon: &'a Daemon, ledgers: &'a mut [MutexGuard<'_, Option<Ledger>>]) -> Vec<Engine<'a>> {
+        let with_ledgers = self.0.iter().zip(ledgers);
+        with_ledgers
+            .filter_map(|(member, ledger)| Some(member.parts.engine(&member.settings, &daemon.store, ledger.as_mut()?)))
+            .collect()
+    }
+}
+
+/// Records what is asked for, and performs it to its end.
+pub async fn run(daemon: &Arc<Daemon>, begun: Begun) {
+    let Begun { mut asked, taken: _taken, rider } = begun;
+    // Two batches that lock several secrets do so in the same order.
+    asked.sort_by(|one, other| one.settings.name.cmp(&other.settings.name));
+    let of = asked.iter().map(|asked| (asked.settings.clone(), Arc::clone(&asked.charge)));
+    let members = Members::new(daemon, rider.as_ref(), of);
+    drop(rider);
+    let mut ledgers = members.ledgers().await;
+    let engines = members.engines(daemon, &mut ledgers);
+    let mut planned = Vec::new();
+    for (asked, engine) in asked.into_iter().zip(engines) {
+        match plan(&engine, &asked).await {
+            Ok(plan) => planned.push((asked, plan, engine)),
+            Err(fault) => refuse(daemon, asked, fault),
+        }
+    }
+    let names: Vec<SecretName> = planned.iter().map(|(asked, ..)| asked.settings.name.clone()).collect();
+    let id = (names.len() > 1).then(|| random().map(RotationId::from_bytes)).and_then(Result::ok);
+    let mut engines = Vec::new();
+    for (asked, plan, mut engine) in planned {
+        let with = names.iter().filter(|name| **name != asked.settings.name).cloned().collect();
+        let batch = id.clone().map(|id| Batch { id, with });
+        match engine.request(plan, asked.actor.clone(), asked.reason.clone(), batch) {
+            Ok(id) => {
+                asked.tell(Ok(id));
+                engines.push(engine);
             }
+            Err(error) => refuse(daemon, asked, error.into()),
         }
-    };
-    tokio::spawn(task);
-    match answer.await {
-        Ok(answer) => answer.map_err(Error::from),
-        Err(_) => Err(Error::Failed("the rotation could not be started".to_owned())),
     }
+    finish(daemon, &mut engines, false).await;
+}
+
+async fn plan(engine: &Engine<'_>, asked: &Asked) -> Result<Plan, Fault> {
+    match asked.wish {
+        Wish::Rotate => engine.plan_rotation(asked.flags.emergency).await,
+        Wish::Rollback => engine.plan_rollback(),
+        Wish::Retire => engine.plan_retirement(),
+    }
+}
+
+fn refuse(daemon: &Daemon, asked: Asked, fault: Fault) {
+    let name = &asked.settings.name;
+    let text = format!("{name}: refused, nothing was touched: {}", fault_in_words(&fault));
+    let mut entry = Entry::new(Priority::Warning, message_id::ROTATION_REFUSED, text);
+    entry.secret = Some(name.to_string());
+    entry.result = Some("refused".to_owned());
+    entry.reason = Some(fault.message.clone());
+    entry.advice = Some(fault.advice.clone());
+    daemon.journal.send(entry, &super::charge::units(&asked.settings));
+    asked.tell(Err(fault.into()));
 }
 
 /// Takes up what was interrupted, once the daemon is ready.
 pub fn resume_all(daemon: &Arc<Daemon>) {
+    for batch in unfinished(daemon) {
+        let consumers: Vec<String> = batch.iter().flat_map(|(settings, _)| consumers(settings)).collect();
+        let daemon = Arc::clone(daemon);
+        // Taken before anyone else can ask: until it is finished, the secret is busy.
+        let taken = daemon.busy.take(&consumers);
+        tokio::spawn(async move {
+            let _taken = match taken {
+                Ok(taken) => taken,
+                Err(_) => daemon.busy.wait_and_take(&consumers).await,
+            };
+            let members = Members::new(&daemon, None, batch);
+            let mut ledgers = members.ledgers().await;
+            finish(&daemon, &mut members.engines(&daemon, &mut ledgers), true).await;
+        });
+    }
+}
+
+/// The secrets of which a rotation, or what follows on one, is unfinished and nobody is at it: batch by batch.
+fn unfinished(daemon: &Daemon) -> Vec<Vec<(SecretSettings, Arc<Charge>)>> {
+    let mut batches: Vec<(Option<RotationId>, Vec<_>)> = Vec::new();
     for settings in daemon.settings().secrets.values() {
         let charge = daemon.charge(&settings.name);
         let standing = charge.standing();
@@ -110,34 +161,30 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
         if owes_nothing || charge.unreadable().is_some() || charge.ledger.try_lock().is_err() {
             continue;
         }
-        let (daemon, settings) = (Arc::clone(daemon), settings.clone());
-        // Taken before anyone else can ask: until it is finished, the secret is busy.
-        let taken = daemon.busy.take(&consumers(&settings));
-        tokio::spawn(async move {
-            let _taken = match taken {
-                Ok(taken) => taken,
-                Err(_) => daemon.busy.wait_and_take(&consumers(&settings)).await,
-            };
-            let mut guard = charge.ledger.lock().await;
-            let Some(ledger) = guard.as_mut() else { return };
-            let parts = daemon.parts(&settings, &charge);
-            let mut engine = parts.engine(&settings, &daemon.store, ledger);
-            finish(&daemon, &settings, &mut engine, true).await;
-        });
+        let id = standing.transaction.and_then(|transaction| transaction.batch).map(|batch| batch.id);
+        match batches.iter_mut().find(|(of, _)| of.is_some() && *of == id) {
+            Some((_, batch)) => batch.push((settings.clone(), charge)),
+            None => batches.push((id, vec![(settings.clone(), charge)])),
+        }
     }
+    batches.into_iter().map(|(_, batch)| batch).collect()
 }
 
-/// Undoes what nobody goes on with any more.
-pub async fn give_up(daemon: &Arc<Daemon>, settings: &SecretSettings, fault: Fault) {
-    let charge = daemon.charge(&settings.name);
-    let mut guard = charge.ledger.lock().await;
-    let Some(ledger) = guard.as_mut() else { return };
-    let parts = daemon.parts(settings, &charge);
-    let mut engine = parts.engine(settings, &daemon.store, ledger);
-    match engine.give_up(fault).await {
-        Ok(Ran::Ended(_)) => arm_timers(daemon, settings, &mut engine).await,
+/// Undoes what nobody goes on with any more, with what goes together with it.
+pub async fn give_up(daemon: &Arc<Daemon>, rotation: &str, fault: Fault) {
+    let is_it = |(_, charge): &(SecretSettings, Arc<Charge>)| {
+        charge.standing().transaction.is_some_and(|transaction| transaction.id.as_str() == rotation)
+    };
+    let Some(batch) = unfinished(daemon).into_iter().find(|batch| batch.iter().any(is_it)) else {
+        return tell_of_orphans(daemon);
+    };
+    let members = Members::new(daemon, None, batch);
+    let mut ledgers = members.ledgers().await;
+    let mut engines = members.engines(daemon, &mut ledgers);
+    match batch::give_up(&mut engines, &fault).await {
+        Ok(Ran::Ended) => arm_timers(daemon, &mut engines).await,
         Ok(Ran::Parked) => {}
-        Err(error) => store_trouble(daemon, settings, &error),
+        Err(error) => store_trouble(daemon, &engines, &error),
     }
 }
 
@@ -166,82 +213,16 @@ pub fn repair_all(daemon: &Arc<Daemon>) {
     }
 }
 
-async fn take(daemon: &Daemon, settings: &SecretSettings, charge: &Charge, flags: RotateFlags) -> Result<Taken, Error> {
-    let consumers = moved(daemon, settings).await;
-    match daemon.busy.take(&consumers) {
-        Ok(taken) => Ok(taken),
-        Err(_) if flags.wait || flags.scheduled => Ok(daemon.busy.wait_and_take(&consumers).await),
-        Err(consumer) => {
-            let step = charge.status(settings).rotation.map_or_else(String::new, |rotation| {
-                format!(": rotation {} of this secret is in step {}", rotation.id, rotation.step)
-            });
-            Err(Error::Busy(format!("{consumer} is being moved by another rotation{step}; wait for it with --wait")))
-        }
-    }
-}
-
-/// What a rotation moves: its consumers by their real names, and the units that systemd restarts with them.
-async fn moved(daemon: &Daemon, settings: &SecretSettings) -> Vec<String> {
-    let mut moved = consumers(settings);
-    for unit in consumers(settings) {
-        // What systemd does not tell, preflight will.
-        let Ok(status) = daemon.systemd.unit(&unit).await else { continue };
-        moved.extend(daemon.systemd.active_dependents(&status).await.unwrap_or_default());
-        moved.push(status.id);
-    }
-    moved.sort();
-    moved.dedup();
-    moved
-}
-
-/// Why a scheduled rotation is not to be started, after it has waited for others.
-async fn skip(
-    daemon: &Daemon,
-    wish: Wish,
-    settings: &SecretSettings,
-    charge: &Charge,
-    is_retry: bool,
-) -> Option<String> {
-    if wish == Wish::Retire {
-        let is_open = charge.standing().in_force.is_some_and(|view| !view.accepted.is_empty());
-        return (!is_open).then(|| "the overlap is over already".to_owned());
-    }
-    if charge.standing().paused {
-        return Some(format!("the schedule is paused; rekeyctl resume {}", settings.name));
-    }
-    let schedule = settings.schedule.as_ref().filter(|schedule| !is_retry && !schedule.window.is_zero())?;
-    match calendar::is_in_window(&daemon.helper, schedule, Timestamp::now()).await {
-        Ok(true) => None,
-        Ok(false) => Some("its window is over".to_owned()),
-        Err(problem) => Some(format!("whether its window is over cannot be known: {problem}")),
-    }
-}
-
-async fn request(
-    engine: &mut Engine<'_>,
-    wish: Wish,
-    emergency: bool,
-    actor: Actor,
-    reason: String,
-) -> Result<RotationId, Fault> {
-    let plan: Plan = match wish {
-        Wish::Rotate => engine.plan_rotation(emergency).await?,
-        Wish::Rollback => engine.plan_rollback()?,
-        Wish::Retire => engine.plan_retirement()?,
-    };
-    Ok(engine.request(plan, actor, reason)?)
-}
-
-/// Runs a rotation to its end. While the store cannot be written it is tried again and again: the records on disk say
-/// truthfully how far it came, and nothing else may be done.
-async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut Engine<'_>, mut resumed: bool) {
+/// Runs rotations to their end. While the store cannot be written it is tried again and again: the records on disk say
+/// truthfully how far they came, and nothing else may be done.
+async fn finish(daemon: &Arc<Daemon>, engines: &mut [Engine<'_>], mut resumed: bool) {
     loop {
-        let ran = if resumed { engine.resume().await } else { engine.run().await };
+        let ran = if resumed { batch::resume(engines).await } else { batch::run(engines).await };
         match ran {
-            Ok(Ran::Ended(_)) => return arm_timers(daemon, settings, engine).await,
+            Ok(Ran::Ended) => return arm_timers(daemon, engines).await,
             Ok(Ran::Parked) => return,
             Err(error) => {
-                store_trouble(daemon, settings, &error);
+                store_trouble(daemon, engines, &error);
                 tokio::time::sleep(STORE_TROUBLE).await;
                 resumed = true;
             }
@@ -249,14 +230,17 @@ async fn finish(daemon: &Arc<Daemon>, settings: &SecretSettings, engine: &mut En
     }
 }
 
-async fn arm_timers(daemon: &Daemon, settings: &SecretSettings, engine: &mut Engine<'_>) {
-    if engine.ledger.standing().retry_owed()
-        && let Err(error) = plan_retry(engine)
-    {
-        daemon.journal.trouble(Priority::Error, Some(&settings.name), &format!("there is no next try: {error}"));
-    }
-    if let Err(error) = timers::arm(&daemon.systemd, &settings.name, engine.ledger.standing()).await {
-        daemon.journal.trouble(Priority::Error, Some(&settings.name), &error);
+async fn arm_timers(daemon: &Daemon, engines: &mut [Engine<'_>]) {
+    for engine in engines {
+        let name = &engine.settings.name;
+        if engine.ledger.standing().retry_owed()
+            && let Err(error) = plan_retry(engine)
+        {
+            daemon.journal.trouble(Priority::Error, Some(name), &format!("there is no next try: {error}"));
+        }
+        if let Err(error) = timers::arm(&daemon.systemd, name, engine.ledger.standing()).await {
+            daemon.journal.trouble(Priority::Error, Some(name), &error);
+        }
     }
 }
 
@@ -268,26 +252,11 @@ fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
     }
 }
 
-fn store_trouble(daemon: &Daemon, settings: &SecretSettings, error: &StoreError) {
-    let text = format!("the rotation waits because the store cannot be written: {error}");
-    daemon.journal.trouble(Priority::Critical, Some(&settings.name), &text);
-    daemon.progress.trouble(settings.name.as_str(), text);
-}
-
-fn refused(daemon: &Daemon, settings: &SecretSettings, fault: &Fault) {
-    let text = format!("{}: refused, nothing was touched: {}", settings.name, fault_in_words(fault));
-    let mut entry = Entry::new(Priority::Warning, message_id::ROTATION_REFUSED, text);
-    entry.secret = Some(settings.name.to_string());
-    entry.result = Some("refused".to_owned());
-    entry.reason = Some(fault.message.clone());
-    entry.advice = Some(fault.advice.clone());
-    daemon.journal.send(entry, &super::charge::units(settings));
-}
-
-fn skipped(daemon: &Daemon, settings: &SecretSettings, why: &str) {
-    let mut entry =
-        Entry::new(Priority::Info, message_id::SCHEDULED_SKIPPED, format!("{}: not rotated: {why}", settings.name));
-    entry.secret = Some(settings.name.to_string());
-    entry.reason = Some(why.to_owned());
-    daemon.journal.send(entry, &super::charge::units(settings));
+fn store_trouble(daemon: &Daemon, engines: &[Engine<'_>], error: &StoreError) {
+    for engine in engines {
+        let name = &engine.settings.name;
+        let text = format!("the rotation waits because the store cannot be written: {error}");
+        daemon.journal.trouble(Priority::Critical, Some(name), &text);
+        daemon.progress.trouble(name.as_str(), text);
+    }
 }

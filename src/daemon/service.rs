@@ -11,7 +11,8 @@ use zbus::names::BusName;
 
 use super::charge::Charge;
 use super::gate::Gate;
-use super::rotations::{self, Wish};
+use super::requests::{self, Wish};
+use super::rotations;
 use super::state::Daemon;
 use super::{calendar, schedule};
 use crate::config::{self, Settings};
@@ -139,7 +140,7 @@ impl Served {
             _ => person(caller),
         };
         let begun = tokio::select! {
-            begun = rotations::begin(&self.daemon, wish, name, actor, reason, flags) => begun,
+            begun = requests::begin(&self.daemon, wish, name, actor, reason, flags) => begun,
             () = self.gone(&sender), if flags.wait && !flags.scheduled => {
                 Err(Error::Failed("the caller has left".to_owned()))
             }

@@ -10,6 +10,8 @@ use super::host::DaemonHost;
 use super::journal::Journal;
 use super::listeners::Listeners;
 use super::progress::Progress;
+use super::requests::Gathering;
+use super::wave::Rider;
 use crate::config::{self, Dirs, Finding, SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::Error;
 use crate::dbus::systemd1::Systemd;
@@ -39,6 +41,8 @@ pub struct Daemon {
     pub progress: Progress,
     /// Which consumers are being moved.
     pub busy: Busy,
+    /// What timers ask for, until it is begun together.
+    pub gathering: Gathering,
     stopping: Arc<AtomicBool>,
     configuration: RwLock<Configuration>,
     charges: Mutex<BTreeMap<SecretName, Arc<Charge>>>,
@@ -80,6 +84,7 @@ impl Daemon {
             listeners,
             progress: Progress::default(),
             busy: Busy::default(),
+            gathering: Gathering::default(),
             stopping: Arc::default(),
             configuration: RwLock::default(),
             charges: Mutex::default(),
@@ -188,6 +193,11 @@ impl Daemon {
 
     /// The parts of a secret's engine.
     pub fn parts(&self, settings: &SecretSettings, charge: &Arc<Charge>) -> Parts {
+        self.parts_in(None, settings, charge)
+    }
+
+    /// The parts of a secret's engine that goes side by side with others.
+    pub fn parts_in(&self, wave: Option<&Arc<Rider>>, settings: &SecretSettings, charge: &Arc<Charge>) -> Parts {
         Parts {
             targets: target::from_settings(settings, &self.systemd, &self.helper),
             probes: settings.probes.iter().map(proof::from_settings).collect(),
@@ -200,6 +210,7 @@ impl Daemon {
                 charge: Arc::clone(charge),
                 deadline: settings.deadline,
                 units: charge::units(settings),
+                wave: Mutex::new(wave.cloned()),
                 settings: settings.clone(),
             },
         }

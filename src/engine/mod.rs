@@ -1,25 +1,25 @@
 //! Performs rotations: records the intent, acts through the traits of targets and probes, records what came of it.
 //!
-//! One rotation is one loop ([`Engine::run`]): the state machine in [`crate::rotation`] says which phase is due, the
-//! phase is performed (`phases.rs`), and what came of it is appended to the ledger, which advances the machine. A
-//! daemon that is killed anywhere takes the loop up again where the ledger stands; every phase looks at the world
-//! before it acts, so that acting twice is as good as acting once.
+//! One rotation, or a batch of them, is one loop ([`batch::run`]): the state machine in [`crate::rotation`] says which
+//! phase is due, the phase is performed (`phases.rs`), and what came of it is appended to the ledger, which advances the
+//! machine. A daemon that is killed anywhere takes the loop up again where the ledger stands; every phase looks at the
+//! world before it acts, so that acting twice is as good as acting once.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 
 use crate::config::SecretSettings;
 use crate::proof::Probe;
 use crate::record::chain::Head;
-use crate::record::{Actor, Happening, Progress, Record, RotationId, Standing};
-use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, Step, View, after_interruption};
+use crate::record::{Actor, Batch, Happening, Progress, Record, RotationId, Standing};
+use crate::rotation::{Fault, FaultCode, Generation, Phase, Plan, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{Disclosed, Target};
 
 mod adopt;
+pub mod batch;
 mod ending;
 mod look;
 mod phases;
@@ -31,11 +31,15 @@ pub use look::{Forecast, Verdict};
 /// What the engine needs of its host besides targets and probes.
 #[async_trait]
 pub trait Host: Send + Sync {
-    /// Makes the service manager read its unit files again.
+    /// Makes the service manager read its unit files again, where that is `needed`. Told also where it is not: others
+    /// that are as far may need it, and one serves all.
     ///
     /// # Errors
     /// Where it refuses or does not answer.
-    async fn daemon_reload(&self) -> Result<(), Fault>;
+    async fn daemon_reload(&self, needed: bool) -> Result<(), Fault>;
+
+    /// Evidence is about to be gathered; others that are as far may gather theirs in the same sweep.
+    async fn before_evidence(&self);
 
     /// Has the rotation undone should nobody be there to go on with it: called before the consumers are touched. May be
     /// called again.
@@ -47,15 +51,18 @@ pub trait Host: Send + Sync {
     /// Whether the system is shutting down: what fails then says nothing about a value.
     async fn going_down(&self) -> bool;
 
+    /// The rotation goes back, and waits for nobody from here on.
+    fn goes_back(&self);
+
     /// Tells a record, once it is durable, to the journal and to whoever listens.
     fn publish(&self, record: &Record, head: &Head, standing: &Standing);
 }
 
-/// How far a rotation came.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How far rotations came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// To its end.
-    Ended(Outcome),
+    /// To their end, or of one turn.
+    Ended,
     /// To a recorded point at which the system went down; the next start goes on.
     Parked,
 }
@@ -81,22 +88,24 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// Where it cannot be recorded, which is the same as not having been asked.
-    pub fn request(&mut self, plan: Plan, actor: Actor, reason: String) -> Result<RotationId, StoreError> {
+    pub fn request(
+        &mut self,
+        plan: Plan,
+        actor: Actor,
+        reason: String,
+        batch: Option<Batch>,
+    ) -> Result<RotationId, StoreError> {
         let id = RotationId::from_bytes(random()?);
-        self.record(Some(&id), Happening::Requested { plan, actor, reason })?;
+        self.record(Some(&id), Happening::Requested { plan, actor, reason, batch })?;
         Ok(id)
     }
 
-    /// Takes up a rotation that the daemon was interrupted in.
-    ///
-    /// # Errors
-    /// Where that cannot be recorded.
-    pub async fn resume(&mut self) -> Result<Ran, StoreError> {
+    /// Records that the rotation that is under way is taken up again, or what is still owed after the last one.
+    fn take_up(&mut self) -> Result<(), StoreError> {
         let Some((id, progress)) = self.under_way() else {
             // It may have been interrupted between its end and what is owed after it.
             let last = self.ledger.standing().last.as_ref().map(|last| last.id.clone());
-            self.settle_accounts(last.as_ref())?;
-            return self.run().await;
+            return self.settle_accounts(last.as_ref());
         };
         self.record(Some(&id), Happening::Resumed)?;
         let interruptions = self.ledger.standing().transaction.as_ref().map_or(0, |t| t.interruptions);
@@ -105,22 +114,7 @@ impl Engine<'_> {
         {
             self.record(Some(&id), Happening::Failed { phase, took_us: 0, fault })?;
         }
-        self.run().await
-    }
-
-    /// Takes up a rotation that nobody goes on with any more, to undo it. One that was on its way back goes on back.
-    ///
-    /// # Errors
-    /// Where that cannot be recorded.
-    pub async fn give_up(&mut self, fault: Fault) -> Result<Ran, StoreError> {
-        let Some((id, progress)) = self.under_way() else { return self.run().await };
-        self.record(Some(&id), Happening::Resumed)?;
-        if let Progress::In(phase) = progress
-            && !phase.is_back()
-        {
-            self.record(Some(&id), Happening::Failed { phase, took_us: 0, fault })?;
-        }
-        self.run().await
+        Ok(())
     }
 
     /// Writes what a rotation that was interrupted is about to deliver once more. Local and bounded: this is what the
@@ -133,47 +127,6 @@ impl Engine<'_> {
         let view = self.view_in(&phase)?;
         let values = self.disclose(&view)?;
         self.targets.iter().try_for_each(|target| target.deliver(&values.of(&view)))
-    }
-
-    /// Performs the rotation that is under way until it ends or the system goes down.
-    ///
-    /// # Errors
-    /// Where a record cannot be written. The rotation stays under way, the consumers as they are; once the store can
-    /// be written again it is taken up where it stands.
-    pub async fn run(&mut self) -> Result<Ran, StoreError> {
-        let mut deadline = Instant::now() + self.settings.deadline;
-        let mut back = false;
-        loop {
-            let Some((id, progress)) = self.under_way() else {
-                let outcome = self.ledger.standing().last.as_ref().map(|last| last.outcome.clone());
-                return Ok(outcome.map_or(Ran::Parked, Ran::Ended));
-            };
-            match progress {
-                Progress::Decided(outcome) => self.end(&id, outcome).await?,
-                Progress::In(Phase::Commit) => self.end(&id, Outcome::Committed).await?,
-                Progress::In(phase) => {
-                    if phase.is_back() && !back {
-                        // The way back has all the time again, however long the way forth took.
-                        (deadline, back) = (Instant::now() + self.settings.deadline, true);
-                    }
-                    self.record(Some(&id), Happening::Began { phase: phase.clone() })?;
-                    if self.settings.dead_man && matches!(phase, Phase::Forth { step: Step::Activate, .. }) {
-                        self.host.arm_dead_man(&id).await;
-                    }
-                    let began = Instant::now();
-                    let came = self.perform(&phase, deadline).await;
-                    let took_us = micros(began.elapsed());
-                    if came.is_err() && self.host.going_down().await {
-                        return Ok(Ran::Parked);
-                    }
-                    let what = match came {
-                        Ok(seen) => Happening::Passed { phase, took_us, seen },
-                        Err(fault) => Happening::Failed { phase, took_us, fault },
-                    };
-                    self.record(Some(&id), what)?;
-                }
-            }
-        }
     }
 
     /// Records something that belongs to no rotation.

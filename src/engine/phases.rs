@@ -1,42 +1,29 @@
 //! What each phase of a rotation does.
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Engine, Values};
 use crate::proof::Question;
-use crate::record::{Evidence, Found, Seen};
+use crate::record::{Activated, Evidence, Found, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Phase, Step, View};
 use crate::secret::{SecretValue, generate};
 
 impl Engine<'_> {
-    /// Performs one phase. Nothing is taken for granted but the ledger: the phase may have been performed before, by
-    /// a daemon that was killed before it could say so.
+    /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
+    /// the phase may have been performed before, by a daemon that was killed before it could say so.
     pub(super) async fn perform(&self, phase: &Phase, deadline: Instant) -> Result<Seen, Fault> {
         let view = self.view_in(phase)?;
-        let work = async {
-            match phase {
-                Phase::Preflight => self.preflight(&view, deadline).await,
-                Phase::Generate => self.make(),
-                Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
-                    self.deliver(&view)
-                }
-                Phase::Forth { step: Step::Activate, .. } | Phase::Back { step: Step::Activate, .. } => {
-                    self.activate(phase, &view, deadline).await
-                }
-                Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
-                    self.prove(&view, deadline).await
-                }
-                Phase::Commit => Err(Fault::new(FaultCode::StoreFailed, "a commit is a record, not an act")),
+        match phase {
+            Phase::Preflight => self.preflight(&view, deadline).await,
+            Phase::Generate => self.make(),
+            Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => self.deliver(&view),
+            Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
+                self.prove(&view, deadline).await
             }
-        };
-        timeout_at(deadline, work).await.unwrap_or_else(|_| {
-            let limit = jiff::SignedDuration::try_from(self.settings.deadline).unwrap_or_default();
-            Err(Fault::new(
-                FaultCode::DeadlinePassed,
-                format!("the rotation's deadline of {limit:#} has passed in {phase}"),
-            )
-            .advise("[rotation] deadline says how long it may take"))
-        })
+            Phase::Forth { step: Step::Activate, .. } | Phase::Back { step: Step::Activate, .. } | Phase::Commit => {
+                Err(Fault::new(FaultCode::StoreFailed, format!("{phase} is not for one rotation alone")))
+            }
+        }
     }
 
     /// Looks for every obstacle, touching nothing.
@@ -91,27 +78,38 @@ impl Engine<'_> {
         Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect() })
     }
 
-    /// One daemon-reload for all where one is needed, then each consumer, once it is certain that it would start with
-    /// what was delivered. On the way back there is no better choice left: those that still run with the value stay,
-    /// the others are restarted, and the proof tells what came of it.
-    async fn activate(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
-        let values = self.disclose(view)?;
-        let reload = self.reload_reason().await?;
-        if reload.is_some() {
-            self.host.daemon_reload().await?;
-        }
-        if !phase.is_back() {
-            for target in self.targets {
-                target.in_force().await?;
-            }
-        }
-        let mut activated = Vec::new();
+    /// Makes each consumer take the view, but for those that were `restarted` for others of the batch since this view
+    /// was delivered; adds those that it restarts.
+    pub(super) async fn activate(
+        &self,
+        phase: &Phase,
+        restarted: &mut Vec<String>,
+        deadline: Instant,
+    ) -> Result<Vec<Activated>, Fault> {
+        let view = self.view_in(phase)?;
+        let values = self.disclose(&view)?;
+        let (done, due): (Vec<_>, Vec<_>) =
+            self.found().iter().cloned().partition(|found| restarted.contains(&found.unit));
+        let mut activated: Vec<_> = done.into_iter().map(|found| Activated::WithOthers { unit: found.unit }).collect();
         for target in self.targets {
-            activated.extend(target.activate(&values.of(view), self.found(), deadline).await?);
+            activated.extend(target.activate(&values.of(&view), &due, deadline).await?);
         }
-        Ok(Seen::Active { reload, activated })
+        restarted.extend(activated.iter().filter_map(|activated| match activated {
+            Activated::Restarted { unit, .. } => Some(unit.clone()),
+            _ => None,
+        }));
+        Ok(activated)
     }
 
+    /// Whether every consumer would now start with what was delivered.
+    pub(super) async fn check_in_force(&self) -> Result<(), Fault> {
+        for target in self.targets {
+            target.in_force().await?;
+        }
+        Ok(())
+    }
+
+    /// Why a daemon-reload is needed, where one is.
     pub(super) async fn reload_reason(&self) -> Result<Option<String>, Fault> {
         for target in self.targets {
             if let Some(reason) = target.reload_reason().await? {

@@ -22,8 +22,10 @@ mod calendar;
 mod key;
 mod process;
 mod questions;
+mod queue;
 
-pub use questions::{Answer, Calendar, Condition, Process, ProcessHelper, Program, Question, Variable};
+pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
+pub use queue::ProcessHelper;
 
 /// No question takes this long; a helper that hangs must not hang the daemon.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -32,7 +34,7 @@ const COMING: Duration = Duration::from_secs(2);
 const LARGEST: u64 = 4 << 20;
 
 /// A helper did not answer.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[error("{socket}: {reason}", socket = socket.display())]
 pub struct HelperError {
     socket: PathBuf,

@@ -1,13 +1,10 @@
 //! What the daemon asks of `rekeyd helper process`, and what it is told: many questions at once, one start of the unit.
 
-use std::path::PathBuf;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{HelperError, ask};
 use crate::secret::SecretValue;
 
 /// A question.
@@ -174,42 +171,5 @@ impl Variable {
             Self::Value(text) => STANDARD.decode(text).ok().map(SecretValue::new),
             _ => None,
         }
-    }
-}
-
-/// Asks the helper.
-#[derive(Clone, Debug)]
-pub struct ProcessHelper(PathBuf);
-
-impl Default for ProcessHelper {
-    fn default() -> Self {
-        Self(PathBuf::from("/run/rekeyd/process.sock"))
-    }
-}
-
-impl ProcessHelper {
-    /// Asks all questions at once; the answers are in the same order, and as many.
-    ///
-    /// # Errors
-    /// Where the helper does not answer.
-    pub async fn ask(&self, questions: &[Question]) -> Result<Vec<Answer>, HelperError> {
-        if questions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers: Vec<Answer> = ask(&self.0, &questions).await?;
-        if answers.len() == questions.len() {
-            Ok(answers)
-        } else {
-            Err(HelperError { socket: self.0.clone(), reason: "answers are missing".to_owned() })
-        }
-    }
-
-    /// Asks one question.
-    ///
-    /// # Errors
-    /// As for [`Self::ask`].
-    pub async fn ask_one(&self, question: Question) -> Result<Answer, HelperError> {
-        let mut answers = self.ask(&[question]).await?;
-        answers.pop().ok_or_else(|| HelperError { socket: self.0.clone(), reason: "answers are missing".to_owned() })
     }
 }

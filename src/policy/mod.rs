@@ -1,6 +1,10 @@
-//! PURE: when a failed rotation is tried again and when a person is needed.
+//! PURE: when a failed rotation is tried again and when a person is needed; who goes together.
 
 use std::time::Duration;
+
+mod batch;
+
+pub use batch::batches;
 
 /// What follows when a rotation was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,8 @@ pub struct Entry {
     pub secret: Option<String>,
     /// `REKEYD_ROTATION`.
     pub rotation: Option<String>,
+    /// `REKEYD_BATCH`: what it goes together with others as.
+    pub batch: Option<String>,
     /// `REKEYD_MOVEMENT`, from 1, or `back`.
     pub movement: Option<String>,
     /// `REKEYD_STEP`.
@@ -68,6 +70,7 @@ impl Entry {
             message: message.into(),
             secret: None,
             rotation: None,
+            batch: None,
             movement: None,
             step: None,
             result: None,
@@ -90,6 +93,11 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Entry::new(priority, message_id, format!("{}: {}", record.secret, text::sentence(record, standing)));
     entry.secret = Some(record.secret.to_string());
     entry.rotation = record.rotation.as_ref().map(ToString::to_string);
+    if record.rotation.is_some() {
+        let under_way = standing.transaction.as_ref().map(|transaction| &transaction.batch);
+        let batch = under_way.or(standing.last.as_ref().map(|last| &last.batch));
+        entry.batch = batch.and_then(|batch| batch.as_ref().map(|batch| batch.id.to_string()));
+    }
     if let Some(transaction) = &standing.transaction {
         entry.actor = Some(transaction.actor.to_string());
         if let Some(phase) = transaction.phase() {

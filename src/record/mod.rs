@@ -63,6 +63,9 @@ pub enum Happening {
         /// Why, in their words; may be empty.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
+        /// What it goes together with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<Batch>,
     },
     /// A phase is about to act.
     Began {
@@ -133,6 +136,22 @@ pub enum Happening {
     },
 }
 
+/// Rotations of several secrets that go together, because they have a consumer in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Its id, as in `REKEYD_BATCH`.
+    pub id: RotationId,
+    /// The other secrets.
+    pub with: Vec<SecretName>,
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.with.iter().map(SecretName::as_str).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
 /// Who asked for something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
@@ -160,7 +179,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// The 128-bit id of a rotation: 32 hex digits.
+/// The 128-bit id of a rotation or of a batch: 32 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RotationId(String);

@@ -101,6 +101,11 @@ pub enum Activated {
         /// The unit.
         unit: String,
     },
+    /// The unit was restarted for another secret of the batch, with this view in place.
+    WithOthers {
+        /// The unit.
+        unit: String,
+    },
     /// The unit is stopped on purpose and stays so.
     LeftStopped {
         /// The unit.

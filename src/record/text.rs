@@ -11,14 +11,15 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         Happening::Adopted { generation, fingerprint, source, .. } => {
             format!("adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint})")
         }
-        Happening::Requested { plan, actor, reason } => {
+        Happening::Requested { plan, actor, reason, batch } => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let with = batch.as_ref().map_or_else(String::new, |batch| format!(", together with {batch}"));
             let what = match plan.makes {
                 Some(_) => "rotation",
                 None if plan.retires() => "end of the overlap",
                 None => "rollback to the previous value",
             };
-            format!("{what} {} → {} asked for by {actor}{why}", plan.start(), plan.goal())
+            format!("{what} {} → {} asked for by {actor}{with}{why}", plan.start(), plan.goal())
         }
         Happening::Began { phase } => format!("{phase} begins"),
         Happening::Passed { phase, took_us, seen } => {
@@ -138,6 +139,7 @@ fn activated_in_words(activated: &Activated) -> String {
     match activated {
         Activated::Restarted { unit, took_us } => format!("{unit} restarted in {}", duration(*took_us)),
         Activated::AlreadyRunning { unit } => format!("{unit} has it already, not restarted"),
+        Activated::WithOthers { unit } => format!("{unit} restarted with the others of the batch"),
         Activated::LeftStopped { unit } => format!("{unit} stays stopped"),
     }
 }

@@ -1,12 +1,10 @@
 //! Jobs of systemd: restart, start, stop, and what came of it.
 
-use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep, timeout};
 use zbus::wire::OwnedObjectPath;
-use zbus::{Connection, MatchRule, MessageStream};
 
 use super::call::{CALL, LOOK, body};
-use super::{DESTINATION, MANAGER, Systemd, SystemdError};
+use super::{Systemd, SystemdError};
 
 /// How a job ended: the word that `JobRemoved` carries, or that the job was gone when it was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +64,7 @@ impl Systemd {
     /// signal that was missed, or a bus that was restarted.
     async fn job(&self, method: &'static str, unit: &str, deadline: Instant) -> Result<JobEnd, SystemdError> {
         let before = self.unit(unit).await?.invocation_id;
-        let connection = self.connect().await?;
-        // Subscribed before the call: the job may be over before its answer is read.
-        let _ = self.manager("Subscribe", &()).await;
-        let mut removed = removed_jobs(&connection).await.map_err(SystemdError::Unreachable)?;
+        let mut ends = self.ends().await?;
         let reply = match self.manager(method, &(unit, "replace")).await {
             // The answer is lost, not the request: what became of it shows in the unit.
             Err(SystemdError::Unreachable(_)) => {
@@ -83,25 +78,18 @@ impl Systemd {
             reply => reply?,
         };
         let job: OwnedObjectPath = body(&reply)?;
-        let mut stream_is_alive = true;
+        let mut is_told = true;
         loop {
             tokio::select! {
-                message = removed.next(), if stream_is_alive => match message {
-                    Some(Ok(message)) => {
-                        if let Ok((_, path, _, result)) = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>()
-                            && path == job
-                        {
-                            return Ok(JobEnd::Result(result));
-                        }
-                    }
-                    Some(Err(_)) => {}
-                    None => stream_is_alive = false,
+                result = ends.of(&job), if is_told => match result {
+                    Some(result) => return Ok(JobEnd::Result(result)),
+                    None => is_told = false,
                 },
                 () = sleep(LOOK) => match self.property(job.as_str(), "org.freedesktop.systemd1.Job", "State").await {
                     Ok(_) | Err(SystemdError::Unreachable(_) | SystemdError::TimedOut { .. }) => {}
                     // The signal may be right behind.
                     Err(SystemdError::Refused { .. }) => {
-                        let last = timeout(LOOK, next_result(&mut removed, &job)).await;
+                        let last = timeout(LOOK, ends.of(&job)).await;
                         return Ok(last.ok().flatten().map_or(JobEnd::Unseen, JobEnd::Result));
                     }
                 },
@@ -109,28 +97,6 @@ impl Systemd {
             }
         }
     }
-}
-
-async fn removed_jobs(connection: &Connection) -> zbus::Result<MessageStream> {
-    let rule = MatchRule::builder()
-        .msg_type(zbus::message::Type::Signal)
-        .sender(DESTINATION)
-        .interface(MANAGER)
-        .member("JobRemoved")
-        .build()?;
-    MessageStream::for_match_rule(rule, connection, None).await
-}
-
-async fn next_result(removed: &mut MessageStream, job: &OwnedObjectPath) -> Option<String> {
-    while let Some(message) = removed.next().await {
-        let Ok(message) = message else { continue };
-        if let Ok((_, path, _, result)) = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>()
-            && path == *job
-        {
-            return Some(result);
-        }
-    }
-    None
 }
 
 fn ended_well(call: &'static str, unit: &str, end: &JobEnd) -> Result<(), SystemdError> {

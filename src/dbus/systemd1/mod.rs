@@ -15,6 +15,7 @@ use super::unit::{UnitStatus, properties};
 use call::{RELOAD, body};
 
 mod call;
+mod ended;
 mod job;
 
 pub use call::SystemdError;
@@ -45,6 +46,7 @@ pub enum Elapse {
 #[derive(Clone, Default)]
 pub struct Systemd {
     connection: Arc<Mutex<Option<Connection>>>,
+    reader: Arc<Mutex<Option<ended::Reader>>>,
 }
 
 impl Systemd {

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
 use crate::config::{Course, Kind, Overlap, SecretName};
 use crate::record::{Activated, Evidence, Found, Hold, Stage};
+use crate::rotation::Outcome;
 use crate::secret::Format;
 use crate::store::{Keys, StoreLock};
 
+mod batches;
 mod overlap;
 
 /// What exists outside the engine, and what is to go wrong with it.
@@ -127,9 +130,11 @@ struct SimHost(Shared);
 
 #[async_trait]
 impl Host for SimHost {
-    async fn daemon_reload(&self) -> Result<(), Fault> {
+    async fn daemon_reload(&self, _: bool) -> Result<(), Fault> {
         Ok(())
     }
+    async fn before_evidence(&self) {}
+    fn goes_back(&self) {}
     async fn arm_dead_man(&self, _: &RotationId) {}
     async fn disarm_dead_man(&self, _: &RotationId) {}
     async fn going_down(&self) -> bool {
@@ -165,7 +170,7 @@ fn settings(course: Option<Course>) -> SecretSettings {
 }
 
 /// One life of the daemon: it takes up what was left, or begins a rotation. `None` when it was killed.
-async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) -> Option<Ran> {
+async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) -> Option<Option<Outcome>> {
     let settings = settings(course);
     let store = StoreLock::take(root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
     let mut ledger = store.ledger(&settings.name).unwrap();
@@ -174,21 +179,27 @@ async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) 
     let mut engine =
         Engine { settings: &settings, targets: &targets, probes: &[], store: &store, ledger: &mut ledger, host: &host };
     let life = async {
+        let engine = &mut engine;
         if engine.ledger.standing().in_force.is_none() {
             engine.adopt(Actor::Timer).await.unwrap();
         }
         if engine.ledger.standing().transaction.is_some() {
             let _ = engine.repair();
-            engine.resume().await.unwrap()
+            resume(engine).await;
         } else if begin && engine.ledger.standing().last.is_none() {
             let plan = engine.plan_rotation(false).await.unwrap();
-            engine.request(plan, Actor::Timer, String::new()).unwrap();
-            engine.run().await.unwrap()
+            engine.request(plan, Actor::Timer, String::new(), None).unwrap();
+            batch::run(std::slice::from_mut(engine)).await.unwrap();
         } else {
-            engine.resume().await.unwrap()
+            resume(engine).await;
         }
+        engine.ledger.standing().last.as_ref().map(|last| last.outcome.clone())
     };
     AssertUnwindSafe(life).catch_unwind().await.ok()
+}
+
+async fn resume(engine: &mut Engine<'_>) {
+    batch::resume(std::slice::from_mut(engine)).await.unwrap();
 }
 
 struct Ending {
@@ -222,10 +233,7 @@ fn rotate_by(course: Option<Course>, fails: &[(&'static str, bool)], kill_at: im
         world.ticks = 0;
         world.kill_at = kill_at.into_iter().collect();
     }
-    let outcome = (0..40).find_map(|_| match runtime.block_on(live(&root, &world, course, true)) {
-        Some(Ran::Ended(outcome)) => Some(outcome),
-        _ => None,
-    });
+    let outcome = (0..40).find_map(|_| runtime.block_on(live(&root, &world, course, true)).flatten());
     let store = StoreLock::take(&root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
     let name = settings(course).name;
     let standing = store.ledger(&name).unwrap().standing().clone();

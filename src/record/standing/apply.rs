@@ -38,7 +38,7 @@ impl Standing {
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
                 self.in_force = Some(View::of(*generation));
             }
-            Happening::Requested { plan, actor, reason } => {
+            Happening::Requested { plan, actor, reason, batch } => {
                 if self.transaction.is_some() {
                     return Err(contradiction("a rotation is under way already"));
                 }
@@ -52,6 +52,7 @@ impl Standing {
                     actor: actor.clone(),
                     reason: reason.clone(),
                     asked_at: record.at,
+                    batch: batch.clone(),
                     progress: Progress::In(Phase::Preflight),
                     interruptions: 0,
                     found: Vec::new(),
@@ -172,8 +173,8 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let (id, actor) = (transaction.id, transaction.actor);
-        self.last = Some(LastRotation { id, actor, retires, outcome: outcome.clone(), at });
+        let Transaction { id, actor, batch, .. } = transaction;
+        self.last = Some(LastRotation { id, actor, batch, retires, outcome: outcome.clone(), at });
     }
 }
 

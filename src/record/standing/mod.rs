@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Found, RotationId};
+use super::{Actor, Batch, Found, RotationId};
 
 use crate::config::SecretName;
 use crate::policy::{AfterRollback, after_rollback};
@@ -87,6 +87,9 @@ pub struct Transaction {
     pub asked_at: Timestamp,
     /// Where it is.
     pub progress: Progress,
+    /// What it goes together with.
+    #[serde(default)]
+    pub batch: Option<Batch>,
     /// How often it was taken up again.
     pub interruptions: u32,
     /// The consumers that preflight found.
@@ -126,6 +129,9 @@ pub struct LastRotation {
     pub id: RotationId,
     /// Who had asked for it.
     pub actor: Actor,
+    /// What it went together with.
+    #[serde(default)]
+    pub batch: Option<Batch>,
     /// Whether it was to end an overlap.
     #[serde(default)]
     pub retires: bool,

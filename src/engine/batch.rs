@@ -1,0 +1,259 @@
+//! Rotations that go together: they share each restart, and all of them commit or all go back. One rotation is a batch
+//! of one.
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, Ran, micros};
+use crate::record::{Happening, Progress, Seen};
+use crate::rotation::{Fault, FaultCode, Outcome, Phase, Step};
+use crate::store::StoreError;
+
+/// Performs the rotations that are under way until all have ended or the system goes down.
+///
+/// In each turn those act that are the furthest behind, so that what one consumer reads is delivered as a whole before
+/// anyone restarts it, and nobody commits before all are proven.
+///
+/// # Errors
+/// Where a record cannot be written. The rotations stay under way, the consumers as they are; once the store can be
+/// written again they are taken up where they stand.
+pub async fn run(engines: &mut [Engine<'_>]) -> Result<Ran, StoreError> {
+    let mut members: Vec<Member<'_, '_>> = engines.iter_mut().map(Member::new).collect();
+    loop {
+        take_along(&mut members)?;
+        let Some(turn) = members.iter().filter_map(Member::place).min() else { return Ok(Ran::Ended) };
+        let mut due: Vec<_> = members.iter_mut().filter(|member| member.place() == Some(turn)).collect();
+        if turn == Place::Ending || turn == Place::Committing {
+            for member in due {
+                member.end().await?;
+            }
+        } else if act(&mut due).await? == Ran::Parked {
+            return Ok(Ran::Parked);
+        }
+    }
+}
+
+/// Takes up rotations that the daemon was interrupted in, and performs them as [`run`] does.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn resume(engines: &mut [Engine<'_>]) -> Result<Ran, StoreError> {
+    for engine in engines.iter_mut() {
+        engine.take_up()?;
+    }
+    run(engines).await
+}
+
+/// Takes up rotations that nobody goes on with any more, to undo them. Those that were on their way back go on back,
+/// and those that are proven are committed.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn give_up(engines: &mut [Engine<'_>], fault: &Fault) -> Result<Ran, StoreError> {
+    let are_proven = engines.iter().all(|engine| {
+        let progress = engine.under_way().map(|(_, progress)| progress);
+        matches!(progress, None | Some(Progress::In(Phase::Commit) | Progress::Decided(_)))
+    });
+    for engine in engines.iter_mut() {
+        let Some((id, progress)) = engine.under_way() else { continue };
+        engine.record(Some(&id), Happening::Resumed)?;
+        if let Progress::In(phase) = progress
+            && !phase.is_back()
+            && !are_proven
+        {
+            engine.record(Some(&id), Happening::Failed { phase, took_us: 0, fault: fault.clone() })?;
+        }
+    }
+    run(engines).await
+}
+
+/// How far a member has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Decided; only the record of its end is missing.
+    Ending,
+    Preflight,
+    Generate,
+    /// The step of a movement; on the way back there is only one.
+    Moving(u32, u8),
+    /// All must have come this far.
+    Committing,
+}
+
+struct Member<'m, 'a> {
+    engine: &'m mut Engine<'a>,
+    deadline: Instant,
+    is_back: bool,
+}
+
+impl<'m, 'a> Member<'m, 'a> {
+    fn new(engine: &'m mut Engine<'a>) -> Self {
+        let deadline = Instant::now() + engine.settings.deadline;
+        Self { engine, deadline, is_back: false }
+    }
+
+    /// The phase that it is in.
+    fn phase(&self) -> Option<Phase> {
+        match self.engine.under_way()?.1 {
+            Progress::In(phase) => Some(phase),
+            Progress::Decided(_) => None,
+        }
+    }
+
+    /// How far it has come; none where nothing is under way any more.
+    fn place(&self) -> Option<Place> {
+        let (_, progress) = self.engine.under_way()?;
+        Some(match progress {
+            Progress::Decided(_) => Place::Ending,
+            Progress::In(Phase::Preflight) => Place::Preflight,
+            Progress::In(Phase::Generate) => Place::Generate,
+            Progress::In(Phase::Forth { movement, step }) => Place::Moving(movement, step as u8),
+            Progress::In(Phase::Back { step, .. }) => Place::Moving(0, step as u8),
+            Progress::In(Phase::Commit) => Place::Committing,
+        })
+    }
+
+    async fn end(&mut self) -> Result<(), StoreError> {
+        match self.engine.under_way() {
+            Some((id, Progress::Decided(outcome))) => self.engine.end(&id, outcome).await,
+            Some((id, Progress::In(_))) => self.engine.end(&id, Outcome::Committed).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Records that its phase is about to act.
+    async fn begin(&mut self, phase: &Phase) -> Result<(), StoreError> {
+        let Some((id, _)) = self.engine.under_way() else { return Ok(()) };
+        if phase.is_back() && !self.is_back {
+            // The way back has all the time again, however long the way forth took.
+            (self.deadline, self.is_back) = (Instant::now() + self.engine.settings.deadline, true);
+            self.engine.host.goes_back();
+        }
+        self.engine.record(Some(&id), Happening::Began { phase: phase.clone() })?;
+        if self.engine.settings.dead_man && matches!(phase, Phase::Forth { step: Step::Activate, .. }) {
+            self.engine.host.arm_dead_man(&id).await;
+        }
+        Ok(())
+    }
+
+    /// Performs a phase that concerns nobody else.
+    async fn perform(&self, phase: &Phase) -> Came {
+        let began = Instant::now();
+        let came = self.in_time(phase, self.engine.perform(phase, self.deadline)).await;
+        Came { took_us: micros(began.elapsed()), came }
+    }
+
+    async fn in_time<T>(&self, phase: &Phase, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout_at(self.deadline, work).await.unwrap_or_else(|_| {
+            let limit = jiff::SignedDuration::try_from(self.engine.settings.deadline).unwrap_or_default();
+            let message = format!("the rotation's deadline of {limit:#} has passed in {phase}");
+            let fault = Fault::new(FaultCode::DeadlinePassed, message);
+            Err(fault.advise("[rotation] deadline says how long it may take"))
+        })
+    }
+}
+
+/// What came of a phase.
+struct Came {
+    took_us: u64,
+    came: Result<Seen, Fault>,
+}
+
+/// Where one goes back, the others go back too.
+fn take_along(members: &mut [Member<'_, '_>]) -> Result<(), StoreError> {
+    let failed = members.iter().find_map(|member| match member.phase()? {
+        Phase::Back { cause, .. } => Some((member.engine.settings.name.clone(), cause)),
+        _ => None,
+    });
+    let Some((name, cause)) = failed else { return Ok(()) };
+    for member in members {
+        let Some(phase) = member.phase().filter(|phase| !phase.is_back()) else { continue };
+        let Some((id, _)) = member.engine.under_way() else { continue };
+        let fault = left_behind(name.as_str(), &cause);
+        member.engine.record(Some(&id), Happening::Failed { phase, took_us: 0, fault })?;
+    }
+    Ok(())
+}
+
+fn left_behind(name: &str, cause: &Fault) -> Fault {
+    let message = format!("{name}, which is rotated together with it, failed: {cause}");
+    Fault::new(FaultCode::BatchFailed, message).advise(format!("rekeyctl history {name}"))
+}
+
+/// One turn of those that are in the same place.
+async fn act(due: &mut [&mut Member<'_, '_>]) -> Result<Ran, StoreError> {
+    let mut phases = Vec::new();
+    for member in due.iter_mut() {
+        let Some(phase) = member.phase() else { continue };
+        member.begin(&phase).await?;
+        phases.push(phase);
+    }
+    let is = |wanted: Step| match phases.first() {
+        Some(Phase::Forth { step, .. } | Phase::Back { step, .. }) => *step == wanted,
+        _ => false,
+    };
+    let came = if is(Step::Activate) {
+        activate(due, &phases).await
+    } else {
+        if let (true, Some(first)) = (is(Step::Prove), due.first()) {
+            first.engine.host.before_evidence().await;
+        }
+        join_all(due.iter().zip(&phases).map(|(member, phase)| member.perform(phase))).await
+    };
+    if came.iter().any(|came| came.came.is_err())
+        && let Some(first) = due.first()
+        && first.engine.host.going_down().await
+    {
+        return Ok(Ran::Parked);
+    }
+    for ((member, phase), Came { took_us, came }) in due.iter_mut().zip(phases).zip(came) {
+        let Some((id, _)) = member.engine.under_way() else { continue };
+        let what = match came {
+            Ok(seen) => Happening::Passed { phase, took_us, seen },
+            Err(fault) => Happening::Failed { phase, took_us, fault },
+        };
+        member.engine.record(Some(&id), what)?;
+    }
+    Ok(Ran::Ended)
+}
+
+/// One daemon-reload for all where one is needed, then each consumer once, when it is certain that it would start with
+/// all that was delivered. On the way back there is no better choice left: those that still run with the value stay,
+/// the others are restarted, and the proof tells what came of it.
+async fn activate(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<Came> {
+    let began = Instant::now();
+    let mut reasons = Vec::new();
+    for (member, phase) in due.iter().zip(phases) {
+        reasons.push(member.in_time(phase, member.engine.reload_reason()).await);
+    }
+    let needed = reasons.iter().any(|reason| matches!(reason, Ok(Some(_))));
+    let mut obstacle = None;
+    if let (Some(first), Some(phase)) = (due.first(), phases.first()) {
+        let reloaded = first.in_time(phase, first.engine.host.daemon_reload(needed)).await;
+        obstacle = reloaded.err().map(|fault| (first.engine.settings.name.clone(), fault));
+    }
+    for (member, phase) in due.iter().zip(phases).filter(|(_, phase)| !phase.is_back()) {
+        if let (None, Err(fault)) = (&obstacle, member.in_time(phase, member.engine.check_in_force()).await) {
+            obstacle = Some((member.engine.settings.name.clone(), fault));
+        }
+    }
+    let mut restarted = Vec::new();
+    let mut came = Vec::new();
+    for ((member, phase), reason) in due.iter().zip(phases).zip(reasons) {
+        let name = &member.engine.settings.name;
+        let seen = match (reason, &obstacle) {
+            (Err(fault), _) => Err(fault),
+            (Ok(_), Some((of, fault))) if of == name => Err(fault.clone()),
+            (Ok(_), Some((of, fault))) => Err(left_behind(of.as_str(), fault)),
+            (Ok(reload), None) => {
+                let activated = member.in_time(phase, member.engine.activate(phase, &mut restarted, member.deadline));
+                activated.await.map(|activated| Seen::Active { reload, activated })
+            }
+        };
+        if let (Err(fault), None, false) = (&seen, &obstacle, phase.is_back()) {
+            obstacle = Some((name.clone(), fault.clone()));
+        }
+        came.push(Came { took_us: micros(began.elapsed()), came: seen });
+    }
+    came
+}
