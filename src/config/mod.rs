@@ -30,6 +30,7 @@ mod values;
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
+pub use unit_name::template_of;
 
 use files::whole;
 use findings::printable;

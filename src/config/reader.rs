@@ -19,7 +19,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[rotation]", &["deadline", "dead-man"]),
     ("[proof]", &["settle", "allow-without"]),
     ("[invalidation]", &["mode", "previous-env", "overlap", "strategy"]),
-    ("[[target]]", &["units", "deliver", "activate", "daemon-reload"]),
+    ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),
 ];

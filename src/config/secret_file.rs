@@ -7,7 +7,7 @@ use super::env_name::{assigned, env_name};
 use super::probe_section;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{Course, Kind, Overlap, Schedule, SecretName, SecretSettings};
+use super::settings::{Course, Kind, Overlap, ProbeSettings, Schedule, SecretName, SecretSettings};
 use super::target_section;
 use super::values::{Bounds, DAY, comm, duration, human, on_calendar};
 use crate::secret::Format;
@@ -43,8 +43,12 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let (settle, allow_without) =
         proof.map_or_else(|| (default_settle(), Vec::new()), |section| self::proof(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
-    let targets = target_section::read(targets, report);
+    let written = probes.len();
     let probes = probe_section::read(probes, deadline, report);
+    // A probe that is written but wrong has findings of its own.
+    let is_probed = probes.len() < written || probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_)));
+    let env = identity.as_ref().and_then(|identity| identity.env.as_ref()).map(|(name, _)| name.as_str());
+    let targets = target_section::read(targets, target_section::Context { env, is_probed }, report);
 
     let Identity { env, kind, bytes, format, keep } = identity?;
     let (env, span) = env?;

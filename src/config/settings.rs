@@ -172,10 +172,51 @@ pub enum TargetSettings {
 /// A systemd target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemdTarget {
-    /// `units`, at least one, in order; full names of services.
+    /// `units`, at least one, in order; full names of services, or of templates of services.
     pub units: Vec<String>,
+    /// `deliver`, default `environment-file`.
+    pub deliver: Deliver,
+    /// `path-env`: the variable that names the file to units that get a credential.
+    pub path_env: Option<String>,
+    /// `activate`, default `restart`.
+    pub activate: Activate,
+    /// `max-unavailable`: how many units may be restarting at the same time, default 1.
+    pub max_unavailable: usize,
     /// `daemon-reload`, default `auto`.
     pub daemon_reload: DaemonReload,
+}
+
+/// `deliver`: how a unit gets the value (systemd.exec(5)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deliver {
+    /// `EnvironmentFile=`.
+    #[default]
+    EnvironmentFile,
+    /// `LoadCredential=`.
+    Credential,
+    /// `LoadCredentialEncrypted=`, sealed with the host's key by systemd-creds(1).
+    EncryptedCredential,
+    /// `Environment=`, which systemd shows to every local user; only with `expose = true`.
+    Environment,
+}
+
+impl Deliver {
+    /// Whether the unit gets a file of its own in place of a variable.
+    pub fn is_credential(self) -> bool {
+        matches!(self, Self::Credential | Self::EncryptedCredential)
+    }
+}
+
+/// `activate`: how a unit takes up a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activate {
+    /// By a restart.
+    #[default]
+    Restart,
+    /// By its `ExecReload=`, which gets the new value; its processes keep the environment that they have.
+    Reload,
 }
 
 /// `daemon-reload`.

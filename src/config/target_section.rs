@@ -2,41 +2,59 @@
 
 use toml::Spanned;
 
+use super::env_name::env_name;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{DaemonReload, SystemdTarget, TargetSettings};
-use super::unit_name::service_name;
+use super::settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSettings};
+use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
 const LATER: &[&str] =
     &["environment", "dotenv", "compose", "pm2", "vercel", "netlify", "render", "railway", "command"];
 
-/// Reads all targets of a secret.
-pub(super) fn read(sections: Vec<Reader<'_>>, report: &mut Report<'_>) -> Vec<TargetSettings> {
-    let mut named = Vec::new();
-    sections.into_iter().filter_map(|section| target(section, &mut named, report)).collect()
+/// What the other sections say that matters here.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The variable, where it is right.
+    pub env: Option<&'a str>,
+    /// Whether a probe sees which value the consumer uses.
+    pub is_probed: bool,
 }
 
-fn target(mut section: Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Option<TargetSettings> {
+/// Reads all targets of a secret.
+pub(super) fn read(sections: Vec<Reader<'_>>, context: Context<'_>, report: &mut Report<'_>) -> Vec<TargetSettings> {
+    let mut named = Vec::new();
+    sections.into_iter().filter_map(|section| target(section, context, &mut named, report)).collect()
+}
+
+fn target(
+    mut section: Reader<'_>,
+    context: Context<'_>,
+    named: &mut Vec<String>,
+    report: &mut Report<'_>,
+) -> Option<TargetSettings> {
     let kind = section.choice::<String>("type", &["systemd"], LATER, report);
     section.need("type", "type = \"systemd\"", report);
     kind?;
-    systemd(section, named, report).map(TargetSettings::Systemd)
+    systemd(section, context, named, report).map(TargetSettings::Systemd)
 }
 
-fn systemd(mut section: Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Option<SystemdTarget> {
+fn systemd(
+    mut section: Reader<'_>,
+    context: Context<'_>,
+    named: &mut Vec<String>,
+    report: &mut Report<'_>,
+) -> Option<SystemdTarget> {
     let example = "units = [\"my-backend.service\"]";
     let units = section.texts("units", example, report, service_name);
     section.need("units", example, report);
-    section.choice::<String>(
-        "deliver",
-        &["environment-file"],
-        &["credential", "encrypted-credential", "environment", "credential-socket"],
-        report,
-    );
-    section.choice::<String>("activate", &["restart"], &["reload", "none"], report);
+    let (deliver, path_env) = way(&mut section, context, report);
+    let activate = activate(&mut section, deliver, context, report);
     let daemon_reload = section.choice::<DaemonReload>("daemon-reload", &["auto", "always"], &[], report);
-    section.later(&["max-unavailable", "path-env", "expose"], "leave it out: units are restarted in order", report);
+    let max_unavailable = section.take::<u32>("max-unavailable", "max-unavailable = 1", report);
+    if let Some(none) = max_unavailable.as_ref().filter(|number| *number.get_ref() == 0) {
+        report.error(none.span(), "`max-unavailable` is 0: no unit could ever be restarted", "write 1 or more");
+    }
     section.finish(report);
     let units = units?.into_inner();
     for unit in &units {
@@ -46,7 +64,67 @@ fn systemd(mut section: Reader<'_>, named: &mut Vec<String>, report: &mut Report
     }
     let units = units.into_iter().map(|unit| unit.into_inner()).collect();
     let daemon_reload = daemon_reload.map(|when| when.into_inner()).unwrap_or_default();
-    Some(SystemdTarget { units, daemon_reload })
+    let max_unavailable = max_unavailable.map_or(1, |number| number.into_inner().max(1) as usize);
+    Some(SystemdTarget { units, deliver, path_env, activate, max_unavailable, daemon_reload })
+}
+
+/// `deliver`, with the keys that belong to some of its words.
+fn way(section: &mut Reader<'_>, context: Context<'_>, report: &mut Report<'_>) -> (Deliver, Option<String>) {
+    let words = ["environment-file", "credential", "encrypted-credential", "environment"];
+    let written = section.choice::<Deliver>("deliver", &words, &["credential-socket"], report);
+    let is_wrong = written.is_none() && section.had("deliver");
+    let deliver = written.as_ref().map(|word| *word.get_ref()).unwrap_or_default();
+    let expose = section.take::<bool>("expose", "expose = true", report);
+    let exposed = expose.as_ref().is_some_and(|expose| *expose.get_ref());
+    match &written {
+        Some(word) if deliver == Deliver::Environment && !exposed => report.error(
+            word.span(),
+            "`deliver = \"environment\"` shows the value to every local user, by `systemctl show`",
+            "use \"environment-file\" or \"credential\"; or add `expose = true` if everybody here may know it",
+        ),
+        Some(word) if deliver.is_credential() && context.env == Some("env") => report.error(
+            word.span(),
+            "a credential cannot be named `env`, which is the name of another file there",
+            "give `env` under [secret] another name",
+        ),
+        _ => {}
+    }
+    if let Some(expose) = expose.filter(|expose| *expose.get_ref() && deliver != Deliver::Environment && !is_wrong) {
+        let message = "`expose = true` is for `deliver = \"environment\"` alone: nothing else shows the value";
+        report.error(expose.span(), message, "leave it out");
+    }
+    let path_env = section.text("path-env", "path-env = \"JWT_SECRET_FILE\"", report, env_name);
+    if let Some(name) = &path_env {
+        if !deliver.is_credential() && !is_wrong {
+            let message = "`path-env` tells a unit where its credential is, and this one gets none";
+            let advice = "leave it out, or use `deliver = \"credential\"`";
+            report.error(name.span(), message, advice);
+        } else if context.env == Some(name.get_ref()) {
+            let message = format!("`path-env` and `env` are both {}", name.get_ref());
+            report.error(name.span(), message, "name another variable, as \"JWT_SECRET_FILE\"");
+        }
+    }
+    (deliver, path_env.map(|name| name.into_inner()))
+}
+
+/// `activate`: by a reload only where that can bring the value, and where something can see that it did.
+fn activate(section: &mut Reader<'_>, deliver: Deliver, context: Context<'_>, report: &mut Report<'_>) -> Activate {
+    let activate = section.choice::<Activate>("activate", &["restart", "reload"], &["none"], report);
+    if let Some(word) = activate.as_ref().filter(|word| *word.get_ref() == Activate::Reload) {
+        if deliver.is_credential() {
+            let message = "a reload brings no new credential: systemd loads credentials when a unit starts";
+            report.error(word.span(), message, "use `activate = \"restart\"`, or another `deliver`");
+        } else if !context.is_probed {
+            let message =
+                "processes keep their environment through a reload, so nothing here could prove the new value";
+            report.error(
+                word.span(),
+                message,
+                "add a [[probe]] with `type = \"jwt\"`, or use `activate = \"restart\"`",
+            );
+        }
+    }
+    activate.map(|word| word.into_inner()).unwrap_or_default()
 }
 
 /// Whether a unit is named for the first time, and as it was meant: TOML's `"\x2d"` is a dash and not systemd's
@@ -58,8 +136,18 @@ fn once(unit: &Spanned<String>, named: &mut Vec<String>, report: &Report<'_>) ->
         return Err(Mistake::new("`\\x` in double quotes is TOML's escape and not systemd's", advice));
     }
     let name = unit.get_ref();
-    if named.contains(name) {
-        return Err(Mistake::new(format!("{name} is named twice"), "name each unit once in a file"));
+    let same = |other: &&String| {
+        *other == name || template_of(other).as_ref() == Some(name) || template_of(name).as_ref() == Some(*other)
+    };
+    match named.iter().find(same) {
+        Some(other) if other == name => {
+            return Err(Mistake::new(format!("{name} is named twice"), "name each unit once in a file"));
+        }
+        Some(other) => {
+            let message = format!("{name} and {other} are named: a template stands for all its instances");
+            return Err(Mistake::new(message, "name the template or its instances, not both"));
+        }
+        None => {}
     }
     named.push(name.clone());
     Ok(())

@@ -22,7 +22,15 @@ const OWN_TEMPLATES: &[&str] = &[
     "rekeyd-tool",
 ];
 
-/// The full name of a service that can be restarted: `NAME.service` or `NAME@INSTANCE.service`.
+/// The template that a service is an instance of: `a@.service` of `a@1.service`.
+pub fn template_of(name: &str) -> Option<String> {
+    let (prefix, instance) = name.split_once('@')?;
+    let (instance, kind) = instance.rsplit_once('.')?;
+    (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
+}
+
+/// The full name of services that can be restarted: `NAME.service`, `NAME@INSTANCE.service`, or `NAME@.service`, which
+/// stands for all its instances.
 pub(super) fn service_name(name: &str) -> Result<String, Mistake> {
     let example = "write the full name of a service, as \"my-backend.service\"";
     if name.contains('/') {
@@ -54,10 +62,6 @@ pub(super) fn service_name(name: &str) -> Result<String, Mistake> {
     if prefix.is_empty() {
         return Err(Mistake::new(format!("{name:?} is not the name of a unit"), example));
     }
-    if let Some(template) = prefix.strip_suffix('@').filter(|template| !template.contains('@')) {
-        let advice = format!("name each instance, as \"{template}@1.service\"");
-        return Err(Mistake::new(format!("{name:?} is a template without an instance"), advice));
-    }
     let is_own =
         prefix == "rekeyd" || prefix.split_once('@').is_some_and(|(template, _)| OWN_TEMPLATES.contains(&template));
     if is_own {
@@ -76,11 +80,25 @@ mod tests {
 
     #[test]
     fn full_names_of_services_pass() {
-        for name in
-            ["a.service", "my-backend.service", "a@1.service", "a@b@c.service", "a\\x2db.service", "x.y.service"]
-        {
+        for name in [
+            "a.service",
+            "my-backend.service",
+            "a@1.service",
+            "a@.service",
+            "a@b@c.service",
+            "a\\x2db.service",
+            "x.y.service",
+        ] {
             assert_eq!(service_name(name).as_deref(), Ok(name));
         }
+    }
+
+    #[test]
+    fn instances_have_a_template_and_others_have_none() {
+        assert_eq!(template_of("a@1.service").as_deref(), Some("a@.service"));
+        assert_eq!(template_of("a@b@c.d.service").as_deref(), Some("a@.service"));
+        assert_eq!(template_of("a@.service"), None);
+        assert_eq!(template_of("a.service"), None);
     }
 
     #[test]
@@ -89,7 +107,7 @@ mod tests {
             ("my-backend", "\"my-backend.service\""),
             ("my.backend", "\"my.backend.service\""),
             ("a.servcie", "did you mean \"a.service\""),
-            ("a@.service", "\"a@1.service\""),
+            ("rekeyd-rotate@.service", "reads the secret"),
             ("a.socket", "only services"),
             ("/etc/systemd/system/a.service", "\"a.service\""),
             ("", "full name"),

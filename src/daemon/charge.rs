@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::config::{SecretName, SecretSettings, TargetSettings};
+use crate::config::{SecretName, SecretSettings, TargetSettings, template_of};
 use crate::dbus::rekeyd1::{GenerationStatus, RotationStatus, SecretStatus};
 use crate::record::text::fault_in_words;
 use crate::record::{Progress, Standing};
@@ -105,17 +105,26 @@ impl Charge {
     }
 }
 
-/// The consumers of a secret, as they are configured.
+/// What is moved with a secret: its units, and the templates of those that are instances, so that nobody moves a
+/// template and one of its instances at once.
 pub fn consumers(settings: &SecretSettings) -> Vec<String> {
-    let units = settings.targets.iter().flat_map(|target| match target {
-        TargetSettings::Systemd(systemd) => systemd.units.iter().cloned(),
-    });
-    units.collect()
+    let units = configured(settings);
+    let mut consumers: Vec<String> = units.iter().filter_map(|unit| template_of(unit)).chain(units.clone()).collect();
+    consumers.sort();
+    consumers.dedup();
+    consumers
 }
 
 /// The consumers, as the journal wants them.
 pub fn units(settings: &SecretSettings) -> Arc<[String]> {
-    consumers(settings).into()
+    configured(settings).into()
+}
+
+fn configured(settings: &SecretSettings) -> Vec<String> {
+    let units = settings.targets.iter().flat_map(|target| match target {
+        TargetSettings::Systemd(systemd) => systemd.units.iter().cloned(),
+    });
+    units.collect()
 }
 
 fn label(target: &TargetSettings) -> String {

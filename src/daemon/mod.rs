@@ -90,7 +90,7 @@ async fn serve() -> Result<(), StartError> {
     let (daemon, outbox) = assemble(lock, journal.clone()).await?;
     // Findings are in the journal already; the daemon runs all the same, to finish what had begun.
     let _ = daemon.load_configuration();
-    rotations::repair_all(&daemon);
+    rotations::repair_all(&daemon).await;
 
     let served = Served::new(Arc::clone(&daemon));
     let mut signals = Signals::new()?;

@@ -200,13 +200,13 @@ pub fn tell_of_orphans(daemon: &Daemon) {
 }
 
 /// Writes once more what an interrupted rotation was about to deliver: before the daemon is ready, local, bounded.
-pub fn repair_all(daemon: &Arc<Daemon>) {
+pub async fn repair_all(daemon: &Arc<Daemon>) {
     for settings in daemon.settings().secrets.values() {
         let charge = daemon.charge(&settings.name);
         let Ok(mut guard) = charge.ledger.try_lock() else { continue };
         let Some(ledger) = guard.as_mut().filter(|ledger| ledger.standing().transaction.is_some()) else { continue };
         let parts = daemon.parts(settings, &charge);
-        if let Err(fault) = parts.engine(settings, &daemon.store, ledger).repair() {
+        if let Err(fault) = parts.engine(settings, &daemon.store, ledger).repair().await {
             let text = format!("cannot repair what was being delivered: {fault}");
             daemon.journal.trouble(Priority::Error, Some(&settings.name), &text);
         }

@@ -314,7 +314,7 @@ impl Service for Served {
             .map_err(|findings| Error::Configuration(config::render(&findings, false)))?;
         self.show_secrets(&before).await?;
         // A rotation whose secret was not configured, or whose records could not be read, can be gone on with.
-        rotations::repair_all(&self.daemon);
+        rotations::repair_all(&self.daemon).await;
         rotations::resume_all(&self.daemon);
         let mut reloaded = schedule::apply(&self.daemon, &before).await?;
         reloaded.warnings = warnings.iter().map(config::Finding::one_line).collect();

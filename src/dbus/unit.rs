@@ -30,6 +30,12 @@ pub struct UnitStatus {
     /// Paths, with whether a missing file is ignored.
     pub environment_files: Vec<(String, bool)>,
     pub unset_environment: Vec<String>,
+    /// `LoadCredential=`: names, with where each is loaded from.
+    pub credentials: Vec<(String, String)>,
+    /// `LoadCredentialEncrypted=`, likewise.
+    pub encrypted_credentials: Vec<(String, String)>,
+    /// Whether the unit can be reloaded now.
+    pub can_reload: bool,
     /// The programs that must be there for the unit to start, and whose failure is not ignored.
     pub programs: Vec<String>,
     /// Whether the programs are looked up in another root directory.
@@ -54,6 +60,11 @@ impl UnitStatus {
     /// The units that systemd restarts with this one (`PartOf=`, `Requires=`, `BindsTo=` in them).
     pub fn dependents(&self) -> impl Iterator<Item = &String> {
         self.consists_of.iter().chain(&self.required_by).chain(&self.bound_by)
+    }
+
+    /// Whether the unit loads a credential of this name from a file or socket.
+    pub fn loads_credential(&self, name: &str) -> bool {
+        self.credentials.iter().chain(&self.encrypted_credentials).any(|(loaded, _)| loaded == name)
     }
 
     /// How it stands, in a few words.
@@ -97,6 +108,9 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         environment: texts(service, "Environment"),
         environment_files: environment_files(service),
         unset_environment: texts(service, "UnsetEnvironment"),
+        credentials: credentials(service, "LoadCredential"),
+        encrypted_credentials: credentials(service, "LoadCredentialEncrypted"),
+        can_reload: boolean(unit, "CanReload"),
         programs: ["ExecStartPre", "ExecStart"].iter().flat_map(|name| programs(service, name)).collect(),
         has_own_root: !text(service, "RootDirectory").is_empty() || !text(service, "RootImage").is_empty(),
         skipped_by_condition: was_checked && !(condition && assertion),
@@ -198,6 +212,14 @@ fn environment_files(service: &Properties) -> Vec<(String, bool)> {
         _ => None,
     };
     elements(service, "EnvironmentFiles").into_iter().filter_map(file).collect()
+}
+
+fn credentials(service: &Properties, name: &str) -> Vec<(String, String)> {
+    let credential = |element: &Variant<'_>| match fields(element) {
+        [Variant::Str(name), Variant::Str(source)] => Some((name.to_string(), source.to_string())),
+        _ => None,
+    };
+    elements(service, name).into_iter().filter_map(credential).collect()
 }
 
 /// Of `a(sasbttttuii)`: the path, the arguments, and whether a failure is ignored.

@@ -119,14 +119,17 @@ impl Engine<'_> {
 
     /// Writes what a rotation that was interrupted is about to deliver once more. Local and bounded: this is what the
     /// daemon does before it says that it is ready, so that a consumer that starts now finds whole files.
-    pub fn repair(&mut self) -> Result<(), Fault> {
+    pub async fn repair(&mut self) -> Result<(), Fault> {
         let Some((_, Progress::In(phase))) = self.under_way() else { return Ok(()) };
         if !phase.may_have_touched() {
             return Ok(());
         }
         let view = self.view_in(&phase)?;
         let values = self.disclose(&view)?;
-        self.targets.iter().try_for_each(|target| target.deliver(&values.of(&view)))
+        for target in self.targets {
+            target.deliver(&values.of(&view), phase.is_back()).await?;
+        }
+        Ok(())
     }
 
     /// Records something that belongs to no rotation.

@@ -16,7 +16,9 @@ impl Engine<'_> {
         match phase {
             Phase::Preflight => self.preflight(&view, deadline).await,
             Phase::Generate => self.make(),
-            Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => self.deliver(&view),
+            Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
+                self.deliver(&view, phase.is_back()).await
+            }
             Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
                 self.prove(&view, deadline).await
             }
@@ -70,12 +72,13 @@ impl Engine<'_> {
         Ok(Seen::Made { generation, fingerprint: self.store.fingerprint(&value) })
     }
 
-    fn deliver(&self, view: &View) -> Result<Seen, Fault> {
+    async fn deliver(&self, view: &View, back: bool) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
         for target in self.targets {
-            target.deliver(&values.of(view))?;
+            target.deliver(&values.of(view), back).await?;
         }
-        Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect() })
+        let exposed = self.targets.iter().filter_map(|target| target.exposes()).collect();
+        Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect(), exposed })
     }
 
     /// Makes each consumer take the view, but for those that were `restarted` for others of the batch since this view

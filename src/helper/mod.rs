@@ -1,13 +1,15 @@
 //! `rekeyd helper …`: what the daemon has no right to do itself, done in small units of their own.
 //!
 //! Each is a socket-activated service with one request a connection: `rekeyd-process@.service` looks into other users'
-//! processes and files, `rekeyd-key@.service` unseals the store's keys. Requests and answers are lines of JSON on a
+//! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units. Requests and answers are lines of JSON on a
 //! socket in /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -48,7 +50,8 @@ impl From<HelperError> for Fault {
     }
 }
 
-/// Gets the store's keys.
+/// Gets the store's keys, and seals credentials.
+#[derive(Clone, Debug)]
 pub struct KeyHelper(PathBuf);
 
 impl Default for KeyHelper {
@@ -63,8 +66,18 @@ impl KeyHelper {
     /// # Errors
     /// Where they cannot be unsealed, with the reason.
     pub async fn keys(&self) -> Result<crate::store::Keys, HelperError> {
-        let answer: key::Answer = ask(&self.0, &()).await?;
+        let answer: key::Answer = ask(&self.0, &key::Request::Keys).await?;
         answer.keys().map_err(|reason| HelperError { socket: self.0.clone(), reason })
+    }
+
+    /// A credential for `LoadCredentialEncrypted=` (systemd-creds(1)): sealed with the host's key, bound to its name.
+    ///
+    /// # Errors
+    /// Where it cannot be sealed, with the reason.
+    pub async fn seal(&self, name: &str, value: &[u8]) -> Result<String, HelperError> {
+        let request = key::Request::Seal { name: name.to_owned(), value: STANDARD.encode(value) };
+        let answer: key::Answer = ask(&self.0, &request).await?;
+        answer.sealed().map_err(|reason| HelperError { socket: self.0.clone(), reason })
     }
 }
 

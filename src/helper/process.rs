@@ -19,6 +19,8 @@ use crate::target::text::systemd;
 
 /// An environment is at most a quarter of the stack limit; this is generous.
 const ENVIRONMENT: u64 = 16 << 20;
+/// systemd takes no credential that is larger.
+const CREDENTIAL: u64 = 1 << 20;
 /// What this unit's own sandbox makes fail, whatever holds for the unit that is asked about.
 const SEEN_OTHERWISE_HERE: [&str; 3] = ["PathIsReadWrite=", "Capability=", "NeedsUpdate="];
 const SYSTEMD_ANALYZE: &str = "/usr/bin/systemd-analyze";
@@ -40,10 +42,10 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
 
 fn answer(question: &Question) -> Result<Answer, String> {
     Ok(match question {
-        Question::Processes { control_group, pids, variables, key } => {
+        Question::Processes { control_group, pids, variables, credentials, key } => {
             let key: [u8; 32] =
                 hex::decode(key).ok().and_then(|key| key.try_into().ok()).ok_or("the key is not 32 bytes")?;
-            let look = |&pid: &u32| process(pid, control_group, variables, &key);
+            let look = |&pid: &u32| process(pid, control_group, variables, credentials, &key);
             Answer::Processes { processes: pids.iter().filter_map(look).collect() }
         }
         Question::ProcessValue { control_group, pid, variable } => {
@@ -52,6 +54,16 @@ fn answer(question: &Question) -> Result<Answer, String> {
             });
             Answer::Variable { variable: found }
         }
+        Question::ProcessCredential { control_group, pid, path } => Answer::Variable {
+            variable: seen(*pid, control_group, path).map_or(Variable::Missing, |value| told(&value)),
+        },
+        Question::Whole { path } => Answer::Variable {
+            variable: match files::read(Path::new(path), CREDENTIAL).map(Zeroizing::new) {
+                Ok(value) => told(&value),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Variable::Missing,
+                Err(error) => return Err(error.to_string()),
+            },
+        },
         Question::File { path, variable, reveal } => {
             Answer::Variable { variable: variable_in_files(path, variable, *reveal)? }
         }
@@ -61,11 +73,42 @@ fn answer(question: &Question) -> Result<Answer, String> {
     })
 }
 
-fn process(pid: u32, control_group: &str, variables: &[String], key: &[u8; 32]) -> Option<Process> {
+fn process(
+    pid: u32,
+    control_group: &str,
+    variables: &[String],
+    credentials: &[String],
+    key: &[u8; 32],
+) -> Option<Process> {
     let environment = environment(pid, control_group)?;
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let digest_of = |variable: &String| assigned(&environment, variable).map(|value| hex::encode(digest(key, value)));
-    Some(Process { pid, comm: comm.trim_end().to_owned(), digests: variables.iter().map(digest_of).collect() })
+    let told = |value: &[u8]| hex::encode(digest(key, value));
+    let seen = |path: &String| seen(pid, control_group, path).map(|value| told(&value));
+    Some(Process {
+        pid,
+        comm: comm.trim_end().to_owned(),
+        digests: variables.iter().map(|variable| assigned(&environment, variable).map(told)).collect(),
+        credentials: credentials.iter().map(seen).collect(),
+    })
+}
+
+/// A regular file as a process sees it: by its own root directory and mounts. A path of the process' making leads
+/// nowhere out of there, and links are not followed.
+fn seen(pid: u32, control_group: &str, path: &str) -> Option<Zeroizing<Vec<u8>>> {
+    use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+    if !is_in(pid, control_group) {
+        return None;
+    }
+    let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(root.ok()?, path, flags, Mode::empty(), resolve).ok()?;
+    if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let mut value = Zeroizing::new(Vec::with_capacity(64 * 1024));
+    fs::File::from(file).take(CREDENTIAL).read_to_end(&mut value).ok()?;
+    is_in(pid, control_group).then_some(value)
 }
 
 /// The environment of a process that is in the control group before and after it was read: a number that was used again
@@ -198,6 +241,23 @@ mod tests {
         let group = if group == "/" { "" } else { group };
         assert!(environment(own, group).is_some());
         assert!(environment(own, "/no-such-group").is_none());
+    }
+
+    #[test]
+    fn a_file_is_seen_as_its_process_sees_it_and_links_are_not_followed() {
+        let own = std::process::id();
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let group = groups.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap();
+        let group = if group == "/" { "" } else { group };
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "value").unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        let look = |path: &Path, group: &str| seen(own, group, path.to_str().unwrap()).map(|value| value.to_vec());
+        assert_eq!(look(&file, group).as_deref(), Some(&b"value"[..]));
+        assert_eq!(look(&link, group), None);
+        assert_eq!(look(dir.path(), group), None);
+        assert_eq!(look(&file, "/no-such-group"), None);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub enum Question {
         pids: Vec<u32>,
         /// The variables.
         variables: Vec<String>,
+        /// The paths of credentials that they should see, too.
+        #[serde(default)]
+        credentials: Vec<String>,
         /// 32 random bytes, in hex, of this request alone.
         key: String,
     },
@@ -32,6 +35,20 @@ pub enum Question {
         pid: u32,
         /// The variable.
         variable: String,
+    },
+    /// The value itself of a credential, as a process sees it: for taking it over.
+    ProcessCredential {
+        /// As above.
+        control_group: String,
+        /// The process.
+        pid: u32,
+        /// The path of the credential.
+        path: String,
+    },
+    /// All that a file holds: for taking over a credential of a unit that is stopped.
+    Whole {
+        /// The file.
+        path: String,
     },
     /// What an environment file says of a variable; its value only where `reveal` is set.
     File {
@@ -70,7 +87,7 @@ pub enum Answer {
         /// What was found.
         processes: Vec<Process>,
     },
-    /// To `ProcessValue` and `File`.
+    /// To `ProcessValue`, `ProcessCredential`, `Whole` and `File`.
     Variable {
         /// What was found.
         variable: Variable,
@@ -101,6 +118,9 @@ pub struct Process {
     pub comm: String,
     /// The HMAC of each variable's value, in hex; none where it is not in the environment.
     pub digests: Vec<Option<String>>,
+    /// The HMAC of each credential that it sees, in hex; none where it does not.
+    #[serde(default)]
+    pub credentials: Vec<Option<String>>,
 }
 
 /// A variable in a process or file.

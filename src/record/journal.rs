@@ -2,7 +2,7 @@
 
 use super::chain::Head;
 use super::text;
-use super::{Happening, Hold, Record, Standing, message_id};
+use super::{Happening, Hold, Record, Seen, Standing, message_id};
 use crate::rotation::{Generation, Outcome, Phase};
 
 /// How urgent an entry is, as in syslog(3).
@@ -162,6 +162,9 @@ fn kind(record: &Record) -> (Priority, &'static str) {
             (Warning, message_id::ROLLBACK_BEGAN)
         }
         Happening::Began { .. } | Happening::CarriedOver { .. } => (Debug, message_id::STEP_BEGAN),
+        Happening::Passed { seen: Seen::Delivered { exposed, .. }, .. } if !exposed.is_empty() => {
+            (Warning, message_id::VALUE_EXPOSED)
+        }
         Happening::Passed { .. } => (Info, message_id::STEP_PASSED),
         Happening::Failed { .. } => (Warning, message_id::STEP_FAILED),
         Happening::Resumed => (Notice, message_id::ROTATION_RESUMED),

@@ -17,6 +17,8 @@ message_ids! {
     STEP_BEGAN = "1c882dfd4dd547a896f3f59b19dbebf2";
     /// A step was done, with what it saw.
     STEP_PASSED = "5940a13a9a134df99fe432d499b76581";
+    /// A view was delivered to a place that every local user can read, as the configuration allows.
+    VALUE_EXPOSED = "0412b3f7c3cf4cedb1d0e0c77bcb1edf";
     /// A step failed, with the reason.
     STEP_FAILED = "3dacecaa4c924d7ab8dd2e3be7a0fb74";
     /// The way back was taken.

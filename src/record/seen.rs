@@ -9,7 +9,7 @@ use crate::secret::Fingerprint;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Evidence {
-    /// How many processes of a unit have the primary value in their environment.
+    /// How many processes of a unit have the primary value, in their environment or as the credential that they see.
     Process {
         /// The unit.
         unit: String,
@@ -96,6 +96,13 @@ pub enum Activated {
         /// From the request to the end of the job, in microseconds.
         took_us: u64,
     },
+    /// The unit was reloaded.
+    Reloaded {
+        /// The unit.
+        unit: String,
+        /// From the request to the end of the job, in microseconds.
+        took_us: u64,
+    },
     /// The running processes already had the view: nothing was restarted.
     AlreadyRunning {
         /// The unit.
@@ -135,6 +142,9 @@ pub enum Seen {
     Delivered {
         /// Their labels.
         targets: Vec<String>,
+        /// Who else can read the value there, where the configuration allows that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exposed: Vec<String>,
     },
     /// Activate.
     Active {

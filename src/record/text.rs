@@ -93,7 +93,10 @@ pub fn seen_in_words(seen: &Seen) -> String {
             parts.collect::<Vec<_>>().join("; ")
         }
         Seen::Made { generation, fingerprint } => format!("generation {generation}, fingerprint {fingerprint}"),
-        Seen::Delivered { targets } => format!("{} written and read back", targets.join(", ")),
+        Seen::Delivered { targets, exposed } => {
+            let written = format!("{} written and read back", targets.join(", "));
+            std::iter::once(&written).chain(exposed).map(String::as_str).collect::<Vec<_>>().join("; ")
+        }
         Seen::Active { reload, activated } => {
             let reload = match reload {
                 Some(reason) => format!("daemon-reload because {reason}"),
@@ -138,6 +141,7 @@ fn found_in_words(found: &Found) -> String {
 fn activated_in_words(activated: &Activated) -> String {
     match activated {
         Activated::Restarted { unit, took_us } => format!("{unit} restarted in {}", duration(*took_us)),
+        Activated::Reloaded { unit, took_us } => format!("{unit} reloaded in {}", duration(*took_us)),
         Activated::AlreadyRunning { unit } => format!("{unit} has it already, not restarted"),
         Activated::WithOthers { unit } => format!("{unit} restarted with the others of the batch"),
         Activated::LeftStopped { unit } => format!("{unit} stays stopped"),

@@ -61,11 +61,15 @@ pub trait Target: Send + Sync {
     async fn survey(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault>;
 
     /// Puts the view in place and reads it back by the rules of the consumer's own parser. Local files only: it is
-    /// also how recovery repairs them before the daemon is ready.
+    /// also how recovery repairs them before the daemon is ready. `back` says that a movement is undone: the way in
+    /// which the consumer got the value before it is restored, too.
     ///
     /// # Errors
     /// What could not be written or read back.
-    fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault>;
+    async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault>;
+
+    /// Who else can read what was delivered, where the configuration allows that: a warning.
+    fn exposes(&self) -> Option<String>;
 
     /// Why the service manager must read its files again before the delivered view can take effect; `None` where it
     /// need not.

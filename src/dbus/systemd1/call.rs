@@ -170,7 +170,7 @@ impl Systemd {
 
 /// What must not be asked again before it is known whether the first request arrived.
 fn queues_a_job(method: &str) -> bool {
-    matches!(method, "RestartUnit" | "StartUnit" | "StopUnit" | "StartTransientUnit")
+    matches!(method, "RestartUnit" | "ReloadOrRestartUnit" | "StartUnit" | "StopUnit" | "StartTransientUnit")
 }
 
 fn refused(call: &'static str, error: &zbus::fdo::Error) -> SystemdError {

@@ -26,6 +26,14 @@ impl Systemd {
         self.job("RestartUnit", unit, deadline).await
     }
 
+    /// Reloads a unit, or restarts it where it cannot be reloaded, and waits for the job's end.
+    ///
+    /// # Errors
+    /// Where the job cannot be queued.
+    pub async fn reload_or_restart(&self, unit: &str, deadline: Instant) -> Result<JobEnd, SystemdError> {
+        self.job("ReloadOrRestartUnit", unit, deadline).await
+    }
+
     /// Starts a unit and waits for the job's end, for as long as a call may take.
     ///
     /// # Errors

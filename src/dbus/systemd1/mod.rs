@@ -41,6 +41,8 @@ pub enum Elapse {
         every: Duration,
     },
 }
+/// A unit in a list: its name, description, load state, active state, sub state, …
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 /// systemd's manager.
 #[derive(Clone, Default)]
@@ -138,10 +140,20 @@ impl Systemd {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn active_units(&self, patterns: &[&str]) -> Result<Vec<String>, SystemdError> {
-        type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
         let reply = self.manager("ListUnitsByPatterns", &(["active", "activating"].as_slice(), patterns)).await?;
         let units: Vec<Listed> = body(&reply)?;
         Ok(units.into_iter().map(|unit| unit.0).collect())
+    }
+
+    /// The units that systemd has loaded, in whatever state, whose names match a pattern.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn loaded_units(&self, pattern: &str) -> Result<Vec<String>, SystemdError> {
+        let any: &[&str] = &[];
+        let reply = self.manager("ListUnitsByPatterns", &(any, [pattern].as_slice())).await?;
+        let units: Vec<Listed> = body(&reply)?;
+        Ok(units.into_iter().filter(|unit| unit.2 == "loaded").map(|unit| unit.0).collect())
     }
 
     /// When a timer elapses next, in microseconds since 1970.

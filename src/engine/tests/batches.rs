@@ -60,11 +60,14 @@ impl Target for Part {
         let (configured, unit) = ("sim".to_owned(), "sim.service".to_owned());
         Ok(vec![Found { configured, unit, running: true, dependents: Vec::new() }])
     }
-    fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
+    async fn deliver(&self, view: &Disclosed<'_>, _: bool) -> Result<(), Fault> {
         self.0.tick();
         self.fail("deliver", view.primary.reveal())?;
         self.0.get().delivered[self.1] = view.primary.reveal().to_vec();
         Ok(())
+    }
+    fn exposes(&self) -> Option<String> {
+        None
     }
     async fn reload_reason(&self) -> Result<Option<String>, Fault> {
         Ok(Some("its drop-in is new".to_owned()))
@@ -152,7 +155,7 @@ async fn live(root: &Path, both: &Both) -> Option<[Standing; 2]> {
             batch::run(&mut engines).await.unwrap();
         } else {
             for engine in &mut engines {
-                let _ = engine.repair();
+                let _ = engine.repair().await;
             }
             batch::resume(&mut engines).await.unwrap();
         }

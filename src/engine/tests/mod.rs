@@ -89,12 +89,15 @@ impl Target for SimTarget {
             dependents: Vec::new(),
         }])
     }
-    fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
+    async fn deliver(&self, view: &Disclosed<'_>, _: bool) -> Result<(), Fault> {
         tick(&self.0);
         fail(&self.0, "deliver", view.primary.reveal())?;
         lock(&self.0).delivered = given(view);
         tick(&self.0);
         Ok(())
+    }
+    fn exposes(&self) -> Option<String> {
+        None
     }
     async fn reload_reason(&self) -> Result<Option<String>, Fault> {
         Ok(None)
@@ -184,7 +187,7 @@ async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) 
             engine.adopt(Actor::Timer).await.unwrap();
         }
         if engine.ledger.standing().transaction.is_some() {
-            let _ = engine.repair();
+            let _ = engine.repair().await;
             resume(engine).await;
         } else if begin && engine.ledger.standing().last.is_none() {
             let plan = engine.plan_rotation(false).await.unwrap();

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::SystemdTarget;
 use super::evidence::SLACK;
+use crate::config::Activate;
 use crate::dbus::systemd1::JobEnd;
 use crate::dbus::unit::UnitStatus;
 use crate::record::{Activated, Found};
@@ -26,33 +27,42 @@ impl SystemdTarget {
         if is_left_stopped(found, &status) {
             return Ok(Activated::LeftStopped { unit: unit.clone() });
         }
-        if status.active_state == "active" && self.tally(&status, view).await?.is_proof() {
+        // A reload leaves no trace in the processes: in doubt it is done again.
+        let reload = self.activate == Activate::Reload && status.active_state == "active" && status.can_reload;
+        if !reload && status.active_state == "active" && self.tally(&status, view).await?.is_proof() {
             self.bring_back_dependents(found, deadline).await?;
             return Ok(Activated::AlreadyRunning { unit: unit.clone() });
         }
         let began = Instant::now();
         // Else a sixth restart within ten seconds would stop the unit for good.
         self.systemd.reset_failed(unit).await?;
-        let end = self.systemd.restart(unit, job_deadline(&status, deadline)).await?;
+        let limit = job_deadline(&status, deadline);
+        let end = if reload {
+            self.systemd.reload_or_restart(unit, limit).await?
+        } else {
+            self.systemd.restart(unit, limit).await?
+        };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.check_restarted(unit, &end).await?;
+        self.check_activated(unit, &end, reload).await?;
         self.bring_back_dependents(found, deadline).await?;
-        Ok(Activated::Restarted { unit: unit.clone(), took_us })
+        let unit = unit.clone();
+        Ok(if reload { Activated::Reloaded { unit, took_us } } else { Activated::Restarted { unit, took_us } })
     }
 
     /// `done` is also told of a unit whose program is missing, and of one that a condition keeps stopped.
-    async fn check_restarted(&self, unit: &str, end: &JobEnd) -> Result<(), Fault> {
+    async fn check_activated(&self, unit: &str, end: &JobEnd, reload: bool) -> Result<(), Fault> {
+        let what = if reload { "reload" } else { "restart" };
         let status = self.systemd.unit(unit).await?;
         match end {
             JobEnd::NotInTime => Err(not_ready(unit)),
             JobEnd::Result(result) if result != "done" => {
-                Err(failure(&status, &format!("its restart ended as {result}")))
+                Err(failure(&status, &format!("its {what} ended as {result}")))
             }
             _ if status.active_state == "inactive" && status.skipped_by_condition => {
                 let message = format!("a Condition= or Assert= of {unit} does not hold: the restart left it stopped");
                 Err(Fault::new(FaultCode::ConditionFails, message).advise(format!("systemctl status {unit}")))
             }
-            _ if is_down(&status) => Err(failure(&status, "it did not stay up after its restart")),
+            _ if is_down(&status) => Err(failure(&status, &format!("it did not stay up after its {what}"))),
             _ => Ok(()),
         }
     }

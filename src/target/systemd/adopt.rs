@@ -12,7 +12,11 @@ impl SystemdTarget {
     /// The value that all processes of all units agree on; of a unit that is stopped, what it would start with.
     pub(super) async fn adopted_value(&self) -> Result<SecretValue, Fault> {
         let mut agreed: Option<SecretValue> = None;
+        let mut names = Vec::new();
         for unit in &self.units {
+            names.extend(self.adoptable(unit).await?);
+        }
+        for unit in &names {
             let status = self.systemd.unit(unit).await?;
             if status.load_state != "loaded" {
                 return Err(Fault::new(
@@ -46,14 +50,29 @@ impl SystemdTarget {
         agreed.ok_or_else(|| Fault::new(FaultCode::NotConfigured, "the target has no unit"))
     }
 
+    /// The names under which a unit is asked: of a template, of its instances that run; where there is none, of one as
+    /// it would be.
+    async fn adoptable(&self, unit: &str) -> Result<Vec<String>, Fault> {
+        let names = self.loaded_as(unit).await?;
+        let mut running = Vec::new();
+        for name in &names {
+            if names.len() == 1 || self.systemd.unit(name).await?.active_state == "active" {
+                running.push(name.clone());
+            }
+        }
+        Ok(if running.is_empty() { names.last().cloned().into_iter().collect() } else { running })
+    }
+
     async fn value_of_processes(&self, status: &UnitStatus) -> Result<SecretValue, Fault> {
         let pids: BTreeSet<u32> = self.systemd.processes(&status.id).await?.into_iter().collect();
         let questions: Vec<Question> = pids
             .iter()
-            .map(|&pid| Question::ProcessValue {
-                control_group: status.control_group.clone(),
-                pid,
-                variable: self.env.clone(),
+            .map(|&pid| {
+                let control_group = status.control_group.clone();
+                match self.credential(status) {
+                    Some(path) => Question::ProcessCredential { control_group, pid, path },
+                    None => Question::ProcessValue { control_group, pid, variable: self.env.clone() },
+                }
             })
             .collect();
         let mut agreed: Option<SecretValue> = None;
@@ -68,13 +87,16 @@ impl SystemdTarget {
             }
         }
         agreed.ok_or_else(|| {
-            Fault::new(FaultCode::NoValue, format!("no process of {} has {} in its environment", status.id, self.env))
+            Fault::new(FaultCode::NoValue, format!("no process of {} has {}", status.id, self.env))
                 .advise(format!("is it the right name? systemctl cat {}", status.id))
         })
     }
 
     /// What a stopped unit would start with: the last environment file that sets it, else `Environment=`.
     async fn value_of_files(&self, status: &UnitStatus) -> Result<SecretValue, Fault> {
+        if self.credential(status).is_some() {
+            return self.value_of_credential(status).await;
+        }
         let questions: Vec<Question> = status
             .environment_files
             .iter()
@@ -97,6 +119,21 @@ impl SystemdTarget {
             )
             .advise(format!("is it the right name? systemctl cat {}", status.id))
         })
+    }
+
+    /// What a stopped unit would get as its credential, where that can be read without systemd.
+    async fn value_of_credential(&self, status: &UnitStatus) -> Result<SecretValue, Fault> {
+        let source = status.credentials.iter().find(|(name, path)| *name == self.env && path.starts_with('/'));
+        if let Some((_, path)) = source {
+            let answer = self.helper.ask_one(Question::Whole { path: path.clone() }).await?;
+            if let Answer::Variable { variable } = &answer
+                && let Some(value) = variable.value()
+            {
+                return Ok(value);
+            }
+        }
+        let message = format!("{} is not running, and its credential {} cannot be read", status.id, self.env);
+        Err(Fault::new(FaultCode::NoValue, message).advise(format!("start it first: systemctl start {}", status.id)))
     }
 
     fn disagree(&self, whom: &str) -> Fault {

@@ -1,14 +1,19 @@
 //! Putting a view where units read it.
 //!
-//! `delivered/SECRET/VIEW/env` is written first, then the link `delivered/SECRET/current` is swapped, and the drop-ins
-//! come last: at no moment does a drop-in point to something that is not there.
+//! The files of `delivered/SECRET/VIEW` are written first, then the link `delivered/SECRET/current` is swapped, and the
+//! drop-ins come last: at no moment does a drop-in point to something that is not there. While a unit changes from one
+//! way to another, the view has the files of both, since systemd has the old drop-in loaded until it reloads.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use super::SystemdTarget;
+use super::way::{Form, Subject, Way, inline};
+use crate::config::Deliver;
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
 use crate::sys::files::{self, FileError};
@@ -16,81 +21,216 @@ use crate::target::Disclosed;
 use crate::target::text::systemd;
 
 const LARGEST: u64 = 1 << 20;
+/// Below `delivered/SECRET`, during a rotation: for each unit the way in which it got the value before.
+const FORMER: &str = "former";
 
 impl SystemdTarget {
-    /// Writes a view and reads it back as systemd will.
-    pub(super) fn put(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
-        let assignments: Vec<_> =
-            self.wanted(view).into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let text = systemd::render(&assignments).map_err(|why| {
-            Fault::new(FaultCode::NotRepresentable, format!("{why}, which no environment file can hold"))
-        })?;
-        let dir = self.root().join(view.view.slug());
-        files::ensure_dir(&dir, 0o700).map_err(not_writable)?;
-        let file = dir.join("env");
-        files::replace(&file, &text, 0o600).map_err(not_writable)?;
-        self.read_back(&file, view)?;
-        files::replace_link(&self.root().join("current"), Path::new(&view.view.slug())).map_err(not_writable)?;
-        self.read_back(&self.env_file(), view)?;
+    /// Writes a view and reads it back as systemd will. `back` restores the way of before.
+    pub(super) async fn put(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
+        let mut ways = Vec::new();
         for unit in &self.units {
-            let drop_in = self.drop_in(unit);
-            ensure_drop_in_dir(&drop_in).map_err(not_writable)?;
-            files::replace(&drop_in, self.drop_in_text().as_bytes(), 0o644).map_err(not_writable)?;
+            let former = self.former(unit);
+            if former.is_none() && !back {
+                self.remember_way(unit).await?;
+            }
+            ways.push(former.filter(|_| back).unwrap_or_else(|| self.way.clone()));
+        }
+        let (root, slug) = (self.root(), view.view.slug());
+        let dir = root.join(&slug);
+        let mut forms = self.forms_in(&root.join("current"));
+        forms.extend(ways.iter().filter_map(Way::form));
+        files::ensure_dir(&dir, 0o700).map_err(not_writable)?;
+        for form in &forms {
+            self.write(*form, &dir, view).await?;
+        }
+        files::replace_link(&root.join("current"), Path::new(&slug)).map_err(not_writable)?;
+        for form in forms.iter().filter(|form| **form != Form::Sealed) {
+            self.read_back(*form, &root.join("current"), view)?;
+        }
+        for (unit, way) in self.units.iter().zip(&ways) {
+            self.write_drop_in(unit, way, view)?;
         }
         Ok(())
     }
 
-    fn read_back(&self, file: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
-        let text = zeroize::Zeroizing::new(files::read(file, LARGEST).map_err(not_writable)?);
-        let same = |(name, wanted): (&str, Option<&SecretValue>)| match (systemd::value_of(&text, name), wanted) {
-            (Some(value), Some(wanted)) => bool::from(value.as_slice().ct_eq(wanted.reveal())),
-            (None, None) => true,
-            _ => false,
-        };
-        if self.wanted(view).into_iter().all(same) {
-            return Ok(());
+    async fn write(&self, form: Form, dir: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
+        let wanted = self.wanted(form.deliver(), view);
+        let set: Vec<(&str, &SecretValue)> =
+            wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        if form == Form::Variables {
+            let text = systemd::render(&set).map_err(|why| not_representable(&why, "no environment file"))?;
+            files::replace(&dir.join(form.file("")), &text, 0o600).map_err(not_writable)?;
+            return self.read_back(form, dir, view);
         }
-        let message = format!("{} does not read back as it was written", file.display());
-        Err(Fault::new(FaultCode::ReadBackDiffers, message)
-            .advise("something else writes there, or the disk is faulty"))
+        for (name, value) in set {
+            if value.is_empty() {
+                return Err(not_representable(&format!("the value of {name} is empty"), "no credential"));
+            }
+            let file = dir.join(form.file(name));
+            if form == Form::Sealed {
+                // The helper has read back what it sealed; here only the disk can fail.
+                let sealed = self.keys.seal(name, value.reveal()).await?;
+                files::replace(&file, sealed.as_bytes(), 0o600).map_err(not_writable)?;
+                if files::read(&file, LARGEST).map_err(not_writable)? != sealed.as_bytes() {
+                    return Err(differs(&file));
+                }
+            } else {
+                files::replace(&file, value.reveal(), 0o600).map_err(not_writable)?;
+            }
+        }
+        if form == Form::Plain { self.read_back(form, dir, view) } else { Ok(()) }
     }
 
-    /// Removes the views that are not in force any more. Best effort.
-    pub(super) fn remove_other_views(&self, keep: &View) {
-        for path in files::list(&self.root()).unwrap_or_default() {
+    fn read_back(&self, form: Form, dir: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
+        for (name, wanted) in self.wanted(form.deliver(), view) {
+            let file = dir.join(form.file(name));
+            let bytes = Zeroizing::new(files::read(&file, LARGEST).map_err(not_writable)?);
+            let found = if form == Form::Variables { systemd::value_of(&bytes, name) } else { Some(bytes) };
+            if !is_same(found, wanted) {
+                return Err(differs(&file));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_drop_in(&self, unit: &str, way: &Way, view: &Disclosed<'_>) -> Result<(), Fault> {
+        let path = self.drop_in(unit);
+        let root = self.root();
+        let wanted = self.wanted(way.deliver, view);
+        let text = way.drop_in(&self.subject(&root), &wanted).map_err(|why| not_representable(&why, "no drop-in"))?;
+        ensure_drop_in_dir(&path).map_err(not_writable)?;
+        files::replace(&path, text.as_bytes(), 0o644).map_err(not_writable)?;
+        if way.deliver == Deliver::Environment {
+            let text = Zeroizing::new(self.drop_in_text(unit).unwrap_or_default());
+            if !wanted.into_iter().all(|(name, value)| is_same(inline(&text, name), value)) {
+                return Err(differs(&path));
+            }
+        }
+        Ok(())
+    }
+
+    /// The kinds of files that a view has.
+    fn forms_in(&self, dir: &Path) -> BTreeSet<Form> {
+        let has = |form: &Form| self.variables().any(|name| dir.join(form.file(name)).exists());
+        Form::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Records how a unit gets the value now, before anything is changed. One that never got it from us, and loads no
+    /// such credential by itself, has it as a variable.
+    async fn remember_way(&self, unit: &str) -> Result<(), Fault> {
+        let mut way = self.way_of(unit);
+        if way.is_none() && self.loads_own_credential(unit).await? {
+            way = Some(Way { deliver: Deliver::Credential, path_env: None });
+        }
+        let file = self.root().join(FORMER).join(unit);
+        files::ensure_dir(&self.root().join(FORMER), 0o700).map_err(not_writable)?;
+        files::replace(&file, way.unwrap_or_default().to_words().as_bytes(), 0o600).map_err(not_writable)?;
+        Ok(())
+    }
+
+    async fn loads_own_credential(&self, unit: &str) -> Result<bool, Fault> {
+        for name in self.loaded_as(unit).await? {
+            if self.loads_credential(&self.systemd.unit(&name).await?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// During a rotation, how a unit got the value before it.
+    fn former(&self, unit: &str) -> Option<Way> {
+        let words = files::read(&self.root().join(FORMER).join(unit), LARGEST).ok()?;
+        Way::from_words(&String::from_utf8_lossy(&words))
+    }
+
+    /// How a unit's drop-in, as it is on disk, delivers.
+    pub(super) fn way_of(&self, unit: &str) -> Option<Way> {
+        Way::of(&self.drop_in_text(unit)?, &self.env)
+    }
+
+    /// How a unit is to get the value: during a rotation as its drop-in says, which may be the one of before; else as
+    /// it is configured.
+    pub(super) fn wanted_way(&self, unit: &str) -> Way {
+        let delivered = self.former(unit).and_then(|_| self.way_of(unit));
+        delivered.unwrap_or_else(|| self.way.clone())
+    }
+
+    /// Removes the views that are not in force any more, and what is left of ways that no drop-in uses. Best effort.
+    pub(super) fn remove_leftovers(&self, keep: &View) {
+        let (root, slug) = (self.root(), keep.slug());
+        for path in files::list(&root).unwrap_or_default() {
             let name = path.file_name().unwrap_or_default();
-            if name != "current" && name != keep.slug().as_str() {
+            if name != "current" && name != slug.as_str() {
                 let _ = std::fs::remove_dir_all(&path);
+            }
+        }
+        let Some(drop_ins) = self.all_drop_ins() else { return };
+        for path in files::list(&root.join(slug)).unwrap_or_default() {
+            let stable = root.join("current").join(path.file_name().unwrap_or_default());
+            let stable = stable.display().to_string();
+            let is_read = |text: &String| text.lines().any(|line| line.ends_with(&stable));
+            if !drop_ins.iter().any(is_read) {
+                let _ = files::remove(&path);
             }
         }
     }
 
-    /// What the drop-in of a unit says: also that at boot a rotation that was missed waits for the unit. It never changes, so that one daemon-reload is enough for ever.
-    pub(super) fn drop_in_text(&self) -> String {
-        let parent = self.places.delivered.parent().unwrap_or(Path::new("/"));
-        format!(
-            "# The secret {}, delivered by rekeyd(8). It is written again at each rotation: change it with rekeyctl(1).\n\
-             [Unit]\nRequiresMountsFor={}\nBefore=rekeyd-rotate@{}.service\n\n[Service]\nEnvironmentFile={}\n",
-            self.secret,
-            parent.display(),
-            self.secret,
-            self.env_file().display()
-        )
+    /// The drop-ins of this secret, those of other targets and of units that are not configured any more included.
+    fn all_drop_ins(&self) -> Option<Vec<String>> {
+        let mut texts = Vec::new();
+        for dir in files::list(&self.places.units).ok()? {
+            let path = dir.join(self.drop_in_name());
+            match files::read(&path, LARGEST) {
+                Ok(text) => texts.push(String::from_utf8_lossy(&text).into_owned()),
+                Err(error)
+                    if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(texts)
+    }
+
+    /// The drop-in of a unit as it is on disk.
+    pub(super) fn drop_in_text(&self, unit: &str) -> Option<String> {
+        let text = Zeroizing::new(files::read(&self.drop_in(unit), LARGEST).ok()?);
+        std::str::from_utf8(&text).ok().map(str::to_owned)
     }
 
     /// The drop-in of a unit. `90-` sorts it after what packages and people usually write.
     pub(super) fn drop_in(&self, unit: &str) -> PathBuf {
-        self.places.units.join(format!("{unit}.d")).join(format!("90-rekeyd-{}.conf", self.secret))
+        self.places.units.join(format!("{unit}.d")).join(self.drop_in_name())
     }
 
-    /// The path that never changes.
-    pub(super) fn env_file(&self) -> PathBuf {
-        self.root().join("current/env")
+    fn drop_in_name(&self) -> String {
+        format!("90-rekeyd-{}.conf", self.secret)
+    }
+
+    /// What the drop-ins are about.
+    pub(super) fn subject<'a>(&'a self, root: &'a Path) -> Subject<'a> {
+        let mount = self.places.delivered.parent().unwrap_or(Path::new("/"));
+        Subject { secret: &self.secret, names: self.variables().collect(), root, mount }
     }
 
     pub(super) fn root(&self) -> PathBuf {
         self.places.delivered.join(&self.secret)
     }
+}
+
+fn is_same(found: Option<Zeroizing<Vec<u8>>>, wanted: Option<&SecretValue>) -> bool {
+    match (found, wanted) {
+        (Some(found), Some(wanted)) => bool::from(found.as_slice().ct_eq(wanted.reveal())),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn not_representable(why: &str, what: &str) -> Fault {
+    Fault::new(FaultCode::NotRepresentable, format!("{why}, which {what} can hold"))
+}
+
+fn differs(file: &Path) -> Fault {
+    let message = format!("{} does not read back as it was written", file.display());
+    Fault::new(FaultCode::ReadBackDiffers, message).advise("something else writes there, or the disk is faulty")
 }
 
 /// Others may read which drop-ins a unit has, whatever our umask is.

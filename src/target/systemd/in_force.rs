@@ -2,6 +2,8 @@
 //! compared with what is wanted.
 
 use super::SystemdTarget;
+use super::way::{Form, Way};
+use crate::config::Deliver;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question, Variable};
 use crate::rotation::{Fault, FaultCode};
@@ -13,9 +15,14 @@ impl SystemdTarget {
             return Ok(Some("the configuration says daemon-reload = \"always\"".to_owned()));
         }
         for unit in &self.units {
-            let status = self.systemd.unit(unit).await?;
-            if let Some(reason) = self.not_loaded(unit, &status) {
-                return Ok(Some(reason));
+            if self.wanted_way(unit).deliver == Deliver::Environment {
+                return Ok(Some(format!("the value is in the drop-in of {unit} itself")));
+            }
+            for name in self.loaded_as(unit).await? {
+                let status = self.systemd.unit(&name).await?;
+                if let Some(reason) = self.not_loaded(unit, &status) {
+                    return Ok(Some(reason));
+                }
             }
         }
         Ok(None)
@@ -24,47 +31,63 @@ impl SystemdTarget {
     /// What of our drop-in systemd has not loaded.
     fn not_loaded(&self, unit: &str, status: &UnitStatus) -> Option<String> {
         let drop_in = self.drop_in(unit).display().to_string();
-        let env_file = self.env_file().display().to_string();
         if !status.drop_in_paths.contains(&drop_in) {
-            Some(format!("the drop-in of {unit} is new"))
-        } else if !status.environment_files.iter().any(|(path, _)| *path == env_file) {
-            Some(format!("the drop-in of {unit} that is loaded is another one"))
-        } else {
-            None
+            return Some(format!("the drop-in of {unit} is new"));
         }
+        let (root, text) = (self.root(), self.drop_in_text(unit).unwrap_or_default());
+        let is_loaded = self.wanted_way(unit).is_loaded(&self.subject(&root), &text, status);
+        (!is_loaded).then(|| format!("the drop-in of {unit} that is loaded is another one"))
     }
 
     /// Whether each unit would start with the view, now that systemd has read its files.
     pub(super) async fn check_in_force(&self) -> Result<(), Fault> {
         for unit in &self.units {
-            let status = self.systemd.unit(unit).await?;
-            if let Some(reason) = self.not_loaded(unit, &status) {
-                let message = format!("systemd does not use the drop-in of {unit} though it has reloaded: {reason}");
-                return Err(Fault::new(FaultCode::Overridden, message)
-                    .advise(format!("see what it uses: systemctl cat {unit}")));
+            for name in self.loaded_as(unit).await? {
+                let status = self.systemd.unit(&name).await?;
+                if let Some(reason) = self.not_loaded(unit, &status) {
+                    let message =
+                        format!("systemd does not use the drop-in of {unit} though it has reloaded: {reason}");
+                    return Err(Fault::new(FaultCode::Overridden, message)
+                        .advise(format!("see what it uses: systemctl cat {name}")));
+                }
+                self.check_overridden(&name, &status, &self.wanted_way(unit)).await?;
             }
-            self.check_overridden(unit, &status).await?;
         }
         Ok(())
     }
 
     /// What of the administrator's would win over the view: a later environment file that sets the variable too, or
-    /// `UnsetEnvironment=`. (A variable of an environment file always wins over `Environment=`.)
-    pub(super) async fn check_overridden(&self, unit: &str, status: &UnitStatus) -> Result<(), Fault> {
-        let env_file = self.env_file().display().to_string();
+    /// `UnsetEnvironment=`. (A variable of an environment file always wins over `Environment=`.) Nothing wins over a
+    /// credential, but what is left of its `UnsetEnvironment=`.
+    pub(super) async fn check_overridden(&self, unit: &str, status: &UnitStatus, way: &Way) -> Result<(), Fault> {
+        if way.deliver.is_credential() {
+            return Ok(());
+        }
+        let root = self.root();
+        let subject = self.subject(&root);
+        let env_file = subject.stable(Form::Variables, "").display().to_string();
         let overridden = |what: String| {
             Fault::new(FaultCode::Overridden, format!("{what}, which wins over what rekeyd delivers to {unit}"))
                 .advise(format!("take it out of there: systemctl cat {unit} shows where it comes from"))
         };
-        for name in self.variables() {
+        let ours = |form: Form| subject.stable(form, &self.env).display().to_string();
+        // Where the unit has got a credential until now, this is ours and about to go.
+        let is_ours = status.credentials.iter().any(|(_, source)| *source == ours(Form::Plain))
+            || status.encrypted_credentials.iter().any(|(_, source)| *source == ours(Form::Sealed));
+        for name in self.variables().filter(|_| !is_ours) {
             let names_it = |unset: &String| unset == name || unset.starts_with(&format!("{name}="));
             if status.unset_environment.iter().any(names_it) {
                 return Err(overridden(format!("UnsetEnvironment= names {name}")));
             }
         }
         let ours = status.environment_files.iter().position(|(path, _)| *path == env_file);
-        let Some(ours) = ours else { return Ok(()) };
-        let later = status.environment_files[ours + 1..].iter().map(|(path, _)| path);
+        let from = match (way.deliver, ours) {
+            (Deliver::Environment, _) => 0,
+            (_, Some(ours)) => ours + 1,
+            (_, None) => return Ok(()),
+        };
+        let files = status.environment_files[from..].iter().map(|(path, _)| path);
+        let later = files.filter(|path| **path != env_file);
         let asked: Vec<(&String, &str)> =
             later.flat_map(|path| self.variables().map(move |name| (path, name))).collect();
         let question = |&(path, name): &(&String, &str)| Question::File {
@@ -75,7 +98,7 @@ impl SystemdTarget {
         let questions: Vec<Question> = asked.iter().map(question).collect();
         for ((path, name), answer) in asked.iter().zip(self.helper.ask(&questions).await?) {
             if let Answer::Variable { variable: Variable::Set } = answer {
-                return Err(overridden(format!("the later EnvironmentFile={path} sets {name}")));
+                return Err(overridden(format!("EnvironmentFile={path} sets {name}, too")));
             }
         }
         Ok(())

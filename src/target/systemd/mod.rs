@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{Disclosed, Target};
-use crate::config::{DaemonReload, ProbeSettings, SecretSettings, SystemdTarget as Settings};
+use crate::config::{Activate, DaemonReload, Deliver, ProbeSettings, SecretSettings, SystemdTarget as Settings};
 use crate::dbus::systemd1::Systemd;
-use crate::helper::ProcessHelper;
+use crate::helper::{KeyHelper, ProcessHelper};
 use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
@@ -20,7 +21,12 @@ mod delivery;
 mod evidence;
 mod in_force;
 mod survey;
+mod tally;
+mod template;
 mod unloaded;
+mod way;
+
+use way::Way;
 
 /// The directories that a systemd target writes to.
 #[derive(Clone, Debug)]
@@ -37,13 +43,16 @@ impl Default for Places {
     }
 }
 
-/// One or several services that read a variable from an environment file of ours.
+/// One or several services that get a value from us, by a drop-in each.
 pub struct SystemdTarget {
     secret: String,
     env: String,
     /// The variable of the value that is accepted besides, where there may be one.
     previous_env: Option<String>,
     units: Vec<String>,
+    way: Way,
+    activate: Activate,
+    max_unavailable: usize,
     always_reload: bool,
     settle: Duration,
     allow_without: Vec<String>,
@@ -51,6 +60,7 @@ pub struct SystemdTarget {
     places: Places,
     systemd: Systemd,
     helper: ProcessHelper,
+    keys: KeyHelper,
 }
 
 impl SystemdTarget {
@@ -61,6 +71,9 @@ impl SystemdTarget {
             env: secret.env.clone(),
             previous_env: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             units: settings.units.clone(),
+            way: Way { deliver: settings.deliver, path_env: settings.path_env.clone() },
+            activate: settings.activate,
+            max_unavailable: settings.max_unavailable,
             always_reload: settings.daemon_reload == DaemonReload::Always,
             settle: secret.settle,
             allow_without: secret.allow_without.clone(),
@@ -68,6 +81,7 @@ impl SystemdTarget {
             places: Places::default(),
             systemd,
             helper,
+            keys: KeyHelper::default(),
         }
     }
 }
@@ -85,7 +99,9 @@ impl Target for SystemdTarget {
     async fn processes(&self) -> Result<usize, Fault> {
         let mut count = 0;
         for unit in &self.units {
-            count += self.systemd.processes(unit).await?.len();
+            for name in self.running_as(unit).await? {
+                count += self.systemd.processes(&name).await?.len();
+            }
         }
         Ok(count)
     }
@@ -94,8 +110,20 @@ impl Target for SystemdTarget {
         self.survey_units(in_force, deadline).await
     }
 
-    fn deliver(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
-        self.put(view)
+    async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
+        self.put(view, back).await
+    }
+
+    fn exposes(&self) -> Option<String> {
+        let is_exposed = |unit: &&String| self.way_of(unit).is_some_and(|way| way.deliver == Deliver::Environment);
+        let units: Vec<&str> = self.units.iter().filter(is_exposed).map(String::as_str).collect();
+        (!units.is_empty()).then(|| {
+            format!(
+                "WARNING: every local user can read {} of {} (`deliver = \"environment\"`)",
+                self.env,
+                units.join(", ")
+            )
+        })
     }
 
     async fn reload_reason(&self) -> Result<Option<String>, Fault> {
@@ -112,36 +140,39 @@ impl Target for SystemdTarget {
         found: &[Found],
         deadline: Instant,
     ) -> Result<Vec<Activated>, Fault> {
+        let consumers = self.consumers(found).await?;
         let mut activated = Vec::new();
-        for unit in self.own(found) {
-            activated.push(self.activate_unit(view, unit, deadline).await?);
+        for together in consumers.chunks(self.max_unavailable) {
+            let jobs = together.iter().map(|unit| self.activate_unit(view, unit, deadline));
+            // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
+            for came in join_all(jobs).await {
+                activated.push(came?);
+            }
         }
         Ok(activated)
     }
 
     async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
-        self.gather(view, &self.own(found).collect::<Vec<_>>(), deadline).await
+        self.gather(view, &self.consumers(found).await?, deadline).await
     }
 
     fn tidy(&self, keep: &View) {
-        self.remove_other_views(keep);
+        self.remove_leftovers(keep);
     }
 }
 
 impl SystemdTarget {
-    /// The variables that a view is told by, each with its value; none where it must not be set.
-    fn wanted<'a>(&'a self, view: &Disclosed<'a>) -> Vec<(&'a str, Option<&'a SecretValue>)> {
-        let previous = self.previous_env.as_deref().map(|name| (name, view.accepted.first().copied()));
+    /// The variables that a view is told by, each with its value; none where it must not be set. A credential cannot be
+    /// left out without a daemon-reload: where nothing else is accepted, the other one is the primary value again.
+    fn wanted<'a>(&'a self, deliver: Deliver, view: &Disclosed<'a>) -> Vec<(&'a str, Option<&'a SecretValue>)> {
+        let instead = deliver.is_credential().then_some(view.primary);
+        let other = view.accepted.first().copied().or(instead);
+        let previous = self.previous_env.as_deref().map(|name| (name, other));
         std::iter::once((self.env.as_str(), Some(view.primary))).chain(previous).collect()
     }
 
     /// The names of those variables.
     fn variables(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.env.as_str()).chain(self.previous_env.as_deref())
-    }
-
-    /// Of what preflight found, the units of this target.
-    fn own<'a>(&'a self, found: &'a [Found]) -> impl Iterator<Item = &'a Found> {
-        found.iter().filter(|found| self.units.contains(&found.configured))
     }
 }

@@ -7,6 +7,8 @@ use tokio::time::{Instant, sleep};
 use super::SystemdTarget;
 use super::delivery::not_writable;
 use super::evidence::POLL;
+use super::template::is_template;
+use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Condition, Program, Question};
 use crate::record::Found;
@@ -24,19 +26,62 @@ impl SystemdTarget {
         self.check_places()?;
         let mut found = Vec::new();
         for unit in &self.units {
-            let status = self.steady(unit, deadline).await?;
-            let running = is_running(&status)?;
-            self.check_programs_and_conditions(&status).await?;
-            self.check_overridden(unit, &status).await?;
-            self.check_unloaded_drop_ins(unit, &status).await?;
-            if running {
-                self.check_drift(&status, in_force, deadline).await?;
+            if is_template(unit) {
+                self.survey_template(unit, in_force, deadline, &mut found).await?;
+            } else {
+                found.push(self.survey_unit(unit, unit, in_force, deadline).await?);
             }
-            let dependents = if running { self.systemd.active_dependents(&status).await? } else { Vec::new() };
-            let dependents = dependents.into_iter().filter(|unit| !self.units.contains(unit)).collect();
-            found.push(Found { configured: unit.clone(), unit: status.id, running, dependents });
         }
         Ok(found)
+    }
+
+    /// The instances of a template that run; where there is none, the template itself, as one that is stopped.
+    async fn survey_template(
+        &self,
+        template: &str,
+        in_force: &Disclosed<'_>,
+        deadline: Instant,
+        found: &mut Vec<Found>,
+    ) -> Result<(), Fault> {
+        let mut running = 0;
+        for name in self.loaded_as(template).await? {
+            let instance = self.survey_unit(template, &name, in_force, deadline).await?;
+            if instance.running {
+                found.push(instance);
+                running += 1;
+            }
+        }
+        if running == 0 {
+            let (configured, unit) = (template.to_owned(), template.to_owned());
+            found.push(Found { configured, unit, running: false, dependents: Vec::new() });
+        }
+        Ok(())
+    }
+
+    async fn survey_unit(
+        &self,
+        configured: &str,
+        unit: &str,
+        in_force: &Disclosed<'_>,
+        deadline: Instant,
+    ) -> Result<Found, Fault> {
+        let status = self.steady(unit, deadline).await?;
+        let running = is_running(&status)?;
+        self.check_programs_and_conditions(&status).await?;
+        self.check_overridden(unit, &status, &self.way).await?;
+        self.check_unloaded_drop_ins(configured, unit, &status).await?;
+        if running && self.activate == Activate::Reload && !status.can_reload {
+            let message = format!("{unit} cannot be reloaded, as `activate = \"reload\"` wants it");
+            return Err(Fault::new(FaultCode::UnitUnusable, message)
+                .advise("give it an ExecReload=, or take `activate = \"restart\"`"));
+        }
+        // Processes that were there before a reload keep the value that they were started with.
+        if running && self.activate == Activate::Restart {
+            self.check_drift(&status, in_force, deadline).await?;
+        }
+        let dependents = if running { self.systemd.active_dependents(&status).await? } else { Vec::new() };
+        let dependents = dependents.into_iter().filter(|unit| !self.units.contains(unit)).collect();
+        Ok(Found { configured: configured.to_owned(), unit: status.id, running, dependents })
     }
 
     fn check_places(&self) -> Result<(), Fault> {

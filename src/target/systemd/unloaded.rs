@@ -8,24 +8,31 @@ use std::path::{Path, PathBuf};
 
 use super::SystemdTarget;
 use super::delivery::not_writable;
+use crate::config::Deliver;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question, Variable};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::files;
+use crate::target::text::unit::directives;
 
 const LARGEST: u64 = 1 << 20;
 
 impl SystemdTarget {
     /// Drop-ins that sort after ours and would undo it, where a daemon-reload is needed and would load them too.
-    pub(super) async fn check_unloaded_drop_ins(&self, unit: &str, status: &UnitStatus) -> Result<(), Fault> {
+    pub(super) async fn check_unloaded_drop_ins(
+        &self,
+        configured: &str,
+        unit: &str,
+        status: &UnitStatus,
+    ) -> Result<(), Fault> {
         if self.why_reload().await?.is_none() {
             return Ok(());
         }
-        let ours = self.drop_in(unit);
+        let ours = self.drop_in(configured);
         let directories = self.systemd.unit_directories().await?;
         for path in later_drop_ins(&directories, &status.id, &ours)? {
             let text = files::read(&path, LARGEST).map_err(not_writable)?;
-            for (directive, value) in directives(&String::from_utf8_lossy(&text)) {
+            for (directive, value) in directives(&String::from_utf8_lossy(&text), "Service") {
                 self.check_directive(&path, unit, &directive, &value).await?;
             }
         }
@@ -53,7 +60,28 @@ impl SystemdTarget {
                 .advise(format!("take {env} out of {culprit}, or give the drop-in a name that sorts before 90-rekeyd")))
         };
         let named = |word: &str| word.strip_prefix(env).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+        if self.way.deliver.is_credential() {
+            let is_ours = |rest: &str| rest.is_empty() || rest.starts_with(':');
+            return match directive {
+                "LoadCredential" | "LoadCredentialEncrypted" if value.is_empty() => overridden(
+                    format!("{path}: {directive}= empties the list that the credential of {unit} is in"),
+                    "it",
+                ),
+                "LoadCredential" | "LoadCredentialEncrypted" if value.strip_prefix(env).is_some_and(is_ours) => {
+                    overridden(format!("{path}: {directive}= gives {unit} another credential {env}"), "it")
+                }
+                "UnsetEnvironment" if value.is_empty() => {
+                    overridden(format!("{path}: UnsetEnvironment= lets {unit} keep the variable {env}"), "it")
+                }
+                _ => Ok(()),
+            };
+        }
+        let is_inline = self.way.deliver == Deliver::Environment;
         match directive {
+            "Environment" if is_inline && (value.is_empty() || assigns(value, env)) => {
+                overridden(format!("{path}: Environment= sets {env} of {unit} after rekeyd does"), "it")
+            }
+            "EnvironmentFile" if value.is_empty() && is_inline => Ok(()),
             "EnvironmentFile" if value.is_empty() => {
                 overridden(format!("{path}: EnvironmentFile= empties the list that {env} of {unit} comes from"), "it")
             }
@@ -111,28 +139,11 @@ fn drop_in_directories(unit: &str) -> Vec<String> {
     directories
 }
 
-/// The assignments of `[Service]`, lines that go on joined: systemd.syntax(7).
-fn directives(text: &str) -> Vec<(String, String)> {
-    let mut in_service = false;
-    let mut found = Vec::new();
-    let mut pending = String::new();
-    for line in text.lines().map(str::trim) {
-        if line.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(start) = line.strip_suffix('\\') {
-            pending += start;
-            pending.push(' ');
-            continue;
-        }
-        let line = std::mem::take(&mut pending) + line;
-        if line.starts_with('[') {
-            in_service = line == "[Service]";
-        } else if in_service && let Some((directive, value)) = line.split_once('=') {
-            found.push((directive.trim().to_owned(), value.trim().to_owned()));
-        }
-    }
-    found
+/// Whether `Environment=` assigns to a variable: words, each of which may be in quotes (systemd.exec(5)).
+fn assigns(value: &str, name: &str) -> bool {
+    let word =
+        |word: &str| word.trim_start_matches(['"', '\'']).strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+    value.split_whitespace().any(word)
 }
 
 /// The specifiers that paths of environment files are written with: systemd.unit(5).
@@ -196,14 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn directives_are_read_as_systemd_reads_them() {
-        let text = "EnvironmentFile=/no\n[Service]\n# EnvironmentFile=/no\nEnvironmentFile = -/etc/a \nUnsetEnvironment=A \\\n; no\n  B\n[Unit]\nX=y\n";
-        let expected = [("EnvironmentFile", "-/etc/a"), ("UnsetEnvironment", "A  B")];
-        assert_eq!(directives(text), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
-    }
-
-    #[test]
     fn specifiers_are_expanded() {
+        assert!(assigns("A=1 \"K=a b\"", "K") && !assigns("KK=1 \"A=K=\"", "K"));
         assert_eq!(expand("%E/%p/%i.%%%x", "app@1.service"), "/etc/app/1.%%x");
     }
 }

@@ -1,0 +1,158 @@
+//! What the processes of a unit have, compared with what they should have.
+
+use subtle::ConstantTimeEq as _;
+
+use super::SystemdTarget;
+use super::way::credential_path;
+use crate::config::Deliver;
+use crate::dbus::unit::UnitStatus;
+use crate::helper::{Answer, Process, Question};
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::{digest, random};
+use crate::store::StoreError;
+use crate::target::Disclosed;
+
+/// What the processes of a unit have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Whether it is a credential that was looked for, and not the variable.
+    is_credential: bool,
+    /// With what they should have.
+    pub matching: u32,
+    /// With another value.
+    other: u32,
+    /// With the value, and another one to accept than they should have.
+    accepts_others: u32,
+    /// With the variable in their environment, though the credential replaces it.
+    stale: u32,
+    /// Without it, and allowed to be.
+    pub without: u32,
+    /// Without it though they should have it, by name.
+    lacking: Vec<String>,
+}
+
+impl Tally {
+    pub(super) fn is_proof(&self) -> bool {
+        self.matching > 0 && self.other == 0 && self.accepts_others == 0 && self.stale == 0 && self.lacking.is_empty()
+    }
+
+    /// Whether every process hides its environment (setproctitle(3) does), as the configuration says it may.
+    fn is_hidden(&self) -> bool {
+        self.without > 0 && self.without == self.of()
+    }
+
+    /// How many were looked at.
+    pub(super) fn of(&self) -> u32 {
+        self.matching
+            + self.other
+            + self.accepts_others
+            + self.stale
+            + self.without
+            + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
+    }
+}
+
+type Digest = Option<String>;
+
+fn is_same(has: &Digest, wanted: &Digest) -> bool {
+    match (has, wanted) {
+        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+impl SystemdTarget {
+    /// Whether nothing speaks against the view. Where no process shows what it has, the token of a probe must tell.
+    pub(super) fn suffices(&self, tally: &Tally) -> bool {
+        tally.is_proof() || (self.has_token_probe && tally.is_hidden())
+    }
+
+    /// Looks into every process of a unit: at its environment, or at the credentials that it sees where systemd has
+    /// loaded the unit with them.
+    pub(super) async fn tally(&self, status: &UnitStatus, view: &Disclosed<'_>) -> Result<Tally, Fault> {
+        let pids = self.systemd.processes(&status.id).await?;
+        let is_credential = self.loads_credential(status);
+        let deliver = if is_credential { Deliver::Credential } else { Deliver::EnvironmentFile };
+        let wanted = self.wanted(deliver, view);
+        let credentials = wanted.iter().filter(|_| is_credential).map(|(name, _)| credential_path(&status.id, name));
+        let key: [u8; 32] = random().map_err(StoreError::from)?;
+        let question = Question::Processes {
+            control_group: status.control_group.clone(),
+            pids,
+            variables: self.variables().map(str::to_owned).collect(),
+            credentials: credentials.collect(),
+            key: hex::encode(key),
+        };
+        let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Tally::default()) };
+        let wanted: Vec<Digest> =
+            wanted.iter().map(|(_, value)| value.map(|value| hex::encode(digest(&key, value.reveal())))).collect();
+        let mut tally = Tally { is_credential, ..Tally::default() };
+        for process in processes {
+            self.count(&mut tally, process, &wanted);
+        }
+        Ok(tally)
+    }
+
+    fn count(&self, tally: &mut Tally, process: Process, wanted: &[Digest]) {
+        if tally.is_credential && process.digests.iter().any(Option::is_some) {
+            tally.stale += 1;
+            return;
+        }
+        let has = if tally.is_credential { process.credentials } else { process.digests };
+        let same: Vec<bool> = has.iter().zip(wanted).map(|(has, wanted)| is_same(has, wanted)).collect();
+        match has.first().is_some_and(Option::is_some) {
+            true if same.iter().all(|same| *same) => tally.matching += 1,
+            // With the right value to sign with, and another one to accept.
+            true if same.first() == Some(&true) => tally.accepts_others += 1,
+            true => tally.other += 1,
+            false if self.allow_without.contains(&process.comm) => tally.without += 1,
+            false => tally.lacking.push(process.comm),
+        }
+    }
+
+    /// Whether systemd has loaded the unit with the secret as a credential.
+    pub(super) fn loads_credential(&self, status: &UnitStatus) -> bool {
+        status.loads_credential(&self.env)
+    }
+
+    /// The path of the unit's credential, where it loads one.
+    pub(super) fn credential(&self, status: &UnitStatus) -> Option<String> {
+        self.loads_credential(status).then(|| credential_path(&status.id, &self.env))
+    }
+
+    /// What speaks against the view.
+    pub(super) fn no_proof(&self, unit: &str, view: &Disclosed<'_>, tally: &Tally) -> Fault {
+        let (env, generation, of) = (&self.env, view.view.primary, tally.of());
+        if tally.stale > 0 {
+            let message = format!("{} of {of} processes of {unit} still have {env} in their environment", tally.stale);
+            return Fault::new(FaultCode::WrongValue, message)
+                .advise(format!("the credential replaces it; see what sets it: systemctl cat {unit}"));
+        }
+        if let (1.., Some(previous)) = (tally.accepts_others, &self.previous_env) {
+            let message = format!(
+                "{} of {of} processes of {unit} have another {previous} than the view {} says",
+                tally.accepts_others, view.view
+            );
+            return Fault::new(FaultCode::WrongValue, message)
+                .advise(format!("see what else sets {previous}: systemctl cat {unit}"));
+        }
+        if tally.matching + tally.other == 0 && tally.is_credential {
+            return Fault::new(FaultCode::NoValue, format!("no process of {unit} sees its credential {env}"))
+                .advise(format!("see whether systemd could load it: journalctl -u {unit} -n 50"));
+        }
+        if tally.matching + tally.other == 0 {
+            return Fault::new(FaultCode::NoValue, format!("no process of {unit} has {env} in its environment"))
+                .advise(format!("does the unit start its program with a cleaned environment? systemctl cat {unit}"));
+        }
+        if tally.other > 0 {
+            let message =
+                format!("{} of {of} processes of {unit} have another {env} than generation {generation}", tally.other);
+            return Fault::new(FaultCode::WrongValue, message)
+                .advise(format!("see what else sets {env}: systemctl cat {unit}, and the program's own start script"));
+        }
+        let names = tally.lacking.join(", ");
+        Fault::new(FaultCode::NoValue, format!("these processes of {unit} lack {env}: {names}"))
+            .advise("if they legitimately need none, name them in [proof] allow-without")
+    }
+}
