@@ -3,7 +3,8 @@
 //!
 //! | environment | |
 //! |---|---|
-//! | `JWT_SECRET` | signs and verifies tokens |
+//! | `JWT_SECRET_FILE` | file with the value that signs and verifies tokens |
+//! | `JWT_SECRET` | that value, where there is no such file |
 //! | `JWT_SECRET_PREVIOUS` | where set, verifies tokens too |
 //! | `PORT` | on 127.0.0.1, default 3000 |
 //! | `TOY` | how to misbehave: see [`fault`]; where it is not set, the file `mode` says it |
@@ -66,7 +67,11 @@ impl Toy {
         let directory = |name, default: &str| PathBuf::from(env::var(name).unwrap_or(default.to_owned()));
         let (home, state) = (directory("TOY_HOME", "/etc/toy"), directory("STATE_DIRECTORY", "/var/lib/toy"));
         let hidden = env::var("TOY_VALUE_FILE").ok().and_then(|file| fs::read_to_string(file).ok());
-        let value = hidden.or(env::var("JWT_SECRET").ok()).unwrap_or_default();
+        let given = || match env::var("JWT_SECRET_FILE") {
+            Ok(file) => fs::read_to_string(&file).unwrap_or_else(|error| give_up(78, &format!("{file}: {error}"))),
+            Err(_) => env::var("JWT_SECRET").unwrap_or_default(),
+        };
+        let value = hidden.unwrap_or_else(given);
         if value.is_empty() {
             give_up(78, "JWT_SECRET is not set");
         }
