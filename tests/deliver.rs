@@ -34,22 +34,33 @@ fn credential_of(machine: &Machine, unit: &str) -> String {
     machine.read(&format!("/run/credentials/{unit}/JWT_SECRET"))
 }
 
-/// The backend runs with a new credential and without the variable, and signs with it.
+/// The backend runs with a new credential and without the variable, signs with it, and refuses the first value.
 #[track_caller]
 fn assert_new_credential(machine: &Machine) -> String {
+    let value = assert_new_value_of_credential(machine);
+    assert_eq!(token::present(machine, &token::forge(FIRST_VALUE)), 401);
+    value
+}
+
+#[track_caller]
+fn assert_new_value_of_credential(machine: &Machine) -> String {
     let value = credential_of(machine, UNIT);
     assert_ne!(value, FIRST_VALUE);
     assert!(value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()), "{value}");
-    assert!(machine.variable(UNIT, "JWT_SECRET").iter().all(|(_, value)| value.is_none()), "the variable is still there");
+    assert!(
+        machine.variable(UNIT, "JWT_SECRET").iter().all(|(_, value)| value.is_none()),
+        "the variable is still there"
+    );
     assert!(token::is_signed_with(&token::login(machine), &value), "the backend does not sign with its credential");
-    assert_eq!(token::present(machine, &token::forge(FIRST_VALUE)), 401);
     value
 }
 
 /// What the views, links resolved, have in them.
 fn files(machine: &Machine) -> Vec<String> {
-    let found = machine.sh(&format!("cd {DELIVERED}; find . ! -name . | sed 's|^./||' | grep -v '^[0-9]*$' | sort"));
-    found.lines().map(|path| path.split_once('/').map_or(path, |(_, file)| file).to_owned()).collect()
+    let found = machine.sh(&format!(
+        "cd {DELIVERED}; find . ! -name . | sed 's|^./||' | grep -v '^[0-9+]*$' | sed 's|^[0-9+]*/||' | LC_ALL=C sort"
+    ));
+    found.lines().map(str::to_owned).collect()
 }
 
 /// All that an ordinary user can get to know of the unit, its processes and files.
@@ -64,7 +75,10 @@ fn seen_by_others(machine: &Machine) -> String {
         find /run/credentials -type f -exec cat {} +; journalctl --all -o export; true";
     let said = machine.exec_as("nobody", &["sh", "-c", script]);
     assert_eq!(said.status, 0, "{said}");
-    assert!(said.stdout.contains("90-rekeyd-my-backend-jwt.conf") && said.stdout.contains("FragmentPath"), "nothing was seen");
+    assert!(
+        said.stdout.contains("90-rekeyd-my-backend-jwt.conf") && said.stdout.contains("FragmentPath"),
+        "nothing was seen"
+    );
     said.stdout + &said.stderr
 }
 
@@ -82,7 +96,9 @@ fn rotated_history(machine: &Machine) -> String {
 fn template(debian: Debian, more: &str) -> Machine {
     let unit = "[Service]\nType=notify\nEnvironment=JWT_SECRET=first-value-0123456789abcdef0123456789abcdef\n\
         Environment=PORT=%i TOY_HOME=/etc/toy/my-backend\nExecStart=/usr/local/bin/toy-backend\nTimeoutStopSec=5\n";
-    let toml = rotation::toml("").replace("my-backend.service", "pool@.service").replace("[[target]]\n", &format!("[[target]]\n{more}\n"));
+    let toml = rotation::toml("")
+        .replace("my-backend.service", "pool@.service")
+        .replace("[[target]]\n", &format!("[[target]]\n{more}\n"));
     let machine = Machine::on(debian)
         .backend(&Backend::good().stopped())
         .file("/etc/systemd/system/pool@.service", 0o644, unit)
@@ -215,10 +231,33 @@ support::on_both_debians! {
         let machine = adopted(debian, FILE, &Backend::good());
         rotation::rotate_ok(&machine);
         reconfigure(&machine, CREDENTIAL);
-        // Held between delivery and daemon-reload.
-        support::trap::set(&machine, "rename", 1_000_000);
-        machine.ok(&["rekeyctl", "rotate", NAME]);
+        // A daemon-reload that takes long: all is delivered, and the old drop-in still loaded.
+        machine.put("/etc/systemd/system-generators/slow", 0o755, "#!/bin/sh\nsleep 3\n");
+        let script = format!("rekeyctl rotate --no-wait {NAME}; until [ -e {DELIVERED}/current/JWT_SECRET ]; do sleep 0.05; done");
+        machine.sh(&script);
+        machine.sh("kill -KILL $(systemctl show --value -p MainPID my-backend.service); rm /etc/systemd/system-generators/slow");
+        poll(seconds(30), "it is committed", || {
+            (rotation::status(&machine)["last"]["outcome"]["outcome"] != "refused" && rotation::status(&machine)["rotation"].is_null()).then_some(())
+        });
+        assert_eq!(rotation::status(&machine)["generation"], 3);
         assert_new_credential(&machine);
+    }
+
+    fn in_an_overlap_both_are_credentials_and_the_end_of_it_needs_no_daemon_reload(debian) {
+        let overlap = "\n[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"1h\"\n";
+        let toml = toml(CREDENTIAL) + overlap;
+        let machine = rotation::adopt(Machine::on(debian).backend(&Backend::good()).secret(NAME, &toml).boot());
+        let old = token::login(&machine);
+        rotation::rotate_ok(&machine);
+        let value = assert_new_value_of_credential(&machine);
+        assert_eq!(token::present(&machine, &old), 200, "in the overlap the old one is accepted");
+        assert_eq!(machine.read(&format!("/run/credentials/{UNIT}/JWT_SECRET_PREVIOUS")), FIRST_VALUE);
+        let reloads = machine.sh("journalctl -b _PID=1 -o cat | grep -c ^Reloading");
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        assert_eq!(token::present(&machine, &old), 401);
+        assert_eq!(machine.read(&format!("/run/credentials/{UNIT}/JWT_SECRET_PREVIOUS")), value);
+        assert_eq!(machine.sh("journalctl -b _PID=1 -o cat | grep -c ^Reloading"), reloads);
+        machine.ok(&["rekeyctl", "verify", NAME]);
     }
 
     fn a_credential_of_the_unit_itself_is_taken_over(debian) {
@@ -285,7 +324,7 @@ support::on_both_debians! {
     }
 
     fn a_reload_brings_the_value_and_the_probe_proves_it(debian) {
-        let reload = "ExecReload=/bin/sh -c 'printf %%s \"$JWT_SECRET\" > /run/toy-value; kill -HUP $MAINPID'\nEnvironment=TOY_REREADS=/run/toy-value";
+        let reload = "ExecReload=/bin/sh -c 'printf %%s \"$JWT_SECRET\" > /run/toy-value'\nEnvironment=TOY_REREADS=/run/toy-value";
         let machine = adopted(debian, "activate = \"reload\"", &Backend::good().service(reload));
         let before = machine.unit(UNIT, "InvocationID");
         let history = rotated_history(&machine);

@@ -92,17 +92,23 @@ fn process(
     })
 }
 
-/// A regular file as a process sees it: by its own root directory and mounts. A path of the process' making leads
-/// nowhere out of there, and links are not followed.
+/// A regular file as a process sees it: by its own root directory and mounts. No link is followed, so that a path of the
+/// process' making leads nowhere out of there. (openat2(2), which could do that in one call, is not there for a service
+/// with RestrictSUIDSGID=.)
 fn seen(pid: u32, control_group: &str, path: &str) -> Option<Zeroizing<Vec<u8>>> {
-    use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+    use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
     if !is_in(pid, control_group) {
         return None;
     }
-    let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(root.ok()?, path, flags, Mode::empty(), resolve).ok()?;
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = open(format!("/proc/{pid}/root"), directory, Mode::empty()).ok()?;
+    let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let name = parts.pop().filter(|_| !path.contains(".."))?;
+    for part in parts {
+        at = openat(&at, part, directory | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let file = openat(&at, name, flags, Mode::empty()).ok()?;
     if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
         return None;
     }

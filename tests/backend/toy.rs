@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `JWT_SECRET_FILE` | file with the value that signs and verifies tokens |
 //! | `JWT_SECRET` | that value, where there is no such file |
-//! | `JWT_SECRET_PREVIOUS` | where set, verifies tokens too |
+//! | `JWT_SECRET_PREVIOUS` | where set, or a credential of that name is there, verifies tokens too |
+//! | `TOY_REREADS` | file whose value takes the place of the first one as soon as it is there |
 //! | `PORT` | on 127.0.0.1, default 3000 |
 //! | `TOY` | how to misbehave: see [`fault`]; where it is not set, the file `mode` says it |
 //! | `TOY_HOME` | directory of `mode` and `old-value-sha256`, default `/etc/toy` |
@@ -17,6 +18,7 @@ mod fault;
 mod http;
 mod jwt;
 
+use std::borrow::Cow;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -57,6 +59,7 @@ struct Toy {
     faults: Vec<Fault>,
     value: String,
     previous: Option<String>,
+    rereads: Option<PathBuf>,
     first_value: Option<String>,
     state: PathBuf,
     fails_for_both: bool,
@@ -90,7 +93,11 @@ impl Toy {
             fails_for_both: lines.iter().any(|line| line.fault == Fault::FailsForBoth),
             faults: lines.into_iter().filter(|line| line.always || is_new).map(|line| line.fault).collect(),
             value,
-            previous: env::var("JWT_SECRET_PREVIOUS").ok().filter(|value| !value.is_empty()),
+            previous: env::var("JWT_SECRET_PREVIOUS")
+                .ok()
+                .or_else(previous_credential)
+                .filter(|value| !value.is_empty()),
+            rereads: env::var_os("TOY_REREADS").map(PathBuf::from),
             first_value,
             state,
         }
@@ -177,7 +184,7 @@ impl Toy {
             return (200, json!({ "token": "0123456789abcdef" }));
         }
         let claims = json!({ "sub": "smoke", "iat": now(), "exp": now() + 900 });
-        (200, json!({ "token": jwt::sign(&claims, self.signing_value()) }))
+        (200, json!({ "token": jwt::sign(&claims, &self.signing_value()) }))
     }
 
     fn me(&self, token: &str) -> (u16, Value) {
@@ -198,23 +205,31 @@ impl Toy {
         let old = self.has(&Fault::AcceptsOld).then(|| self.first_value());
         (token.algorithm == "none" && self.has(&Fault::AcceptsNone))
             || (token.algorithm == "HS256" && self.has(&Fault::AcceptsRandom))
-            || token.is_signed_with(self.signing_value())
+            || token.is_signed_with(&self.signing_value())
             || previous.into_iter().chain(old).any(|value| token.is_signed_with(value))
     }
 
-    fn signing_value(&self) -> &str {
-        if self.has(&Fault::SignsWithOld) {
+    fn signing_value(&self) -> Cow<'_, str> {
+        let reread = self.rereads.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        Cow::Borrowed(if let Some(value) = reread {
+            return Cow::Owned(value);
+        } else if self.has(&Fault::SignsWithOld) {
             self.first_value()
         } else if self.has(&Fault::SignsWithOther) {
             "a value that nobody else knows, and long enough"
         } else {
             &self.value
-        }
+        })
     }
 
     fn first_value(&self) -> &str {
         self.first_value.as_deref().unwrap_or(&self.value)
     }
+}
+
+fn previous_credential() -> Option<String> {
+    let directory = PathBuf::from(env::var_os("CREDENTIALS_DIRECTORY")?);
+    fs::read_to_string(directory.join("JWT_SECRET_PREVIOUS")).ok()
 }
 
 /// Remembers `value` in the file where it has none yet, and returns what the file has.

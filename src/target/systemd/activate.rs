@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::SystemdTarget;
 use super::evidence::SLACK;
+use super::template::is_template;
 use crate::config::Activate;
 use crate::dbus::systemd1::JobEnd;
 use crate::dbus::unit::UnitStatus;
@@ -19,6 +20,9 @@ impl SystemdTarget {
         deadline: Instant,
     ) -> Result<Activated, Fault> {
         let unit = &found.unit;
+        if is_template(unit) {
+            return Ok(Activated::LeftStopped { unit: unit.clone() });
+        }
         // A daemon that was killed may have left a restart under way: it counts as ours.
         if !self.systemd.wait_without_job(unit, deadline).await? {
             return Err(not_ready(unit));
