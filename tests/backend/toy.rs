@@ -17,9 +17,11 @@
 mod fault;
 mod http;
 mod jwt;
+mod listen;
 
 use std::borrow::Cow;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -41,18 +43,19 @@ fn main() -> io::Result<()> {
     let toy = Box::leak(Box::new(Toy::from_environment()));
     toy.before_listening();
     let port = env::var("PORT").unwrap_or("3000".to_owned()).parse().map_err(io::Error::other)?;
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let is_given = rustix::net::sockopt::socket_acceptconn(io::stdin()).unwrap_or(false);
+    let listener = if is_given {
+        // Socket activation, with StandardInput=socket.
+        TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?)
+    } else {
+        TcpListener::bind(("127.0.0.1", port))?
+    };
     toy.start_workers()?;
     if !toy.has(&Fault::NeverReady) {
         sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     }
     toy.exit_later();
-    for stream in listener.incoming() {
-        let stream = stream?;
-        let toy = &*toy;
-        thread::spawn(move || toy.serve(&stream));
-    }
-    Ok(())
+    listen::serve(&listener, !toy.has(&Fault::Hangs), |stream| toy.serve(stream))
 }
 
 struct Toy {

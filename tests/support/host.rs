@@ -66,8 +66,13 @@ fn profile_directory() -> PathBuf {
 pub fn example(name: &str) -> PathBuf {
     let built = profile_directory().join("examples").join(name);
     let age = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
-    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/backend")).expect("the backend's sources");
-    let newest = sources.filter_map(|source| age(&source.ok()?.path()).ok()).max().expect("the backend's sources");
+    let of = match name {
+        "toy-backend" => "backend",
+        "bus-flood" => "flood",
+        other => other,
+    };
+    let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(of)).expect("its sources");
+    let newest = sources.filter_map(|source| age(&source.ok()?.path()).ok()).max().expect("its sources");
     let fresh = age(&built).is_ok_and(|age| age >= newest);
     assert!(fresh, "{} is missing or old: run tests/run, or cargo build --example {name}", built.display());
     built

@@ -1,0 +1,71 @@
+//! What users of the backend notice of a rotation: nothing, where there is a socket or a second instance; what was foretold,
+//! where the one process is restarted.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::rotation::{self, NAME};
+use support::{Backend, Builder, Debian, Machine, poll, seconds};
+
+const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n\
+    strategy = \"publish-first\"\n";
+const SOCKET: &str = "[Socket]\nListenStream=127.0.0.1:3000\nBacklog=4096\n[Install]\nWantedBy=sockets.target\n";
+const INSTANCE: &str = "[Service]\nType=notify\nEnvironment=JWT_SECRET=first-value-0123456789abcdef0123456789abcdef\n\
+    Environment=PORT=%i TOY_HOME=/etc/toy/my-backend\nExecStart=/usr/local/bin/toy-backend\nTimeoutStopSec=5\n";
+
+/// A backend behind a socket of systemd.
+fn behind_a_socket(debian: Debian, more: &str) -> Machine {
+    let backend = Backend::good().unit("Requires=my-backend.socket\nAfter=my-backend.socket").service("StandardInput=socket\nStandardOutput=journal\nStandardError=journal");
+    let builder = rotation::on_with(debian, &backend, more).example("load");
+    let builder = builder.file("/etc/systemd/system/my-backend.socket", 0o644, SOCKET);
+    rotation::adopt(
+        builder.link("/etc/systemd/system/sockets.target.wants/my-backend.socket", "../my-backend.socket").boot(),
+    )
+}
+
+/// Three instances.
+fn instances(builder: Builder, more: &str) -> Machine {
+    let toml = rotation::toml(more).replace("my-backend.service", "pool@.service");
+    let machine = builder
+        .backend(&Backend::good().stopped())
+        .example("load")
+        .file("/etc/systemd/system/pool@.service", 0o644, INSTANCE)
+        .secret(NAME, &toml)
+        .boot();
+    machine.sh("systemctl start pool@3000 pool@3001 pool@3002");
+    rotation::adopt(machine)
+}
+
+/// What came of a steady load through what is `done`.
+fn under_load(machine: &Machine, ports: &str, done: impl FnOnce()) -> Value {
+    machine.sh(&format!(
+        "rm -f /run/stop; systemd-run -q --unit=load -p StandardOutput=file:/run/load.json /usr/local/bin/load {ports} 500 /run/stop"
+    ));
+    poll(seconds(10), "the load is there", || (machine.unit("load.service", "ActiveState") == "active").then_some(()));
+    done();
+    machine.sh("touch /run/stop");
+    poll(seconds(20), "the load is over", || (machine.unit("load.service", "ActiveState") != "active").then_some(()));
+    serde_json::from_str(&machine.read("/run/load.json")).unwrap()
+}
+
+#[track_caller]
+fn assert_nobody_noticed(load: &Value) {
+    assert_eq!(load["failed"], 0, "{load:#}");
+    assert!(load["sent"].as_u64().unwrap() > 500, "{load:#}");
+}
+
+support::on_both_debians! {
+    fn behind_a_socket_nobody_notices_a_rotation_and_the_end_of_its_overlap(debian) {
+        let machine = behind_a_socket(debian, OVERLAP);
+        let load = under_load(&machine, "3000", || rotation::rotate_ok(&machine));
+        assert_nobody_noticed(&load);
+    }
+
+    fn with_instances_one_at_a_time_nobody_notices_a_rotation(debian) {
+        let machine = instances(Machine::on(debian), OVERLAP);
+        let load = under_load(&machine, "3000,3001,3002", || rotation::rotate_ok(&machine));
+        assert_nobody_noticed(&load);
+    }
+}
