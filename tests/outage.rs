@@ -17,7 +17,9 @@ const INSTANCE: &str = "[Service]\nType=notify\nEnvironment=JWT_SECRET=first-val
 
 /// A backend behind a socket of systemd.
 fn behind_a_socket(debian: Debian, more: &str) -> Machine {
-    let backend = Backend::good().unit("Requires=my-backend.socket\nAfter=my-backend.socket").service("StandardInput=socket\nStandardOutput=journal\nStandardError=journal");
+    let backend = Backend::good()
+        .unit("Requires=my-backend.socket\nAfter=my-backend.socket")
+        .service("StandardInput=socket\nStandardOutput=journal\nStandardError=journal");
     let builder = rotation::on_with(debian, &backend, more).example("load");
     let builder = builder.file("/etc/systemd/system/my-backend.socket", 0o644, SOCKET);
     rotation::adopt(
@@ -56,6 +58,18 @@ fn assert_nobody_noticed(load: &Value) {
     assert!(load["sent"].as_u64().unwrap() > 500, "{load:#}");
 }
 
+/// The secret's file, with the backend watched.
+fn watched(more: &str) -> String {
+    rotation::toml("").replace("[proof]\n", &format!("[proof]\nwatch = \"http://127.0.0.1:3000/healthz\"\n{more}"))
+}
+
+/// What the rotation's proof says of the users.
+fn impact(records: &Value) -> Option<Value> {
+    let mut evidence =
+        records.as_array()?.iter().filter_map(|record| record["what"]["seen"]["evidence"].as_array()).flatten();
+    evidence.rfind(|evidence| evidence["kind"] == "impact").cloned()
+}
+
 support::on_both_debians! {
     fn behind_a_socket_nobody_notices_a_rotation_and_the_end_of_its_overlap(debian) {
         let machine = behind_a_socket(debian, OVERLAP);
@@ -67,5 +81,36 @@ support::on_both_debians! {
         let machine = instances(Machine::on(debian), OVERLAP);
         let load = under_load(&machine, "3000,3001,3002", || rotation::rotate_ok(&machine));
         assert_nobody_noticed(&load);
+    }
+
+    fn a_plain_restart_is_foretold_measured_and_told(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good().always("slow-start 400"), "");
+        machine.put("/etc/rekeyd/secrets.d/my-backend-jwt.toml", 0o644, watched(""));
+        machine.ok(&["rekeyctl", "reload"]);
+        let plan = machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]);
+        let foretold = plan.lines().find(|line| line.contains("outage")).unwrap();
+        assert!(foretold.contains("my-backend.service answers nobody for about 4"), "{plan}");
+        let told = machine.ok(&["rekeyctl", "rotate", NAME]);
+        let records: Value = serde_json::from_str(&machine.ok(&["rekeyctl", "history", "--json", NAME])).unwrap();
+        let impact = impact(&records).unwrap();
+        assert!(impact["failed"].as_u64().unwrap() >= 3 && impact["longest_gap_ms"].as_u64().unwrap() >= 400, "{impact:#}");
+        assert!(told.contains(&format!("{} of {} requests to", impact["failed"], impact["sent"])), "{told}");
+    }
+
+    fn over_the_error_budget_the_rotation_goes_back(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good().always("slow-start 400"), "");
+        machine.put("/etc/rekeyd/secrets.d/my-backend-jwt.toml", 0o644, watched("error-budget = 2\n"));
+        machine.ok(&["rekeyctl", "reload"]);
+        let said = rotation::rotate(&machine);
+        rotation::assert_rolled_back(&machine, &said, 2, &["error-budget"]);
+    }
+
+    fn behind_a_socket_no_error_budget_is_spent(debian) {
+        let machine = behind_a_socket(debian, OVERLAP);
+        let plan = machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]);
+        assert!(plan.contains("outage    none: connections wait in my-backend.socket"), "{plan}");
+        machine.put("/etc/rekeyd/secrets.d/my-backend-jwt.toml", 0o644, watched("error-budget = 0\n") + OVERLAP);
+        machine.ok(&["rekeyctl", "reload"]);
+        rotation::rotate_ok(&machine);
     }
 }

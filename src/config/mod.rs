@@ -15,6 +15,7 @@ mod env_name;
 mod files;
 pub mod findings;
 mod probe_section;
+mod proof_section;
 mod reader;
 mod report;
 mod secret_file;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::env_name::{assigned, env_name};
 use super::probe_section;
+use super::proof_section::{self, Proof};
 use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::settings::{Course, Kind, Overlap, ProbeSettings, Schedule, SecretName, SecretSettings};
 use super::target_section;
-use super::values::{Bounds, DAY, comm, duration, human, on_calendar};
+use super::values::{Bounds, DAY, duration, human, on_calendar};
 use crate::secret::Format;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,14 +35,14 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let targets = root.tables("target", report);
     root.need("target", "[[target]]", report);
     let probes = root.tables("probe", report);
-    root.later(&["logout", "hook", "watch"], "leave it out", report);
+    root.later(&["logout", "hook"], "leave it out", report);
     root.finish(report);
 
     let identity = secret.map(|section| identity(section, report));
     let schedule = schedule.and_then(|section| self::schedule(section, report));
     let (deadline, dead_man) = rotation.map_or((MINUTE * 10, true), |section| self::rotation(section, report));
-    let (settle, allow_without) =
-        proof.map_or_else(|| (default_settle(), Vec::new()), |section| self::proof(section, deadline, report));
+    let Proof { settle, allow_without, watch } =
+        proof.map_or_else(Proof::default, |section| proof_section::read(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
     let written = probes.len();
     let probes = probe_section::read(probes, deadline, report);
@@ -74,6 +75,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         overlap,
         settle,
         allow_without,
+        watch,
         targets,
         probes,
     };
@@ -173,20 +175,6 @@ fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Duration, bool
     (deadline.unwrap_or(MINUTE * 10), dead_man.is_none_or(|dead_man| dead_man.into_inner()))
 }
 
-fn proof(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) -> (Duration, Vec<String>) {
-    let bounds = Bounds { least: Duration::ZERO, most: MINUTE * 10 };
-    let settle = section.text("settle", "settle = \"2s\"", report, |text| duration(text, bounds));
-    if let Some(settle) = settle.as_ref().filter(|settle| *settle.get_ref() >= deadline) {
-        let message = format!("`settle` is not shorter than the rotation's `deadline` of {}", human(deadline));
-        report.error(settle.span(), message, "make `settle` shorter, or `deadline` under [rotation] longer");
-    }
-    let allowed = section.texts("allow-without", "allow-without = [\"nginx\"]", report, comm);
-    section.later(&["watch", "error-budget"], "leave it out", report);
-    section.finish(report);
-    let allowed = allowed.map(|names| names.into_inner().into_iter().map(|name| name.into_inner()).collect());
-    (settle.map_or(default_settle(), |settle| settle.into_inner()), allowed.unwrap_or_default())
-}
-
 fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Range<usize>)> {
     let mode = section.choice::<Mode>("mode", &["immediate", "overlap"], &[], report).map(|mode| mode.into_inner());
     section.later(&["shape", "retire", "logout", "skew"], "leave it out", report);
@@ -235,8 +223,4 @@ fn length(
     report: &mut Report<'_>,
 ) -> Option<Duration> {
     section.text(key, example, report, |text| duration(text, bounds)).map(|length| length.into_inner())
-}
-
-fn default_settle() -> Duration {
-    Duration::from_secs(2)
 }

@@ -102,6 +102,8 @@ pub struct SecretSettings {
     pub settle: Duration,
     /// `[proof] allow-without`: names (`/proc/PID/comm`) of helper processes that legitimately lack the variable.
     pub allow_without: Vec<String>,
+    /// `[proof] watch`: asked at a steady rate through the rotation.
+    pub watch: Option<Watch>,
     /// `[[target]]`, at least one.
     pub targets: Vec<TargetSettings>,
     /// `[[probe]]`, may be none.
@@ -147,6 +149,37 @@ pub enum Course {
     PublishFirst,
     /// One restart: during it, tokens that a new process signed are refused by an old one.
     OneStep,
+}
+
+/// `[proof] watch`: what the consumer's users notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// `watch`, http or https.
+    pub url: String,
+    /// `watch-rate`, requests a second, 1 to 200, default 20.
+    pub rate: u32,
+    /// After this time a request has failed: 2 s.
+    pub timeout: Duration,
+    /// `error-budget`: more failures are a reason to go back; none where they are only told.
+    pub error_budget: Option<ErrorBudget>,
+}
+
+/// `error-budget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorBudget {
+    /// So many requests.
+    Requests(u32),
+    /// So many of a thousand.
+    PerMille(u16),
+}
+
+impl fmt::Display for ErrorBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests(number) => number.fmt(f),
+            Self::PerMille(number) => write!(f, "{}%", f64::from(*number) / 10.0),
+        }
+    }
 }
 
 /// `[schedule]`.

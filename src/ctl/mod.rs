@@ -14,6 +14,7 @@ mod audit;
 mod check;
 mod exit;
 mod follow;
+mod forecast;
 mod history;
 mod list;
 mod new;

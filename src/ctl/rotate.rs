@@ -4,10 +4,9 @@ use clap::Args;
 
 use super::acting::act;
 use super::follow::follow;
-use super::{Exit, Out, daemon, document};
+use super::forecast::forecast;
+use super::{Exit, Out, daemon};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
-use crate::engine::Forecast;
-use crate::record::text;
 
 /// `rekeyctl rotate`.
 #[derive(Debug, Args)]
@@ -134,43 +133,4 @@ impl Retire {
         };
         done.await.unwrap_or_else(|error| out.error(&error))
     }
-}
-
-async fn forecast(out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
-    let forecast: Forecast = document(&daemon.forecast(name).await?)?;
-    if out.json {
-        out.document(&forecast);
-    } else {
-        out.text(&in_words(name, &forecast));
-    }
-    Ok(Exit::Done)
-}
-
-fn in_words(name: &str, forecast: &Forecast) -> String {
-    let plan = &forecast.plan;
-    let mut lines = vec![format!("{name}: a rotation would take the consumers {} → {}", plan.start(), plan.goal())];
-    lines.extend(forecast.targets.iter().map(|target| format!("  deliver   {target}")));
-    lines.push(match &forecast.reload {
-        Some(reason) => format!("  reload    daemon-reload, because {reason}"),
-        None => "  reload    none needed".to_owned(),
-    });
-    let restarts = plan.last_movement() + 1;
-    let times = if restarts > 1 { format!(", {restarts} times") } else { String::new() };
-    for found in &forecast.found {
-        lines.push(if found.running {
-            format!("  restart   {}{times}", found.unit)
-        } else {
-            format!("  restart   none: {} is stopped on purpose and stays so", found.unit)
-        });
-        lines
-            .extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
-    }
-    lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
-    lines.push(match plan.goal().accepted.first() {
-        Some(old) => format!("  tokens    those of generation {old} stay accepted until the overlap is over"),
-        None => "  tokens    those signed with the old value are refused after the restart".to_owned(),
-    });
-    lines.extend(forecast.evidence.iter().map(|evidence| format!("  now       {}", text::evidence_in_words(evidence))));
-    lines.push("nothing was touched".to_owned());
-    lines.join("\n")
 }

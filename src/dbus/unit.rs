@@ -44,6 +44,9 @@ pub struct UnitStatus {
     pub skipped_by_condition: bool,
     /// Whether the unit has not been started since the boot.
     pub never_started: bool,
+    /// How long its last start took, in microseconds; none where it is not active.
+    pub start_us: Option<u64>,
+    pub triggered_by: Vec<String>,
     /// Whether the unit has any Condition= or Assert=.
     pub has_conditions: bool,
     pub consists_of: Vec<String>,
@@ -115,6 +118,8 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         has_own_root: !text(service, "RootDirectory").is_empty() || !text(service, "RootImage").is_empty(),
         skipped_by_condition: was_checked && !(condition && assertion),
         never_started: number(unit, "InactiveExitTimestampMonotonic") == 0,
+        start_us: start(unit),
+        triggered_by: texts(unit, "TriggeredBy"),
         has_conditions: elements(unit, "Conditions").len() + elements(unit, "Asserts").len() > 0,
         consists_of: texts(unit, "ConsistsOf"),
         required_by: texts(unit, "RequiredBy"),
@@ -124,6 +129,12 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         exec_main_code: integer(service, "ExecMainCode"),
         timeout: timeouts.map(Duration::from_micros),
     }
+}
+
+fn start(unit: &Properties) -> Option<u64> {
+    let [began, active] =
+        ["InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic"].map(|name| number(unit, name));
+    (text(unit, "ActiveState") == "active").then(|| active.checked_sub(began))?
 }
 
 fn value<'a>(properties: &'a Properties, name: &str) -> Option<&'a Variant<'a>> {

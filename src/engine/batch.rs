@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Ran, micros};
+use crate::proof::impact::Watching;
 use crate::record::{Happening, Progress, Seen};
 use crate::rotation::{Fault, FaultCode, Outcome, Phase, Step};
 use crate::store::StoreError;
@@ -84,12 +85,14 @@ struct Member<'m, 'a> {
     engine: &'m mut Engine<'a>,
     deadline: Instant,
     is_back: bool,
+    /// From the first activation on.
+    watching: Option<Watching>,
 }
 
 impl<'m, 'a> Member<'m, 'a> {
     fn new(engine: &'m mut Engine<'a>) -> Self {
         let deadline = Instant::now() + engine.settings.deadline;
-        Self { engine, deadline, is_back: false }
+        Self { engine, deadline, is_back: false, watching: None }
     }
 
     /// The phase that it is in.
@@ -130,8 +133,14 @@ impl<'m, 'a> Member<'m, 'a> {
             self.engine.host.goes_back();
         }
         self.engine.record(Some(&id), Happening::Began { phase: phase.clone() })?;
-        if self.engine.settings.dead_man && matches!(phase, Phase::Forth { step: Step::Activate, .. }) {
-            self.engine.host.arm_dead_man(&id).await;
+        if matches!(phase, Phase::Forth { step: Step::Activate, .. }) {
+            let is_watched = self.watching.is_none() && self.engine.found().iter().any(|found| found.running);
+            if let Some(watch) = self.engine.settings.watch.as_ref().filter(|_| is_watched) {
+                self.watching = Some(Watching::begin(watch));
+            }
+            if self.engine.settings.dead_man {
+                self.engine.host.arm_dead_man(&id).await;
+            }
         }
         Ok(())
     }
@@ -140,7 +149,22 @@ impl<'m, 'a> Member<'m, 'a> {
     async fn perform(&self, phase: &Phase) -> Came {
         let began = Instant::now();
         let came = self.in_time(phase, self.engine.perform(phase, self.deadline)).await;
+        let came = came.and_then(|seen| self.with_impact(phase, seen));
         Came { took_us: micros(began.elapsed()), came }
+    }
+
+    /// What was proven, with what users noticed until now.
+    fn with_impact(&self, phase: &Phase, seen: Seen) -> Result<Seen, Fault> {
+        match (seen, &self.watching) {
+            (Seen::Proven { mut evidence }, Some(watching)) => {
+                if !phase.is_back() {
+                    watching.check_budget()?;
+                }
+                evidence.push(watching.so_far());
+                Ok(Seen::Proven { evidence })
+            }
+            (seen, _) => Ok(seen),
+        }
     }
 
     async fn in_time<T>(&self, phase: &Phase, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {

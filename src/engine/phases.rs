@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Engine, Values};
-use crate::proof::Question;
+use crate::proof::{Question, impact};
 use crate::record::{Activated, Evidence, Found, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Phase, Step, View};
 use crate::secret::{SecretValue, generate};
@@ -37,6 +37,9 @@ impl Engine<'_> {
         }
         let anyone = found.iter().any(|consumer| consumer.running);
         let evidence = self.ask_probes(anyone, in_force, &values, Vec::new(), deadline).await?;
+        if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
+            impact::check(watch).await?;
+        }
         self.check_overlap_length(&evidence)?;
         Ok(Seen::Ready { found, evidence })
     }
@@ -167,7 +170,7 @@ impl Engine<'_> {
         not_in_view.filter_map(|number| Some((number, self.store.get(&self.settings.name, number).ok()?))).collect()
     }
 
-    fn found(&self) -> &[Found] {
+    pub(super) fn found(&self) -> &[Found] {
         self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
     }
 }

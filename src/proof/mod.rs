@@ -9,6 +9,7 @@ use crate::rotation::{Fault, Generation};
 use crate::secret::SecretValue;
 
 mod http;
+pub mod impact;
 mod jwt;
 mod patience;
 mod token;

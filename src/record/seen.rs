@@ -69,10 +69,21 @@ pub enum Evidence {
         /// The status.
         status: u16,
     },
+    /// What came of requests at a steady rate since the consumers were first touched.
+    Impact {
+        /// The URL.
+        url: String,
+        /// Requests that are over.
+        sent: u32,
+        /// Those of them that got no answer in time, or one of a failed server (5xx).
+        failed: u32,
+        /// The longest time without a good answer, in milliseconds.
+        longest_gap_ms: u64,
+    },
 }
 
 /// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The unit, as it is configured: an alias may be.
     pub configured: String,
@@ -83,6 +94,12 @@ pub struct Found {
     /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependents: Vec<String>,
+    /// How long its last start took, in microseconds: about so long a restart takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_us: Option<u64>,
+    /// Sockets of systemd in which connections wait while it restarts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<String>,
 }
 
 /// What an activation did.

@@ -125,6 +125,10 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
             let refused = refused.join(", ");
             format!("{algorithm} token signed with generation {signed_with}, accepted{also}; refused: {refused}")
         }
+        Evidence::Impact { url, sent, failed, longest_gap_ms } => {
+            let gap = duration(longest_gap_ms * 1000);
+            format!("{failed} of {sent} requests to {url} failed, longest gap {gap}")
+        }
         Evidence::Http { url, status } => format!("{url} answered {status}"),
     }
 }

@@ -105,6 +105,8 @@ fault_codes! {
     NothingToRetire = "nothing-to-retire",
     /// The protected endpoint refuses a value that it should still accept.
     RefusesAccepted = "refuses-accepted",
+    /// More requests failed meanwhile than the error budget allows.
+    ErrorBudget = "error-budget",
     /// Another rotation of the same batch failed.
     BatchFailed = "batch-failed",
     /// Tokens do not say how long they live, so that the overlap's length is unknown.

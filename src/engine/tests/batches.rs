@@ -58,7 +58,7 @@ impl Target for Part {
     async fn survey(&self, _: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
         self.0.tick();
         let (configured, unit) = ("sim".to_owned(), "sim.service".to_owned());
-        Ok(vec![Found { configured, unit, running: true, dependents: Vec::new() }])
+        Ok(vec![Found { configured, unit, running: true, ..Found::default() }])
     }
     async fn deliver(&self, view: &Disclosed<'_>, _: bool) -> Result<(), Fault> {
         self.0.tick();

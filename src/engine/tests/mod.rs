@@ -86,7 +86,7 @@ impl Target for SimTarget {
             configured: "sim".to_owned(),
             unit: "sim.service".to_owned(),
             running: true,
-            dependents: Vec::new(),
+            ..Found::default()
         }])
     }
     async fn deliver(&self, view: &Disclosed<'_>, _: bool) -> Result<(), Fault> {
@@ -167,6 +167,7 @@ fn settings(course: Option<Course>) -> SecretSettings {
         }),
         settle: Duration::ZERO,
         allow_without: Vec::new(),
+        watch: None,
         targets: Vec::new(),
         probes: Vec::new(),
     }

@@ -53,7 +53,7 @@ impl SystemdTarget {
         }
         if running == 0 {
             let (configured, unit) = (template.to_owned(), template.to_owned());
-            found.push(Found { configured, unit, running: false, dependents: Vec::new() });
+            found.push(Found { configured, unit, ..Found::default() });
         }
         Ok(())
     }
@@ -81,7 +81,9 @@ impl SystemdTarget {
         }
         let dependents = if running { self.systemd.active_dependents(&status).await? } else { Vec::new() };
         let dependents = dependents.into_iter().filter(|unit| !self.units.contains(unit)).collect();
-        Ok(Found { configured: configured.to_owned(), unit: status.id, running, dependents })
+        let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
+        let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
+        Ok(Found { configured, unit, running, dependents, start_us, sockets })
     }
 
     fn check_places(&self) -> Result<(), Fault> {

@@ -42,8 +42,7 @@ impl SystemdTarget {
         for unit in &self.units {
             for name in self.running_as(unit).await?.into_iter().filter(|_| is_template(unit)) {
                 if !consumers.iter().any(|consumer| consumer.unit == name) {
-                    let (configured, dependents) = (unit.clone(), Vec::new());
-                    consumers.push(Found { configured, unit: name, running: true, dependents });
+                    consumers.push(Found { configured: unit.clone(), unit: name, running: true, ..Found::default() });
                 }
             }
         }

@@ -1,0 +1,65 @@
+//! `rotate --dry-run`: what a rotation would do, in words.
+
+use super::{Exit, Out, document};
+use crate::dbus::rekeyd1::{Error, ManagerProxy};
+use crate::engine::Forecast;
+use crate::record::{Found, text};
+
+/// Prints what a rotation of `name` would do.
+pub(super) async fn forecast(out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
+    let forecast: Forecast = document(&daemon.forecast(name).await?)?;
+    if out.json {
+        out.document(&forecast);
+    } else {
+        out.text(&in_words(name, &forecast));
+    }
+    Ok(Exit::Done)
+}
+
+fn in_words(name: &str, forecast: &Forecast) -> String {
+    let plan = &forecast.plan;
+    let mut lines = vec![format!("{name}: a rotation would take the consumers {} → {}", plan.start(), plan.goal())];
+    lines.extend(forecast.targets.iter().map(|target| format!("  deliver   {target}")));
+    lines.push(match &forecast.reload {
+        Some(reason) => format!("  reload    daemon-reload, because {reason}"),
+        None => "  reload    none needed".to_owned(),
+    });
+    let restarts = plan.last_movement() + 1;
+    let times = if restarts > 1 { format!(", {restarts} times") } else { String::new() };
+    for found in &forecast.found {
+        lines.push(if found.running {
+            format!("  restart   {}{times}", found.unit)
+        } else {
+            format!("  restart   none: {} is stopped on purpose and stays so", found.unit)
+        });
+        lines
+            .extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
+    }
+    lines.extend(outage(forecast, restarts));
+    lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
+    lines.push(match plan.goal().accepted.first() {
+        Some(old) => format!("  tokens    those of generation {old} stay accepted until the overlap is over"),
+        None => "  tokens    those signed with the old value are refused after the restart".to_owned(),
+    });
+    lines.extend(forecast.evidence.iter().map(|evidence| format!("  now       {}", text::evidence_in_words(evidence))));
+    lines.push("nothing was touched".to_owned());
+    lines.join("\n")
+}
+
+/// What users would notice of the restarts: of a unit alone, of one behind a socket, and of several.
+fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
+    let running: Vec<_> = forecast.found.iter().filter(|found| found.running).collect();
+    let times = if restarts > 1 { format!(" each of {restarts} times") } else { String::new() };
+    let tell = |found: &&Found| {
+        let unit = &found.unit;
+        let long =
+            found.start_us.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
+        let others = running.iter().filter(|other| other.configured == found.configured).count() - 1;
+        match (found.sockets.as_slice(), others) {
+            ([], 0) => format!("  outage    {unit} answers nobody {long}{times}"),
+            ([], _) => format!("  outage    {unit} answers nobody {long}{times}, while {others} other instances do"),
+            (sockets, _) => format!("  outage    none: connections wait in {} {long}{times}", sockets.join(", ")),
+        }
+    };
+    running.iter().map(tell).collect()
+}

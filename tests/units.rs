@@ -1,0 +1,100 @@
+//! Several units of one secret, and units that change under a rotation's hands.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::backend::FIRST_VALUE;
+use support::rotation::{self, NAME, UNIT};
+use support::{Backend, Debian, Machine, poll, seconds};
+
+const WORKER: &str = "my-worker.service";
+
+/// A backend and a worker, restarted in this order; the backend takes a while.
+fn with_worker(debian: Debian, units: &str) -> Machine {
+    let toml = rotation::toml("").replace("[\"my-backend.service\"]", units);
+    let machine = Machine::on(debian)
+        .backend(&Backend::good().always("slow-start 1500"))
+        .backend(&Backend::named("my-worker", 3001))
+        .secret(NAME, &toml)
+        .boot();
+    rotation::adopt(machine)
+}
+
+#[track_caller]
+fn value_of(machine: &Machine, unit: &str) -> Option<String> {
+    machine.variable(unit, "JWT_SECRET").into_iter().find_map(|(_, value)| value)
+}
+
+/// A rotation is begun; this returns while the backend is being restarted, before it is the worker's turn.
+fn begin(machine: &Machine) {
+    machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+    poll(seconds(10), "the backend is being restarted", || {
+        (machine.unit(UNIT, "ActiveState") == "activating").then_some(())
+    });
+}
+
+#[track_caller]
+fn ends_as(machine: &Machine, outcome: &str) {
+    poll(seconds(40), "it ends", || rotation::status(machine)["rotation"].is_null().then_some(()));
+    let status = rotation::status(machine);
+    assert_eq!(status["last"]["outcome"]["outcome"], outcome, "{status:#}");
+}
+
+support::on_both_debians! {
+    fn units_are_restarted_in_the_order_in_which_they_are_named(debian) {
+        for (units, order) in [("[\"my-backend.service\", \"my-worker.service\"]", [UNIT, WORKER]), ("[\"my-worker.service\", \"my-backend.service\"]", [WORKER, UNIT])] {
+            let machine = with_worker(debian, units);
+            rotation::rotate_ok(&machine);
+            let value = rotation::assert_new_value(&machine);
+            assert_eq!(value_of(&machine, WORKER).as_deref(), Some(&*value));
+            let started = order.map(|unit| machine.unit(unit, "InactiveExitTimestampMonotonic").parse::<u64>().unwrap());
+            let up = machine.unit(order[0], "ActiveEnterTimestampMonotonic").parse::<u64>().unwrap();
+            assert!(started[0] < up && up <= started[1], "the second was restarted before the first was up again");
+        }
+    }
+
+    fn where_the_second_unit_fails_the_first_goes_back_too(debian) {
+        let machine = with_worker(debian, "[\"my-backend.service\", \"my-worker.service\"]");
+        Backend::named("my-worker", 3001).break_now(&machine, "exits-at-once");
+        let said = rotation::rotate(&machine);
+        rotation::assert_rolled_back(&machine, &said, 2, &["unit-failed"]);
+        assert_eq!(value_of(&machine, WORKER).as_deref(), Some(FIRST_VALUE));
+    }
+
+    fn a_unit_that_is_masked_meanwhile_keeps_the_old_value_and_so_do_the_others(debian) {
+        let machine = with_worker(debian, "[\"my-backend.service\", \"my-worker.service\"]");
+        begin(&machine);
+        machine.sh("mv /etc/systemd/system/my-worker.service /root; systemctl mask my-worker.service");
+        ends_as(&machine, "rolled-back");
+        rotation::assert_serves_with(&machine, FIRST_VALUE);
+        assert_eq!(value_of(&machine, WORKER).as_deref(), Some(FIRST_VALUE));
+        rotation::is_refused(&machine, "unit-unusable", &["masked"]);
+    }
+
+    fn a_unit_that_is_removed_or_renamed_meanwhile_keeps_the_old_value_and_so_do_the_others(debian) {
+        let machine = with_worker(debian, "[\"my-backend.service\", \"my-worker.service\"]");
+        begin(&machine);
+        machine.sh("cd /etc/systemd/system; mv my-worker.service my-other.service; systemctl daemon-reload");
+        ends_as(&machine, "rolled-back");
+        rotation::assert_serves_with(&machine, FIRST_VALUE);
+        assert_eq!(value_of(&machine, WORKER).as_deref(), Some(FIRST_VALUE));
+        rotation::is_refused(&machine, "unit-unusable", &[WORKER]);
+    }
+
+    fn a_unit_behind_a_socket_that_waits_for_its_first_connection_is_not_started(debian) {
+        let socket = "[Socket]\nListenStream=127.0.0.1:3000\n[Install]\nWantedBy=sockets.target\n";
+        let backend = Backend::good().stopped().service("StandardInput=socket\nStandardOutput=journal\nStandardError=journal");
+        let machine = rotation::on(debian, &backend)
+            .file("/etc/systemd/system/my-backend.socket", 0o644, socket)
+            .link("/etc/systemd/system/sockets.target.wants/my-backend.socket", "../my-backend.socket")
+            .boot();
+        let machine = rotation::adopt(machine);
+        rotation::rotate_ok(&machine);
+        assert_eq!(machine.unit(UNIT, "ActiveState"), "inactive");
+        assert_eq!(machine.unit("my-backend.socket", "ActiveState"), "active");
+        // The first connection starts it, with the new value.
+        drop(support::token::login(&machine));
+        rotation::assert_new_value(&machine);
+    }
+}
