@@ -20,6 +20,31 @@ support::on_both_debians! {
         goes_back_and_commits_once_mended(debian, backend, &["unsettled", "unit-failed"]);
     }
 
+    fn the_new_process_exits_a_little_after_the_commit(debian) {
+        let machine = adopted(debian, &Backend::good().fault("exits-after-settle 2500"));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "it stayed up for `settle`: {said}");
+        poll(seconds(20), "the first value is in force again", || (status(&machine)["generation"] == 1).then_some(()));
+        poll(seconds(20), "it is over", || status(&machine)["rotation"].is_null().then_some(()));
+        assert_serves_with(&machine, FIRST_VALUE);
+        assert_eq!(stage(&machine, 2), "rejected");
+        let status = status(&machine);
+        assert_eq!((&status["last"]["actor"]["by"], &status["last"]["outcome"]["outcome"]), (&"aftercare".into(), &"committed".into()));
+        let story = machine.ok(&["rekeyctl", "history", NAME]);
+        assert!(story.contains("looking after a consumer") && story.contains("exit status 1"), "{story}");
+    }
+
+    fn a_person_takes_back_a_backend_that_has_failed_since(debian) {
+        let machine = adopted(debian, &Backend::good());
+        commits(&machine, 2);
+        machine.sh("systemctl kill -s KILL my-backend.service");
+        poll(seconds(10), "it has failed", || (machine.unit(UNIT, "ActiveState") == "failed").then_some(()));
+        // Whoever comes first: rekeyd, which looks after it, or a person.
+        let _ = machine.exec(&["rekeyctl", "rollback", "--wait", NAME]);
+        poll(seconds(20), "it is over", || status(&machine)["rotation"].is_null().then_some(()));
+        assert_serves_with(&machine, FIRST_VALUE);
+    }
+
     fn the_new_process_is_never_ready(debian) {
         let backend = Backend::good().fault("never-ready").service("TimeoutStartSec=2");
         goes_back_and_commits_once_mended(debian, backend, &["not-ready"]);

@@ -16,12 +16,13 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Proof {
     pub settle: Duration,
     pub allow_without: Vec<String>,
+    pub aftercare: Duration,
     pub watch: Option<Watch>,
 }
 
 impl Default for Proof {
     fn default() -> Self {
-        Self { settle: 2 * SECOND, allow_without: Vec::new(), watch: None }
+        Self { settle: 2 * SECOND, allow_without: Vec::new(), aftercare: 30 * SECOND, watch: None }
     }
 }
 
@@ -35,12 +36,14 @@ pub(super) fn read(mut section: Reader<'_>, deadline: Duration, report: &mut Rep
     }
     let allowed = section.texts("allow-without", "allow-without = [\"nginx\"]", report, comm);
     let allowed = allowed.map(|names| names.into_inner().into_iter().map(|name| name.into_inner()).collect());
+    let aftercare = section.text("aftercare", "aftercare = \"30s\"", report, |text| duration(text, bounds));
     let watch = watch(&mut section, report);
     section.finish(report);
     let default = Proof::default();
     Proof {
         settle: settle.map_or(default.settle, |settle| settle.into_inner()),
         allow_without: allowed.unwrap_or_default(),
+        aftercare: aftercare.map_or(default.aftercare, |aftercare| aftercare.into_inner()),
         watch,
     }
 }

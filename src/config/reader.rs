@@ -17,7 +17,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[secret]", &["env", "kind", "bytes", "format", "keep"]),
     ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window"]),
     ("[rotation]", &["deadline", "dead-man"]),
-    ("[proof]", &["settle", "allow-without", "watch", "watch-rate", "error-budget"]),
+    ("[proof]", &["settle", "allow-without", "aftercare", "watch", "watch-rate", "error-budget"]),
     ("[invalidation]", &["mode", "previous-env", "overlap", "strategy"]),
     ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),

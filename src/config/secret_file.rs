@@ -41,7 +41,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let identity = secret.map(|section| identity(section, report));
     let schedule = schedule.and_then(|section| self::schedule(section, report));
     let (deadline, dead_man) = rotation.map_or((MINUTE * 10, true), |section| self::rotation(section, report));
-    let Proof { settle, allow_without, watch } =
+    let Proof { settle, allow_without, aftercare, watch } =
         proof.map_or_else(Proof::default, |section| proof_section::read(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
     let written = probes.len();
@@ -75,6 +75,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         overlap,
         settle,
         allow_without,
+        aftercare,
         watch,
         targets,
         probes,

@@ -102,6 +102,8 @@ pub struct SecretSettings {
     pub settle: Duration,
     /// `[proof] allow-without`: names (`/proc/PID/comm`) of helper processes that legitimately lack the variable.
     pub allow_without: Vec<String>,
+    /// `[proof] aftercare`: how long a consumer that fails after the commit is still taken back, default 30 s.
+    pub aftercare: Duration,
     /// `[proof] watch`: asked at a steady rate through the rotation.
     pub watch: Option<Watch>,
     /// `[[target]]`, at least one.

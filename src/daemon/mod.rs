@@ -19,6 +19,7 @@ use crate::record::journal::Priority;
 use crate::record::message_id;
 use crate::store::{self, StoreError, StoreLock};
 
+mod aftercare;
 mod busy;
 mod calendar;
 mod charge;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
+use super::aftercare;
 use super::busy::Taken;
 use super::charge::{Charge, consumers};
 use super::requests::{Asked, Wish};
@@ -219,7 +220,10 @@ async fn finish(daemon: &Arc<Daemon>, engines: &mut [Engine<'_>], mut resumed: b
     loop {
         let ran = if resumed { batch::resume(engines).await } else { batch::run(engines).await };
         match ran {
-            Ok(Ran::Ended) => return arm_timers(daemon, engines).await,
+            Ok(Ran::Ended) => {
+                arm_timers(daemon, engines).await;
+                return engines.iter().for_each(|engine| aftercare::begin(daemon, engine.settings));
+            }
             Ok(Ran::Parked) => return,
             Err(error) => {
                 store_trouble(daemon, engines, &error);

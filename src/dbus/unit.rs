@@ -70,6 +70,12 @@ impl UnitStatus {
         self.credentials.iter().chain(&self.encrypted_credentials).any(|(loaded, _)| loaded == name)
     }
 
+    /// Whether the run that had this invocation has ended by itself and badly, and was perhaps started again by systemd.
+    pub fn has_failed_since(&self, invocation: &str) -> bool {
+        let is_back = self.invocation_id != invocation && self.n_restarts > 0;
+        self.active_state == "failed" || self.sub_state.starts_with("auto-restart") || is_back
+    }
+
     /// How it stands, in a few words.
     pub fn in_words(&self) -> String {
         let mut words = format!("{} is {}", self.id, self.active_state);

@@ -7,6 +7,7 @@ use super::Engine;
 use super::plans::not_adopted;
 use crate::record::{Evidence, Found, Seen};
 use crate::rotation::{Fault, Generation, Plan};
+use crate::target::Health;
 
 /// What speaks for the view in force, now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ impl Engine<'_> {
         let values = self.disclose(&view)?;
         let mut found = Vec::new();
         for target in self.targets {
-            found.extend(target.survey(&values.of(&view), deadline).await?);
+            found.extend(target.survey(&values.of(&view), Health::Needed, deadline).await?);
         }
         let mut evidence = Vec::new();
         for target in self.targets {
@@ -63,7 +64,7 @@ impl Engine<'_> {
     pub async fn forecast(&self) -> Result<Forecast, Fault> {
         let plan = self.plan_rotation(false).await?;
         let deadline = Instant::now() + self.settings.deadline;
-        let (found, evidence) = match self.preflight(plan.start(), deadline).await? {
+        let (found, evidence) = match self.preflight(plan.start(), Health::Needed, deadline).await? {
             Seen::Ready { found, evidence } => (found, evidence),
             _ => (Vec::new(), Vec::new()),
         };

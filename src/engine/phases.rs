@@ -7,6 +7,7 @@ use crate::proof::{Question, impact};
 use crate::record::{Activated, Evidence, Found, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Phase, Step, View};
 use crate::secret::{SecretValue, generate};
+use crate::target::Health;
 
 impl Engine<'_> {
     /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
@@ -14,7 +15,7 @@ impl Engine<'_> {
     pub(super) async fn perform(&self, phase: &Phase, deadline: Instant) -> Result<Seen, Fault> {
         let view = self.view_in(phase)?;
         match phase {
-            Phase::Preflight => self.preflight(&view, deadline).await,
+            Phase::Preflight => self.preflight(&view, self.health_needed(), deadline).await,
             Phase::Generate => self.make(),
             Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
                 self.deliver(&view, phase.is_back()).await
@@ -29,19 +30,26 @@ impl Engine<'_> {
     }
 
     /// Looks for every obstacle, touching nothing.
-    pub(super) async fn preflight(&self, in_force: &View, deadline: Instant) -> Result<Seen, Fault> {
+    pub(super) async fn preflight(&self, in_force: &View, health: Health, deadline: Instant) -> Result<Seen, Fault> {
         let values = self.disclose(in_force)?;
         let mut found = Vec::new();
         for target in self.targets {
-            found.extend(target.survey(&values.of(in_force), deadline).await?);
+            found.extend(target.survey(&values.of(in_force), health, deadline).await?);
         }
-        let anyone = found.iter().any(|consumer| consumer.running);
+        let anyone = health == Health::Needed && found.iter().any(|consumer| consumer.running);
         let evidence = self.ask_probes(anyone, in_force, &values, Vec::new(), deadline).await?;
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
             impact::check(watch).await?;
         }
         self.check_overlap_length(&evidence)?;
         Ok(Seen::Ready { found, evidence })
+    }
+
+    /// Going back to an earlier value is also the way out for a consumer that has failed with this one.
+    fn health_needed(&self) -> Health {
+        let plan = self.ledger.standing().transaction.as_ref().map(|transaction| &transaction.plan);
+        let goes_back = plan.is_some_and(|plan| plan.makes.is_none() && !plan.retires());
+        if goes_back { Health::Irrelevant } else { Health::Needed }
     }
 
     /// Whether it is known how long an overlap has to last.
@@ -133,7 +141,11 @@ impl Engine<'_> {
             evidence.extend(target.evidence(&values.of(view), found, deadline).await?);
         }
         let anyone = evidence.is_empty() || !evidence.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }));
-        evidence.extend(self.ask_probes(anyone, view, &values, self.out_of_force(view), deadline).await?);
+        let probed = self.ask_probes(anyone, view, &values, self.out_of_force(view), deadline).await?;
+        for target in self.targets {
+            target.is_still_there(&evidence).await?;
+        }
+        evidence.extend(probed);
         Ok(Seen::Proven { evidence })
     }
 

@@ -19,6 +19,8 @@ message_ids! {
     STEP_PASSED = "5940a13a9a134df99fe432d499b76581";
     /// A view was delivered to a place that every local user can read, as the configuration allows.
     VALUE_EXPOSED = "0412b3f7c3cf4cedb1d0e0c77bcb1edf";
+    /// A consumer failed soon after its rotation was committed; the previous value is being put back.
+    FAILED_LATER = "5146c992694c49a99637049916496cba";
     /// A step failed, with the reason.
     STEP_FAILED = "3dacecaa4c924d7ab8dd2e3be7a0fb74";
     /// The way back was taken.

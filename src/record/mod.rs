@@ -167,6 +167,8 @@ pub enum Actor {
     Timer,
     /// The timer of a retry.
     Retry,
+    /// rekeyd itself, since a consumer failed soon after its rotation.
+    Aftercare,
 }
 
 impl fmt::Display for Actor {
@@ -175,6 +177,7 @@ impl fmt::Display for Actor {
             Self::Person { uid, sender } => write!(f, "uid {uid} ({sender})"),
             Self::Timer => f.write_str("timer"),
             Self::Retry => f.write_str("retry timer"),
+            Self::Aftercare => f.write_str("rekeyd, looking after a consumer"),
         }
     }
 }

@@ -35,6 +35,15 @@ pub struct Disclosed<'a> {
     pub accepted: Vec<&'a SecretValue>,
 }
 
+/// What is asked of a consumer before anything is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is well, and has the value in force: what fails later is then the new value's fault.
+    Needed,
+    /// It may have failed: an earlier value is to mend it.
+    Irrelevant,
+}
+
 /// A place for a secret, and what reads it there. All acts are idempotent: after a crash they are done again.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -54,11 +63,11 @@ pub trait Target: Send + Sync {
     async fn processes(&self) -> Result<usize, Fault>;
 
     /// Preflight: everything that can be known to fail beforehand, touching nothing. `in_force` is what the consumer
-    /// should have now.
+    /// should have now; whether it has it, and is well, counts unless it is to be taken back to an earlier value.
     ///
     /// # Errors
     /// The obstacle.
-    async fn survey(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault>;
+    async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault>;
 
     /// Puts the view in place and reads it back by the rules of the consumer's own parser. Local files only: it is
     /// also how recovery repairs them before the daemon is ready. `back` says that a movement is undone: the way in
@@ -97,6 +106,12 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// What speaks against it.
     async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault>;
+
+    /// Whether the consumer is still the one that this evidence is about, once all else has been proven.
+    ///
+    /// # Errors
+    /// What became of it.
+    async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault>;
 
     /// Removes what earlier views left behind, once `keep` is the one in force. Best effort.
     fn tidy(&self, keep: &View);

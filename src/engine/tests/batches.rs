@@ -55,7 +55,7 @@ impl Target for Part {
     async fn processes(&self) -> Result<usize, Fault> {
         Ok(1)
     }
-    async fn survey(&self, _: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
+    async fn survey(&self, _: &Disclosed<'_>, _: Health, _: Instant) -> Result<Vec<Found>, Fault> {
         self.0.tick();
         let (configured, unit) = ("sim".to_owned(), "sim.service".to_owned());
         Ok(vec![Found { configured, unit, running: true, ..Found::default() }])
@@ -100,6 +100,9 @@ impl Target for Part {
         self.fail("prove", view.primary.reveal())?;
         let has_it = self.0.get().process[self.1] == view.primary.reveal();
         if has_it { Ok(Vec::new()) } else { Err(Fault::new(FaultCode::WrongValue, "the process has another value")) }
+    }
+    async fn is_still_there(&self, _: &[Evidence]) -> Result<(), Fault> {
+        Ok(())
     }
     fn tidy(&self, _: &View) {}
 }

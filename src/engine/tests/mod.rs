@@ -16,6 +16,7 @@ use crate::record::{Activated, Evidence, Found, Hold, Stage};
 use crate::rotation::Outcome;
 use crate::secret::Format;
 use crate::store::{Keys, StoreLock};
+use crate::target::Health;
 
 mod batches;
 mod overlap;
@@ -79,7 +80,7 @@ impl Target for SimTarget {
     async fn processes(&self) -> Result<usize, Fault> {
         Ok(1)
     }
-    async fn survey(&self, in_force: &Disclosed<'_>, _: Instant) -> Result<Vec<Found>, Fault> {
+    async fn survey(&self, in_force: &Disclosed<'_>, _: Health, _: Instant) -> Result<Vec<Found>, Fault> {
         tick(&self.0);
         fail(&self.0, "preflight", in_force.primary.reveal())?;
         Ok(vec![Found {
@@ -126,6 +127,9 @@ impl Target for SimTarget {
         let has_it = lock(&self.0).process == given(view);
         if has_it { Ok(Vec::new()) } else { Err(Fault::new(FaultCode::WrongValue, "the process has another value")) }
     }
+    async fn is_still_there(&self, _: &[Evidence]) -> Result<(), Fault> {
+        Ok(())
+    }
     fn tidy(&self, _: &View) {}
 }
 
@@ -167,6 +171,7 @@ fn settings(course: Option<Course>) -> SecretSettings {
         }),
         settle: Duration::ZERO,
         allow_without: Vec::new(),
+        aftercare: Duration::ZERO,
         watch: None,
         targets: Vec::new(),
         probes: Vec::new(),

@@ -119,4 +119,18 @@ impl SystemdTarget {
         }
         Ok(())
     }
+
+    /// The same invocations and main processes as in the evidence.
+    pub(super) async fn check_same(&self, evidence: &[Evidence]) -> Result<(), Fault> {
+        for evidence in evidence {
+            let Evidence::Unit { unit, invocation, main_pid, .. } = evidence else { continue };
+            let now = self.systemd.unit(unit).await?;
+            if is_down(&now) || now.invocation_id != *invocation || now.main_pid != *main_pid {
+                let what = if now.invocation_id == *invocation { "it ended" } else { "it ended and was started again" };
+                let fault = failure(&now, &format!("{what} after it had stayed up for `settle`"));
+                return Err(Fault { code: FaultCode::Unsettled, ..fault });
+            }
+        }
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Disclosed, Target};
+use super::{Disclosed, Health, Target};
 use crate::config::{Activate, DaemonReload, Deliver, ProbeSettings, SecretSettings, SystemdTarget as Settings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
@@ -26,6 +26,7 @@ mod template;
 mod unloaded;
 mod way;
 
+use survey::Survey;
 use way::Way;
 
 /// The directories that a systemd target writes to.
@@ -106,8 +107,8 @@ impl Target for SystemdTarget {
         Ok(count)
     }
 
-    async fn survey(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        self.survey_units(in_force, deadline).await
+    async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        Survey { target: self, in_force, health, deadline }.units().await
     }
 
     async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
@@ -154,6 +155,10 @@ impl Target for SystemdTarget {
 
     async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
         self.gather(view, &self.consumers(found).await?, deadline).await
+    }
+
+    async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
+        self.check_same(evidence).await
     }
 
     fn tidy(&self, keep: &View) {

@@ -14,38 +14,40 @@ use crate::helper::{Answer, Condition, Program, Question};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::files;
-use crate::target::Disclosed;
+use crate::target::{Disclosed, Health};
 
 /// A view, a drop-in and the records of a rotation take a fraction of this.
 const ROOM: u64 = 1 << 20;
 /// systemd refuses a daemon-reload where /run has less.
 const ROOM_TO_RELOAD: u64 = 16 << 20;
 
-impl SystemdTarget {
-    pub(super) async fn survey_units(&self, in_force: &Disclosed<'_>, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        self.check_places()?;
+/// One look at all units of a target.
+pub(super) struct Survey<'a> {
+    pub target: &'a SystemdTarget,
+    pub in_force: &'a Disclosed<'a>,
+    pub health: Health,
+    pub deadline: Instant,
+}
+
+impl Survey<'_> {
+    pub(super) async fn units(&self) -> Result<Vec<Found>, Fault> {
+        self.target.check_places()?;
         let mut found = Vec::new();
-        for unit in &self.units {
+        for unit in &self.target.units {
             if is_template(unit) {
-                self.survey_template(unit, in_force, deadline, &mut found).await?;
+                self.template(unit, &mut found).await?;
             } else {
-                found.push(self.survey_unit(unit, unit, in_force, deadline).await?);
+                found.push(self.unit(unit, unit).await?);
             }
         }
         Ok(found)
     }
 
     /// The instances of a template that run; where there is none, the template itself, as one that is stopped.
-    async fn survey_template(
-        &self,
-        template: &str,
-        in_force: &Disclosed<'_>,
-        deadline: Instant,
-        found: &mut Vec<Found>,
-    ) -> Result<(), Fault> {
+    async fn template(&self, template: &str, found: &mut Vec<Found>) -> Result<(), Fault> {
         let mut running = 0;
-        for name in self.loaded_as(template).await? {
-            let instance = self.survey_unit(template, &name, in_force, deadline).await?;
+        for name in self.target.loaded_as(template).await? {
+            let instance = self.unit(template, &name).await?;
             if instance.running {
                 found.push(instance);
                 running += 1;
@@ -58,34 +60,34 @@ impl SystemdTarget {
         Ok(())
     }
 
-    async fn survey_unit(
-        &self,
-        configured: &str,
-        unit: &str,
-        in_force: &Disclosed<'_>,
-        deadline: Instant,
-    ) -> Result<Found, Fault> {
-        let status = self.steady(unit, deadline).await?;
-        let running = is_running(&status)?;
-        self.check_programs_and_conditions(&status).await?;
-        self.check_overridden(unit, &status, &self.way).await?;
-        self.check_unloaded_drop_ins(configured, unit, &status).await?;
-        if running && self.activate == Activate::Reload && !status.can_reload {
+    async fn unit(&self, configured: &str, unit: &str) -> Result<Found, Fault> {
+        let target = self.target;
+        let status = target.steady(unit, self.deadline).await?;
+        let running = match is_running(&status) {
+            Err(_) if self.health == Health::Irrelevant => true,
+            running => running?,
+        };
+        target.check_programs_and_conditions(&status).await?;
+        target.check_overridden(unit, &status, &target.way).await?;
+        target.check_unloaded_drop_ins(configured, unit, &status).await?;
+        if running && target.activate == Activate::Reload && !status.can_reload {
             let message = format!("{unit} cannot be reloaded, as `activate = \"reload\"` wants it");
             return Err(Fault::new(FaultCode::UnitUnusable, message)
                 .advise("give it an ExecReload=, or take `activate = \"restart\"`"));
         }
         // Processes that were there before a reload keep the value that they were started with.
-        if running && self.activate == Activate::Restart {
-            self.check_drift(&status, in_force, deadline).await?;
+        if running && target.activate == Activate::Restart && self.health == Health::Needed {
+            target.check_drift(&status, self.in_force, self.deadline).await?;
         }
-        let dependents = if running { self.systemd.active_dependents(&status).await? } else { Vec::new() };
-        let dependents = dependents.into_iter().filter(|unit| !self.units.contains(unit)).collect();
+        let dependents = if running { target.systemd.active_dependents(&status).await? } else { Vec::new() };
+        let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
         Ok(Found { configured, unit, running, dependents, start_us, sockets })
     }
+}
 
+impl SystemdTarget {
     fn check_places(&self) -> Result<(), Fault> {
         for unit in &self.units {
             files::writable(&self.drop_in(unit)).map_err(not_writable)?;
