@@ -46,7 +46,7 @@ fn the_pure_core_uses_nothing_that_acts() {
 
 #[test]
 fn a_value_is_revealed_only_where_it_is_written_compared_or_sealed() {
-    let allowed = ["secret/", "proof/", "target/", "store/"];
+    let allowed = ["secret/", "proof/", "target/", "store/", "daemon/custody.rs"];
     for path in sources("src") {
         let name = path.to_str().unwrap().split("/src/").nth(1).unwrap().to_owned();
         let reveals = code(&path).contains(".reveal()") && !name.ends_with("tests.rs") && !name.contains("/tests/");
@@ -90,7 +90,7 @@ fn the_policies_have_every_method_and_every_action() {
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
     let (bus, polkit) = (read("packaging/org.rekeyd1.conf"), read("packaging/org.rekeyd1.policy"));
     let (anyone, group) = bus.split_once("<policy group=\"rekeyd\">").unwrap();
-    let code = read("src/dbus/rekeyd1.rs");
+    let code = read("src/dbus/rekeyd1/manager.rs");
     let (_, interface) = code.split_once("\nimpl Manager {").unwrap();
     let (interface, _) = interface.split_once("#[zbus(signal)]").unwrap();
     for method in interface.split("    async fn ").skip(1) {
@@ -99,7 +99,8 @@ fn the_policies_have_every_method_and_every_action() {
         let member = format!("send_member=\"{}\"", snake.split('_').map(capital).collect::<String>());
         let looks = method.contains("Right::Look") || method.contains("Right::Examine");
         let acts = ["Right::Rotate", "Right::Rollback", "Right::Manage"].iter().any(|right| method.contains(right));
-        assert!(looks != acts, "{snake} needs a right");
+        let is_for_root = method.contains("Right::Root");
+        assert!([looks, acts, is_for_root].iter().filter(|right| **right).count() == 1, "{snake} needs a right");
         assert_eq!(anyone.contains(&member), acts, "whether anyone may ask for {snake}");
         assert_eq!(group.contains(&member), looks, "whether the group may ask for {snake}");
     }

@@ -1,26 +1,73 @@
 //! `adopt`: taking over the value in force.
 
+use clap::Args;
+
 use super::acting::act;
+use super::list::statuses;
 use super::{Exit, Out, daemon, document};
-use crate::dbus::rekeyd1::Error;
+use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 use crate::engine::Adoption;
 
-pub(super) async fn run(out: &Out, name: &str) -> Exit {
-    let adopted: Result<Adoption, Error> = async {
-        let adopted: String = act(&daemon().await?, "Adopt", &(name,)).await?;
-        document(&adopted)
+/// `rekeyctl adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The secret
+    #[arg(required_unless_present = "all")]
+    name: Option<String>,
+    /// Every secret whose value in force the store does not know
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+}
+
+impl Adopt {
+    pub(super) async fn run(self, out: &Out) -> Exit {
+        let names = match self.name {
+            Some(name) => Ok(vec![name]),
+            None => statuses().await.map(unknown),
+        };
+        let (names, daemon) = match (names, daemon().await) {
+            (Ok(names), Ok(daemon)) => (names, daemon),
+            (Err(error), _) | (_, Err(error)) => return out.error(&error),
+        };
+        if names.is_empty() && !out.json {
+            out.text("nothing to do: the value in force of every secret is known");
+        }
+        let mut worst = Exit::Done;
+        for name in names {
+            worst = worst.worse(match adopt(&daemon, &name).await {
+                Ok(adoption) => {
+                    tell(out, &name, &adoption);
+                    Exit::Done
+                }
+                Err(error) if self.all => {
+                    out.note(&format!("{name}:"));
+                    out.error(&error)
+                }
+                Err(error) => out.error(&error),
+            });
+        }
+        worst
     }
-    .await;
-    match adopted {
-        Ok(adoption) if out.json => out.document(&adoption),
-        Ok(Adoption { generation, fingerprint, new: true }) => {
+}
+
+fn unknown(statuses: Vec<SecretStatus>) -> Vec<String> {
+    let unknown = statuses.into_iter().filter(|status| matches!(status.state.as_str(), "not-adopted" | "outdated"));
+    unknown.map(|status| status.name).collect()
+}
+
+async fn adopt(daemon: &ManagerProxy<'_>, name: &str) -> Result<Adoption, Error> {
+    let adopted: String = act(daemon, "Adopt", &(name,)).await?;
+    document(&adopted)
+}
+
+fn tell(out: &Out, name: &str, adoption: &Adoption) {
+    let Adoption { generation, fingerprint, new } = adoption;
+    match new {
+        _ if out.json => out.document(adoption),
+        true => {
             out.text(&format!("{name}: the value in force is generation {generation}, fingerprint {fingerprint}"));
             out.text(&format!("nothing was restarted; rotate it with: rekeyctl rotate {name}"));
         }
-        Ok(Adoption { generation, .. }) => {
-            out.text(&format!("{name}: nothing to do, the value in force is generation {generation} already"));
-        }
-        Err(error) => return out.error(&error),
+        false => out.text(&format!("{name}: nothing to do, the value in force is generation {generation} already")),
     }
-    Exit::Done
 }

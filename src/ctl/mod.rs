@@ -12,14 +12,20 @@ mod acting;
 mod adopt;
 mod audit;
 mod check;
+mod descriptor;
+mod doctor;
 mod exit;
 mod follow;
 mod forecast;
+mod forget;
 mod history;
+mod key;
 mod list;
 mod new;
 mod out;
+mod release;
 mod reload;
+mod reveal;
 mod rotate;
 mod schedule;
 mod status;
@@ -72,10 +78,7 @@ enum Verb {
         rotation: Option<String>,
     },
     /// Take over the value in force, restarting nothing
-    Adopt {
-        /// The secret
-        name: String,
-    },
+    Adopt(adopt::Adopt),
     /// Gather the proof for the value in force, now
     Verify {
         /// The secret
@@ -92,10 +95,28 @@ enum Verb {
         name: String,
     },
     /// End a hold
-    Release {
+    Release(release::Release),
+    /// Let go of a secret: the services keep the value that they have
+    Forget {
         /// The secret
         name: String,
     },
+    /// Write the value of a generation to a descriptor; for root, and recorded
+    Reveal {
+        /// The secret
+        name: String,
+        /// Which generation; the one in force where it is left out
+        #[arg(long, value_name = "N")]
+        generation: Option<u32>,
+        /// Where to write it: a descriptor that the shell has opened, and no terminal
+        #[arg(long, value_name = "N")]
+        to_fd: u32,
+    },
+    /// Keep, restore or renew the key that the store's values are sealed with; for root
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Say what is wrong here, and what to type next
+    Doctor,
     /// Check the configuration, without the daemon and without being root
     Check(check::Check),
     /// Print a commented starting file for a kind of target
@@ -113,7 +134,9 @@ pub fn verbs() -> Vec<(String, Vec<String>)> {
         let shown = verb.get_arguments().filter(|argument| !argument.is_hide_set());
         shown.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
     };
-    Arguments::command().get_subcommands().map(|verb| (verb.get_name().to_owned(), options(verb))).collect()
+    let command = Arguments::command();
+    let both = command.get_subcommands().flat_map(|verb| std::iter::once(verb).chain(verb.get_subcommands()));
+    both.map(|verb| (verb.get_name().to_owned(), options(verb))).collect()
 }
 
 /// Runs the command line.
@@ -145,11 +168,15 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
         Verb::Retire(retire) => retire.run(out).await,
         Verb::History { name, rotation } => history::run(out, name.as_deref(), rotation.as_deref()).await,
         Verb::Audit { name, rotation } => audit::run(out, name.as_deref(), rotation.as_deref()).await,
-        Verb::Adopt { name } => adopt::run(out, &name).await,
+        Verb::Adopt(adopt) => adopt.run(out).await,
         Verb::Verify { name } => verify::run(out, &name).await,
         Verb::Pause { name } => schedule::pause(out, &name).await,
         Verb::Resume { name } => schedule::resume(out, &name).await,
-        Verb::Release { name } => schedule::release(out, &name).await,
+        Verb::Release(release) => release.run(out).await,
+        Verb::Forget { name } => forget::run(out, &name).await,
+        Verb::Reveal { name, generation, to_fd } => reveal::run(out, &name, generation, to_fd).await,
+        Verb::Key(key) => key.run(out).await,
+        Verb::Doctor => doctor::run(out).await,
         Verb::Reload => reload::run(out).await,
     }
 }

@@ -1,4 +1,4 @@
-//! `pause`, `resume`, `release`: what lets a schedule rotate.
+//! `pause`, `resume`: whether a schedule rotates.
 
 use super::acting::act;
 use super::{Exit, Out, daemon};
@@ -12,11 +12,6 @@ pub(super) async fn pause(out: &Out, name: &str) -> Exit {
 pub(super) async fn resume(out: &Out, name: &str) -> Exit {
     let done = async { act(&daemon().await?, "Resume", &(name,)).await }.await;
     say(out, done, &format!("{name}: the schedule goes on"))
-}
-
-pub(super) async fn release(out: &Out, name: &str) -> Exit {
-    let done = async { act(&daemon().await?, "Release", &(name,)).await }.await;
-    say(out, done, &format!("{name}: released; rekeyctl verify {name} says how it stands"))
 }
 
 fn say(out: &Out, done: Result<(), Error>, text: &str) -> Exit {

@@ -30,7 +30,7 @@ fn in_words(status: &SecretStatus) -> String {
     let mut row = |title: &str, text: String| lines.push(format!("{title:>12}: {text}"));
     row("State", state(status));
     match &status.hold {
-        Some(problem) if status.state == "unreadable" => row("Records", problem.clone()),
+        Some(problem) if status.state != "on-hold" => row("Because", problem.clone()),
         Some(hold) => {
             let next = format!("rekeyctl verify {0}, then rekeyctl release {0}", status.name);
             row("Hold", format!("{hold}; see rekeyctl history {}, mend it, {next}", status.name));

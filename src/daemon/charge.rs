@@ -1,15 +1,22 @@
 //! A secret in the daemon's care: its ledger, and what others may know of it while a rotation holds the ledger.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::time::timeout;
 
 use crate::config::{SecretName, SecretSettings, TargetSettings, template_of};
-use crate::dbus::rekeyd1::{GenerationStatus, RotationStatus, SecretStatus};
+use crate::dbus::rekeyd1::{Error, GenerationStatus, RotationStatus, SecretStatus};
+use crate::engine::Outdated;
 use crate::record::text::fault_in_words;
 use crate::record::{Progress, Standing};
 use crate::rotation::{Fault, FaultCode};
-use crate::store::{Ledger, Store};
+use crate::store::{DELIVERED, Ledger, Store, newest_delivered};
+
+/// A proof that is being gathered takes this long at most; a person who acts waits for it.
+const LOOKING: Duration = Duration::from_secs(45);
 
 /// One secret.
 pub struct Charge {
@@ -54,6 +61,54 @@ impl Charge {
         })
     }
 
+    /// That the store is older than what was delivered, where it is: it was lost, or an earlier one was restored.
+    pub fn outdated(&self) -> Option<Outdated> {
+        let delivered = newest_delivered(Path::new(DELIVERED), &self.name)?;
+        let known = self.standing().generations.last().map(|generation| generation.number);
+        (known < Some(delivered)).then(|| {
+            let known = known.map_or_else(|| "none".to_owned(), |known| format!("only {known}"));
+            let message = format!(
+                "generation {delivered} was delivered, and the store knows {known}: it was lost, or restored from an \
+                 earlier time"
+            );
+            let advice = format!("take over the value in force with: rekeyctl adopt {}", self.name);
+            Outdated { delivered, fault: Fault::new(FaultCode::StoreOutdated, message).advise(advice) }
+        })
+    }
+
+    /// The records, for somebody who merely looks.
+    ///
+    /// # Errors
+    /// Where a rotation has them.
+    pub fn ledger_for_looking(&self) -> Result<MutexGuard<'_, Option<Ledger>>, Error> {
+        self.ledger.try_lock().map_err(|_| self.is_busy())
+    }
+
+    /// The records, for what a person wants to be recorded now. A rotation that is under way comes first; somebody who
+    /// merely looks does not keep it waiting for long.
+    ///
+    /// # Errors
+    /// Where a rotation has them.
+    pub async fn ledger_for_acting(&self) -> Result<MutexGuard<'_, Option<Ledger>>, Error> {
+        if let Ok(guard) = self.ledger.try_lock() {
+            return Ok(guard);
+        }
+        if self.standing().transaction.is_some() {
+            return Err(self.is_busy());
+        }
+        timeout(LOOKING, self.ledger.lock()).await.map_err(|_| self.is_busy())
+    }
+
+    /// The error that says so.
+    pub fn is_busy(&self) -> Error {
+        Error::Busy(format!("a rotation of {} is under way; see rekeyctl status {0}", self.name))
+    }
+
+    /// The error that says so.
+    pub fn is_unreadable(&self) -> Error {
+        self.unreadable().map_or_else(|| Error::Failed("the records cannot be read".to_owned()), Error::from)
+    }
+
     /// What there is to say of it, but for what only systemd knows.
     pub fn status(&self, settings: &SecretSettings) -> SecretStatus {
         let standing = self.standing();
@@ -65,14 +120,16 @@ impl Charge {
                 Progress::Decided(outcome) => outcome.as_str().to_owned(),
             },
         });
+        let outdated = self.outdated().map(|outdated| outdated.fault);
         let state = match () {
             () if self.unreadable.is_some() => "unreadable",
+            () if outdated.is_some() => "outdated",
             () if rotation.is_some() => "rotating",
             () if standing.hold.is_some() => "on-hold",
             () if in_force.is_none() => "not-adopted",
             () => "in-force",
         };
-        let hold = self.unreadable().map(|fault| fault_in_words(&fault));
+        let hold = self.unreadable().or(outdated).map(|fault| fault_in_words(&fault));
         SecretStatus {
             name: settings.name.to_string(),
             file: settings.file.display().to_string(),

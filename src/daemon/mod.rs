@@ -17,12 +17,14 @@ use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
 use crate::record::journal::Priority;
 use crate::record::message_id;
-use crate::store::{self, StoreError, StoreLock};
+use crate::store::{self, Locked, StoreError, StoreLock};
 
 mod aftercare;
 mod busy;
 mod calendar;
+mod callers;
 mod charge;
+mod custody;
 mod gate;
 mod host;
 mod journal;
@@ -56,8 +58,8 @@ enum StartError {
     Io(#[from] std::io::Error),
     #[error("the store: {0}")]
     Store(#[from] StoreError),
-    #[error("the store's key: {0}")]
-    Key(#[from] crate::helper::HelperError),
+    #[error("{0}")]
+    Locked(#[from] Locked),
     #[error("the bus: {0}")]
     Bus(#[from] zbus::Error),
 }
@@ -88,7 +90,7 @@ fn fail(error: &StartError) -> ExitCode {
 async fn serve() -> Result<(), StartError> {
     let lock = take_lock().await?;
     let (journal, _thread) = Journal::start()?;
-    let (daemon, outbox) = assemble(lock, journal.clone()).await?;
+    let (daemon, outbox) = assemble(lock, journal.clone()).await;
     // Findings are in the journal already; the daemon runs all the same, to finish what had begun.
     let _ = daemon.load_configuration();
     rotations::repair_all(&daemon).await;
@@ -98,6 +100,7 @@ async fn serve() -> Result<(), StartError> {
     let connection = connect(&served).await?;
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     journal.tell(Priority::Info, message_id::DAEMON_READY, format!("rekeyd {} is ready", env!("CARGO_PKG_VERSION")));
+    custody::begin(&daemon);
     rotations::resume_all(&daemon);
     rotations::tell_of_orphans(&daemon);
     tokio::spawn({
@@ -123,12 +126,12 @@ async fn take_lock() -> Result<StoreLock, StoreError> {
 }
 
 /// The daemon's parts, put together.
-async fn assemble(lock: StoreLock, journal: Journal) -> Result<(Arc<Daemon>, Outbox), StartError> {
-    let keys = KeyHelper::default().keys().await?;
+async fn assemble(lock: StoreLock, journal: Journal) -> (Arc<Daemon>, Outbox) {
+    let keys = KeyHelper::default().keys().await;
     let (listeners, outbox) = Listeners::new();
     let (systemd, helper) = (Systemd::default(), ProcessHelper::default());
     let daemon = Daemon::new(Dirs::default(), lock.open(keys), systemd, helper, journal, listeners);
-    Ok((Arc::new(daemon), outbox))
+    (Arc::new(daemon), outbox)
 }
 
 struct Signals {

@@ -41,7 +41,10 @@ async fn recover(id: &str) -> Result<(), StartError> {
         return Ok(());
     }
     let (journal, _thread) = Journal::start()?;
-    let (daemon, _outbox) = assemble(lock, journal.clone()).await?;
+    let (daemon, _outbox) = assemble(lock, journal.clone()).await;
+    if let Some(locked) = daemon.store.locked() {
+        return Err(locked.into());
+    }
     let _ = daemon.load_configuration();
     let fault = Fault::new(FaultCode::DaemonGone, "rekeyd was gone in mid-rotation and did not come back")
         .advise("see why: systemctl status rekeyd, journalctl -u rekeyd");

@@ -76,10 +76,7 @@ pub async fn begin(
     flags: RotateFlags,
 ) -> Result<RotationId, Error> {
     daemon.configuration_mistakes()?;
-    let (settings, charge) = daemon.find(name)?;
-    if let Some(fault) = charge.unreadable() {
-        return Err(fault.into());
-    }
+    let (settings, charge) = daemon.find_usable(name)?;
     let (answer, answered) = oneshot::channel();
     let asked = Asked { wish, settings, charge, actor, reason: reason.to_owned(), flags, answer };
     if flags.scheduled && !flags.retry {

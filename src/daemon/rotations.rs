@@ -151,6 +151,9 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
 /// The secrets of which a rotation, or what follows on one, is unfinished and nobody is at it: batch by batch.
 fn unfinished(daemon: &Daemon) -> Vec<Vec<(SecretSettings, Arc<Charge>)>> {
     let mut batches: Vec<(Option<RotationId>, Vec<_>)> = Vec::new();
+    if daemon.store.locked().is_some() {
+        return Vec::new();
+    }
     for settings in daemon.settings().secrets.values() {
         let charge = daemon.charge(&settings.name);
         let standing = charge.standing();
@@ -158,8 +161,9 @@ fn unfinished(daemon: &Daemon) -> Vec<Vec<(SecretSettings, Arc<Charge>)>> {
             && standing.hold_owed().is_none()
             && !standing.retire_owed()
             && !standing.retry_owed();
-        // What somebody is at needs nobody else.
-        if owes_nothing || charge.unreadable().is_some() || charge.ledger.try_lock().is_err() {
+        // What somebody is at needs nobody else; what is not of this time is not gone on with.
+        let is_stuck = charge.unreadable().is_some() || charge.outdated().is_some();
+        if owes_nothing || is_stuck || charge.ledger.try_lock().is_err() {
             continue;
         }
         let id = standing.transaction.and_then(|transaction| transaction.batch).map(|batch| batch.id);
@@ -202,8 +206,15 @@ pub fn tell_of_orphans(daemon: &Daemon) {
 
 /// Writes once more what an interrupted rotation was about to deliver: before the daemon is ready, local, bounded.
 pub async fn repair_all(daemon: &Arc<Daemon>) {
+    if daemon.store.locked().is_some() {
+        return;
+    }
     for settings in daemon.settings().secrets.values() {
         let charge = daemon.charge(&settings.name);
+        if let Some(outdated) = charge.outdated() {
+            daemon.journal.trouble(Priority::Error, Some(&settings.name), &fault_in_words(&outdated.fault));
+            continue;
+        }
         let Ok(mut guard) = charge.ledger.try_lock() else { continue };
         let Some(ledger) = guard.as_mut().filter(|ledger| ledger.standing().transaction.is_some()) else { continue };
         let parts = daemon.parts(settings, &charge);

@@ -1,58 +1,43 @@
 //! The daemon behind `org.rekeyd1`.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::time::{sleep, timeout};
 use zbus::Connection;
-use zbus::fdo::DBusProxy;
-use zbus::names::BusName;
 
-use super::charge::Charge;
-use super::gate::Gate;
+use super::callers::Callers;
 use super::requests::{self, Wish};
 use super::rotations;
 use super::state::Daemon;
-use super::{calendar, schedule};
+use super::{calendar, custody, schedule};
 use crate::config::{self, Settings};
-use crate::dbus::polkit;
-use crate::dbus::rekeyd1::{Admitted, Caller, Error, Reloaded, RotateFlags, SecretStatus, Service};
-use crate::dbus::rights::{self, Asker, Right};
+use crate::dbus::rekeyd1::{
+    Admitted, Caller, Condition, Error, Forgotten, Reloaded, RotateFlags, SecretStatus, Service,
+};
+use crate::dbus::rights::{Asker, Right};
 use crate::dbus::secret::{self, Secret};
 use crate::engine::{Adoption, Forecast, Verdict};
 use crate::record::{Actor, Happening, Record, RotationId, Standing};
 use crate::rotation::Fault;
-use crate::store::{Chained, Ledger, StoreError};
-
-/// How often it is looked whether a caller who waits is still there.
-const LOOK: Duration = Duration::from_secs(1);
-/// A proof that is being gathered takes this long at most; a person who acts waits for it.
-const LOOKING: Duration = Duration::from_secs(45);
+use crate::store::{Chained, StoreError};
 
 /// The daemon as the bus sees it.
 #[derive(Clone)]
 pub struct Served {
     daemon: Arc<Daemon>,
-    gate: Gate,
-    connection: Arc<Mutex<Option<Connection>>>,
+    callers: Callers,
 }
 
 impl Served {
     /// Serves `daemon`; the connection follows once there is one.
     pub fn new(daemon: Arc<Daemon>) -> Self {
-        Self { daemon, gate: Gate::default(), connection: Arc::default() }
+        Self { daemon, callers: Callers::default() }
     }
 
     /// From now on the bus is asked about callers over this connection.
     pub fn connected(&self, connection: &Connection) {
-        self.gate.forget_names();
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
-    }
-
-    fn connection(&self) -> Result<Connection, Error> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        connection.ok_or_else(|| Error::Failed("the daemon is not connected to the bus yet".to_owned()))
+        self.callers.connected(connection);
     }
 
     /// Puts an object on the bus for each secret that is configured, takes away those of secrets that are no longer,
@@ -61,7 +46,7 @@ impl Served {
     /// # Errors
     /// Where the bus is gone.
     pub async fn show_secrets(&self, before: &Settings) -> Result<(), zbus::Error> {
-        let Ok(connection) = self.connection() else { return Ok(()) };
+        let Ok(connection) = self.callers.connection() else { return Ok(()) };
         let (server, settings) = (connection.object_server(), self.daemon.settings());
         for name in before.secrets.keys().filter(|name| !settings.secrets.contains_key(*name)) {
             let _ = server.remove::<Secret, _>(secret::path(name.as_str())).await;
@@ -72,48 +57,6 @@ impl Served {
                 let charge = self.daemon.charge(name);
                 self.daemon.listeners.tell_changes(&charge.status(before), &charge.status(now));
             }
-        }
-        Ok(())
-    }
-
-    /// The user of a sender, as the bus says.
-    async fn uid(&self, sender: &str) -> Result<u32, Error> {
-        if let Some(uid) = self.gate.uid(sender) {
-            return Ok(uid);
-        }
-        let bus = DBusProxy::new(&self.connection()?).await?;
-        let name = BusName::try_from(sender).map_err(|error| Error::Failed(error.to_string()))?;
-        let uid = bus.get_connection_unix_user(name).await.map_err(|error| Error::NotAllowed(error.to_string()))?;
-        self.gate.remember(sender, uid);
-        Ok(uid)
-    }
-
-    /// Whether a sender is still on the bus. In doubt it is.
-    async fn is_there(&self, sender: &str) -> bool {
-        let Ok(connection) = self.connection() else { return true };
-        let (Ok(bus), Ok(name)) = (DBusProxy::new(&connection).await, BusName::try_from(sender)) else { return true };
-        bus.name_has_owner(name).await.unwrap_or(true)
-    }
-
-    /// Ends when a sender has left the bus.
-    async fn gone(&self, sender: &str) {
-        while self.is_there(sender).await {
-            sleep(LOOK).await;
-        }
-    }
-
-    /// Asks polkit whether somebody who is not root may do this.
-    async fn authorize(&self, asker: &Asker, uid: u32, action: &str, secret: &str) -> Result<(), Error> {
-        // A name that is none is not shown to a person, and who may not act learns nothing of those that are.
-        if !secret.is_empty() {
-            charge_name(secret)?;
-        }
-        let connection = self.connection()?;
-        let answer = polkit::ask(&connection, &asker.sender, action, &[("secret", secret)], asker.interactive).await;
-        rights::allowed(answer, action, uid)?;
-        // Whoever gave up while a person was asked is not served behind their back.
-        if asker.interactive && !self.is_there(&asker.sender).await {
-            return Err(Error::NotAllowed("the caller has left".to_owned()));
         }
         Ok(())
     }
@@ -141,7 +84,7 @@ impl Served {
         };
         let begun = tokio::select! {
             begun = requests::begin(&self.daemon, wish, name, actor, reason, flags) => begun,
-            () = self.gone(&sender), if flags.wait && !flags.scheduled => {
+            () = self.callers.gone(&sender), if flags.wait && !flags.scheduled => {
                 Err(Error::Failed("the caller has left".to_owned()))
             }
         };
@@ -153,15 +96,9 @@ impl Served {
 
     /// Appends a record that belongs to no rotation. Where one is under way, it comes first.
     async fn append(&self, name: &str, what: impl FnOnce() -> Happening + Send) -> Result<(), Error> {
-        let (settings, charge) = self.daemon.find(name)?;
-        if let Some(fault) = charge.unreadable() {
-            return Err(fault.into());
-        }
-        let mut guard = ledger_for_acting(&charge, name).await?;
-        let Some(ledger) = guard.as_mut() else { return Err(busy(name)) };
-        let parts = self.daemon.parts(&settings, &charge);
-        let mut engine = parts.engine(&settings, &self.daemon.store, ledger);
-        engine.note(what()).map_err(store_failed)
+        let (_, charge) = self.daemon.find(name)?;
+        let mut guard = charge.ledger_for_acting().await?;
+        self.daemon.append(&charge, &mut guard, what())
     }
 
     /// Where something is so already there is nothing to do, and nothing to record.
@@ -175,15 +112,8 @@ impl Served {
 
     /// Stops listening on behalf of those who have left the bus.
     async fn forget_the_gone(&self) -> Result<(), Error> {
-        let bus = DBusProxy::new(&self.connection()?).await?;
-        for name in self.daemon.listeners.names() {
-            let there = match BusName::try_from(name.as_str()) {
-                Ok(bus_name) => bus.name_has_owner(bus_name).await.unwrap_or(true),
-                Err(_) => false,
-            };
-            if !there {
-                self.daemon.listeners.remove(&name);
-            }
+        for name in self.callers.gone_of(self.daemon.listeners.names()).await? {
+            self.daemon.listeners.remove(&name);
         }
         Ok(())
     }
@@ -192,19 +122,12 @@ impl Served {
 #[async_trait]
 impl Service for Served {
     async fn admit(&self, asker: Asker, right: Right, secret: &str) -> Result<Admitted, Error> {
-        let uid = self.uid(&asker.sender).await?;
-        let pass = self.gate.enter(uid, right.cost())?;
-        if let Some(action) = right.action()
-            && uid != 0
-        {
-            self.authorize(&asker, uid, action, secret).await?;
-        }
-        Ok(Admitted { caller: Caller { sender: asker.sender, uid }, pass: Box::new(pass) })
+        self.callers.admit(asker, right, secret).await
     }
 
     fn glance(&self, name: &str) -> Result<SecretStatus, Error> {
         let (settings, charge) = self.daemon.find(name)?;
-        Ok(charge.status(&settings))
+        Ok(self.daemon.status(&settings, &charge))
     }
 
     async fn list(&self) -> Result<Vec<SecretStatus>, Error> {
@@ -219,16 +142,16 @@ impl Service for Served {
 
     async fn get(&self, name: &str) -> Result<SecretStatus, Error> {
         let (settings, charge) = self.daemon.find(name)?;
-        let mut status = charge.status(&settings);
+        let mut status = self.daemon.status(&settings, &charge);
         status.next = schedule::next(&self.daemon.systemd, &settings).await;
         Ok(status)
     }
 
     async fn forecast(&self, name: &str) -> Result<Forecast, Error> {
         self.daemon.configuration_mistakes()?;
-        let (settings, charge) = self.daemon.find(name)?;
-        let Ok(mut guard) = charge.ledger.try_lock() else { return Err(busy(name)) };
-        let Some(ledger) = guard.as_mut() else { return Err(unreadable(charge.unreadable())) };
+        let (settings, charge) = self.daemon.find_usable(name)?;
+        let mut guard = charge.ledger_for_looking()?;
+        let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
         Ok(parts.engine(&settings, &self.daemon.store, ledger).forecast().await?)
     }
@@ -256,17 +179,19 @@ impl Service for Served {
     async fn adopt(&self, caller: Caller, name: &str) -> Result<Adoption, Error> {
         self.daemon.configuration_mistakes()?;
         let (settings, charge) = self.daemon.find(name)?;
-        let mut guard = ledger_for_acting(&charge, name).await?;
-        let Some(ledger) = guard.as_mut() else { return Err(unreadable(charge.unreadable())) };
+        self.daemon.unlocked()?;
+        let mut guard = charge.ledger_for_acting().await?;
+        let outdated = charge.outdated();
+        let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
-        let actor = person(caller);
-        Ok(parts.engine(&settings, &self.daemon.store, ledger).adopt(actor).await?)
+        let mut engine = parts.engine(&settings, &self.daemon.store, ledger);
+        Ok(engine.adopt(person(caller), outdated).await?)
     }
 
     async fn verify(&self, name: &str) -> Result<Verdict, Error> {
-        let (settings, charge) = self.daemon.find(name)?;
-        let Ok(mut guard) = charge.ledger.try_lock() else { return Err(busy(name)) };
-        let Some(ledger) = guard.as_mut() else { return Err(unreadable(charge.unreadable())) };
+        let (settings, charge) = self.daemon.find_usable(name)?;
+        let mut guard = charge.ledger_for_looking()?;
+        let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
         let verdict = parts.engine(&settings, &self.daemon.store, ledger).verify().await;
         verdict.map_err(|fault| Error::Failed(crate::record::text::fault_in_words(&fault)))
@@ -300,6 +225,34 @@ impl Service for Served {
         self.daemon.store.chained(&charge_name(name)?).map_err(store_failed)
     }
 
+    async fn forget(&self, caller: Caller, name: &str) -> Result<Forgotten, Error> {
+        custody::forget(&self.daemon, person(caller), &charge_name(name)?).await
+    }
+
+    async fn reveal(&self, caller: Caller, name: &str, generation: u32, to: OwnedFd) -> Result<(), Error> {
+        custody::reveal(&self.daemon, person(caller), &charge_name(name)?, generation, to).await
+    }
+
+    async fn export_key(&self, caller: Caller, passphrase: OwnedFd, to: OwnedFd) -> Result<(), Error> {
+        custody::export_key(&self.daemon, &person(caller), passphrase, to).await
+    }
+
+    async fn import_key(&self, caller: Caller, from: OwnedFd, passphrase: OwnedFd) -> Result<(), Error> {
+        custody::import_key(&self.daemon, &person(caller), from, passphrase).await
+    }
+
+    async fn rotate_key(&self, caller: Caller) -> Result<(), Error> {
+        custody::rotate_key(&self.daemon, &person(caller)).await
+    }
+
+    async fn begin_anew(&self, caller: Caller) -> Result<String, Error> {
+        custody::begin_anew(&self.daemon, &person(caller)).await
+    }
+
+    fn condition(&self) -> Condition {
+        self.daemon.condition()
+    }
+
     async fn reload(&self) -> Result<Reloaded, Error> {
         let before = self.daemon.settings();
         let found = config::load(&self.daemon.dirs);
@@ -313,6 +266,7 @@ impl Service for Served {
             .load_configuration()
             .map_err(|findings| Error::Configuration(config::render(&findings, false)))?;
         self.show_secrets(&before).await?;
+        custody::unlock(&self.daemon).await;
         // A rotation whose secret was not configured, or whose records could not be read, can be gone on with.
         rotations::repair_all(&self.daemon).await;
         rotations::resume_all(&self.daemon);
@@ -331,21 +285,6 @@ impl Service for Served {
     }
 }
 
-/// The records, for what a person wants to be recorded now. A rotation that is under way comes first; somebody who
-/// merely looks does not keep it waiting for long.
-async fn ledger_for_acting<'a>(
-    charge: &'a Charge,
-    name: &str,
-) -> Result<tokio::sync::MutexGuard<'a, Option<Ledger>>, Error> {
-    if let Ok(guard) = charge.ledger.try_lock() {
-        return Ok(guard);
-    }
-    if charge.standing().transaction.is_some() {
-        return Err(busy(name));
-    }
-    timeout(LOOKING, charge.ledger.lock()).await.map_err(|_| busy(name))
-}
-
 fn too_many() -> Error {
     Error::Busy("too many are listening already; end some of the rekeyctl that follow a rotation".to_owned())
 }
@@ -356,14 +295,6 @@ fn person(caller: Caller) -> Actor {
 
 fn charge_name(name: &str) -> Result<config::SecretName, Error> {
     config::SecretName::try_from(name.to_owned()).map_err(Error::UnknownSecret)
-}
-
-fn busy(name: &str) -> Error {
-    Error::Busy(format!("a rotation of {name} is under way; see rekeyctl status {name}"))
-}
-
-fn unreadable(fault: Option<Fault>) -> Error {
-    fault.map_or_else(|| Error::Failed("the records cannot be read".to_owned()), Error::from)
 }
 
 fn store_failed(error: StoreError) -> Error {

@@ -13,14 +13,16 @@ use super::progress::Progress;
 use super::requests::Gathering;
 use super::wave::Rider;
 use crate::config::{self, Dirs, Finding, SecretName, SecretSettings, Settings};
-use crate::dbus::rekeyd1::Error;
+use crate::dbus::rekeyd1::{Condition, Error, SecretStatus};
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Engine;
 use crate::helper::ProcessHelper;
 use crate::proof::{self, Probe};
-use crate::record::journal::{Entry, Priority};
-use crate::record::message_id;
-use crate::store::{Ledger, Store};
+use crate::record::journal::{self, Entry, Priority};
+use crate::record::text::fault_in_words;
+use crate::record::{Happening, message_id};
+use crate::rotation::Fault;
+use crate::store::{Ledger, Store, StoreError};
 use crate::target::{self, Target};
 
 /// The daemon, shared by everything that runs in it.
@@ -168,6 +170,70 @@ impl Daemon {
         };
         let charge = self.charge(&secret.name);
         Ok((secret, charge))
+    }
+
+    /// A secret with which something can be done that needs its values.
+    ///
+    /// # Errors
+    /// Where none is configured, its records cannot be read or are older than what was delivered, or the store is locked.
+    pub fn find_usable(&self, name: &str) -> Result<(SecretSettings, Arc<Charge>), Error> {
+        let (settings, charge) = self.find(name)?;
+        self.unlocked()?;
+        let obstacle = charge.unreadable().or_else(|| charge.outdated().map(|outdated| outdated.fault));
+        obstacle.map_or(Ok((settings, charge)), |fault| Err(fault.into()))
+    }
+
+    /// # Errors
+    /// Where the store is locked.
+    pub fn unlocked(&self) -> Result<(), Error> {
+        self.store.locked().map_or(Ok(()), |locked| Err(Fault::from(locked).into()))
+    }
+
+    /// What there is to say of a secret, but for what only systemd knows.
+    pub fn status(&self, settings: &SecretSettings, charge: &Charge) -> SecretStatus {
+        let mut status = charge.status(settings);
+        if let Some(locked) = self.store.locked() {
+            "locked".clone_into(&mut status.state);
+            status.hold = Some(fault_in_words(&locked.into()));
+        }
+        status
+    }
+
+    /// How the daemon itself is.
+    pub fn condition(&self) -> Condition {
+        let settings = self.settings();
+        let is_kept = |name: &SecretName| self.store.sealed(name).is_ok_and(|sealed| !sealed.is_empty());
+        let known = self.store.secrets().unwrap_or_default();
+        let unconfigured = known.into_iter().filter(|name| !settings.secrets.contains_key(name) && is_kept(name));
+        Condition {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            locked: self.store.locked().map(Fault::from),
+            configuration: self.configuration().mistakes,
+            unconfigured: unconfigured.collect(),
+        }
+    }
+
+    /// Appends a record that belongs to no rotation, of a secret that may not be configured any more.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn append(&self, charge: &Arc<Charge>, ledger: &mut Option<Ledger>, what: Happening) -> Result<(), Error> {
+        let Some(ledger) = ledger else { return Err(charge.is_unreadable()) };
+        let failed = |error: StoreError| Error::from(Fault::from(error));
+        if let Some(settings) = self.settings().secrets.get(charge.name()) {
+            let parts = self.parts(settings, charge);
+            return parts.engine(settings, &self.store, ledger).note(what).map_err(failed);
+        }
+        let record = ledger.append(None, what).map_err(failed)?;
+        charge.note(ledger.standing());
+        self.journal.send(journal::entry(&record, ledger.head(), ledger.standing()), &Arc::from([]));
+        self.listeners.tell(&record, ledger.standing());
+        Ok(())
+    }
+
+    /// Opens every secret's records anew: they are other ones now.
+    pub fn forget_charges(&self) {
+        self.charges.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The charge of a secret, opened where it is new.

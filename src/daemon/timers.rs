@@ -46,6 +46,13 @@ pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> R
     Ok(())
 }
 
+/// Stops the transient timers of a secret. Best effort: what stays finds nothing to do.
+pub async fn disarm(systemd: &Systemd, name: &SecretName) {
+    for timer in [retry_timer(name), retire_timer(name)] {
+        let _ = systemd.stop(&timer).await;
+    }
+}
+
 /// Makes the timer that has a rotation undone should no rekeyd be there to go on with it. While one is, it does
 /// nothing, and looks again a minute later.
 ///

@@ -27,13 +27,15 @@ pub enum Right {
     Rollback,
     /// `org.rekeyd1.manage`
     Manage,
+    /// What root alone may do, whatever polkit says.
+    Root,
 }
 
 impl Right {
     /// The action that polkit is asked about; none where the bus has decided.
     pub fn action(self) -> Option<&'static str> {
         match self {
-            Self::Look | Self::Examine => None,
+            Self::Look | Self::Examine | Self::Root => None,
             Self::Rotate => Some("org.rekeyd1.rotate"),
             Self::Rollback => Some("org.rekeyd1.rollback"),
             Self::Manage => Some("org.rekeyd1.manage"),
@@ -45,7 +47,7 @@ impl Right {
         match self {
             Self::Look => 1,
             Self::Examine => 20,
-            Self::Rotate | Self::Rollback | Self::Manage => 5,
+            Self::Rotate | Self::Rollback | Self::Manage | Self::Root => 5,
         }
     }
 }

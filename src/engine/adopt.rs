@@ -18,23 +18,39 @@ pub struct Adoption {
     pub new: bool,
 }
 
+/// The store is older than what was delivered.
+#[derive(Clone, Debug)]
+pub struct Outdated {
+    /// The newest generation that was delivered.
+    pub delivered: Generation,
+    /// What that means.
+    pub fault: Fault,
+}
+
 impl Engine<'_> {
-    /// Takes over the value in force, where the live consumers of all targets agree on one.
+    /// Takes over the value in force, where the live consumers of all targets agree on one. An outdated store's numbers
+    /// are skipped, and what it believes to be under way is not gone on with.
     ///
     /// # Errors
     /// Where there is none, they disagree, or it cannot be stored.
-    pub async fn adopt(&mut self, actor: Actor) -> Result<Adoption, Fault> {
-        self.nothing_under_way()?;
+    pub async fn adopt(&mut self, actor: Actor, outdated: Option<Outdated>) -> Result<Adoption, Fault> {
+        if outdated.is_none() {
+            self.nothing_under_way()?;
+        }
         let (value, source) = self.value_in_force().await?;
-        let fingerprint = self.store.fingerprint(&value);
-        let name = &self.settings.name;
-        let standing = self.ledger.standing();
-        if let Some(view) = &standing.in_force
+        let fingerprint = self.store.fingerprint(&value)?;
+        if let (Some((id, _)), Some(outdated)) = (self.under_way(), &outdated) {
+            self.record(Some(&id), Happening::Abandoned { fault: outdated.fault.clone() })?;
+        }
+        let (name, standing) = (&self.settings.name, self.ledger.standing());
+        if outdated.is_none()
+            && let Some(view) = &standing.in_force
             && self.store.get(name, view.primary)?.is_same(&value)
         {
             return Ok(Adoption { generation: view.primary, fingerprint, new: false });
         }
-        let generation = standing.next_generation();
+        let beyond = outdated.map_or(Generation::FIRST, |outdated| outdated.delivered.next());
+        let generation = standing.next_generation().max(beyond);
         self.store.put(name, generation, &value)?;
         let what = Happening::Adopted { generation, fingerprint: fingerprint.clone(), source, actor };
         self.record(None, what)?;

@@ -25,7 +25,7 @@ mod look;
 mod phases;
 mod plans;
 
-pub use adopt::Adoption;
+pub use adopt::{Adoption, Outdated};
 pub use look::{Forecast, Verdict};
 
 /// What the engine needs of its host besides targets and probes.

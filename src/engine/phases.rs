@@ -80,7 +80,7 @@ impl Engine<'_> {
                 value
             }
         };
-        Ok(Seen::Made { generation, fingerprint: self.store.fingerprint(&value) })
+        Ok(Seen::Made { generation, fingerprint: self.store.fingerprint(&value)? })
     }
 
     async fn deliver(&self, view: &View, back: bool) -> Result<Seen, Fault> {

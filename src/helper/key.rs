@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::secret::random;
-use crate::store::Keys;
+use crate::store::{Keys, Locked};
 use crate::sys::files;
 
 const SYSTEMD_CREDS: &str = "/usr/bin/systemd-creds";
@@ -36,12 +35,20 @@ pub(super) enum Request {
         /// The value, in base64.
         value: String,
     },
+    /// From now on the store has these keys, on this machine.
+    Replace {
+        /// The keys, in base64.
+        keys: String,
+        /// Whether those that it had are kept beside them.
+        keep: bool,
+    },
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Self::Seal { value, .. } = self {
-            value.zeroize();
+        match self {
+            Self::Seal { value: secret, .. } | Self::Replace { keys: secret, .. } => secret.zeroize(),
+            Self::Keys => {}
         }
     }
 }
@@ -54,29 +61,44 @@ pub(super) enum Answer {
     Keys(String),
     /// A credential that was sealed, and read back: text.
     Sealed(String),
-    /// Why they cannot be had.
+    /// The keys were replaced.
+    Replaced,
+    /// The store was made on another machine.
+    MadeElsewhere,
+    /// Why it cannot be done.
     Refused(String),
 }
 
 impl Answer {
     /// The keys, or why they cannot be had.
-    pub(super) fn keys(&self) -> Result<Keys, String> {
+    pub(super) fn keys(&self) -> Result<Keys, Locked> {
         let text = match self {
             Self::Keys(text) => text,
-            Self::Refused(reason) => return Err(reason.clone()),
-            Self::Sealed(_) => return Err("the answer is one to another question".to_owned()),
+            Self::MadeElsewhere => return Err(Locked::MadeElsewhere),
+            _ => return Err(Locked::NoKey(self.reason())),
         };
         let bytes = Zeroizing::new(STANDARD.decode(text).unwrap_or_default());
-        let exact: &[u8; Keys::LENGTH] = bytes.as_slice().try_into().map_err(|_| "the keys are damaged".to_owned())?;
-        Ok(Keys::from_bytes(exact))
+        Keys::from_bytes(&bytes).ok_or_else(|| Locked::NoKey("the keys are damaged".to_owned()))
     }
 
     /// The sealed credential, or why it cannot be sealed.
     pub(super) fn sealed(&self) -> Result<String, String> {
         match self {
             Self::Sealed(text) => Ok(text.clone()),
-            Self::Refused(reason) => Err(reason.clone()),
-            Self::Keys(_) => Err("the answer is one to another question".to_owned()),
+            _ => Err(self.reason()),
+        }
+    }
+
+    /// Why the keys cannot be replaced, where they are not.
+    pub(super) fn replaced(&self) -> Result<(), String> {
+        if matches!(self, Self::Replaced) { Ok(()) } else { Err(self.reason()) }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Refused(reason) => reason.clone(),
+            Self::MadeElsewhere => "the store was made on another machine (the machine-id differs)".to_owned(),
+            _ => "the answer is one to another question".to_owned(),
         }
     }
 }
@@ -100,8 +122,9 @@ pub(super) fn run(store: &Path, input: &mut impl BufRead, output: &mut impl Writ
     let answer = match &serde_json::from_str(&request).map_err(|_| std::io::Error::other("not a request"))? {
         Request::Keys => files.keys().map(|keys| Answer::Keys(STANDARD.encode(&*keys))),
         Request::Seal { name, value } => files.seal(name, value).map(Answer::Sealed),
+        Request::Replace { keys, keep } => files.replace(keys, *keep).map(|()| Answer::Replaced),
     };
-    let line = Zeroizing::new(serde_json::to_string(&answer.unwrap_or_else(Answer::Refused))?);
+    let line = Zeroizing::new(serde_json::to_string(&answer.unwrap_or_else(Into::into))?);
     writeln!(output, "{}", *line)?;
     output.flush()
 }
@@ -114,63 +137,117 @@ struct Files {
 
 type Bytes = Zeroizing<Vec<u8>>;
 
+/// Why a key or credential cannot be had.
+enum Refusal {
+    MadeElsewhere,
+    Because(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Because(reason)
+    }
+}
+
+impl From<files::FileError> for Refusal {
+    fn from(error: files::FileError) -> Self {
+        Self::Because(error.to_string())
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::MadeElsewhere => Self::MadeElsewhere,
+            Refusal::Because(reason) => Self::Refused(reason),
+        }
+    }
+}
+
 impl Files {
     fn of(store: &Path) -> Self {
         let store = store.to_owned();
         Self { sealed: store.join("keys.cred"), machine: store.join("machine-id"), store }
     }
 
-    fn keys(&self) -> Result<Bytes, String> {
-        let here = files::read(Path::new("/etc/machine-id"), 4096).map_err(|error| error.to_string())?;
+    fn keys(&self) -> Result<Bytes, Refusal> {
+        let here = machine_id()?;
         if !self.sealed.exists() {
             return self.make(&here);
         }
         self.check_machine(&here)?;
-        let sealed = files::read(&self.sealed, 1 << 20).map_err(|error| error.to_string())?;
+        let sealed = files::read(&self.sealed, 1 << 20)?;
         let keys = systemd_creds(&["decrypt", &format!("--name={NAME}")], &sealed)?;
-        if keys.len() == Keys::LENGTH { Ok(keys) } else { Err(format!("{} is damaged", self.sealed.display())) }
+        let is_whole = Keys::from_bytes(&keys).is_some();
+        if is_whole { Ok(keys) } else { Err(format!("{} is damaged", self.sealed.display()).into()) }
     }
 
-    fn check_machine(&self, here: &[u8]) -> Result<(), String> {
-        let made_on = files::read(&self.machine, 4096).map_err(|error| error.to_string())?;
-        if made_on.trim_ascii() == here.trim_ascii() {
-            return Ok(());
-        }
-        Err(format!(
-            "the store in {} was made on another machine (the machine-id differs), and its key is sealed to that one",
-            self.store.display()
-        ))
+    fn check_machine(&self, here: &[u8]) -> Result<(), Refusal> {
+        let made_on = files::read(&self.machine, 4096)?;
+        if made_on.trim_ascii() == here.trim_ascii() { Ok(()) } else { Err(Refusal::MadeElsewhere) }
     }
 
     /// Seals a credential, and reads it back: what systemd could not unseal must not be delivered.
-    fn seal(&self, name: &str, value: &str) -> Result<String, String> {
-        let here = files::read(Path::new("/etc/machine-id"), 4096).map_err(|error| error.to_string())?;
-        self.check_machine(&here)?;
+    fn seal(&self, name: &str, value: &str) -> Result<String, Refusal> {
+        self.check_machine(&machine_id()?)?;
         let value = Zeroizing::new(STANDARD.decode(value).map_err(|_| "the value is not base64".to_owned())?);
         let name = format!("--name={name}");
-        let sealed = systemd_creds(&["encrypt", "--with-key=host", &name], &value)?;
-        let unsealed = systemd_creds(&["decrypt", &name], &sealed)?;
-        if !bool::from(unsealed.as_slice().ct_eq(value.as_slice())) {
-            return Err("systemd-creds does not unseal what it has sealed".to_owned());
-        }
-        String::from_utf8(sealed.to_vec()).map_err(|_| "systemd-creds wrote no text".to_owned())
+        let sealed = seal_and_read_back(&["encrypt", "--with-key=host", &name], &name, &value)?;
+        Ok(String::from_utf8(sealed.to_vec()).map_err(|_| "systemd-creds wrote no text".to_owned())?)
     }
 
     /// New keys, for a store that holds nothing yet: with other keys what it holds would be lost.
-    fn make(&self, machine_id: &[u8]) -> Result<Bytes, String> {
-        let holds = files::list(&self.store).map_err(|error| error.to_string())?;
+    fn make(&self, machine_id: &[u8]) -> Result<Bytes, Refusal> {
+        let holds = files::list(&self.store)?;
         if holds.iter().any(|path| path.is_dir()) {
             return Err(format!(
                 "{} is missing, though the store holds values that it had sealed",
                 self.sealed.display()
-            ));
+            )
+            .into());
         }
-        let keys: Bytes = Zeroizing::new(random::<{ Keys::LENGTH }>().map_err(|error| error.to_string())?.to_vec());
-        let sealed = systemd_creds(&["encrypt", &format!("--name={NAME}")], &keys)?;
-        let written =
-            files::replace(&self.machine, machine_id, 0o600).and_then(|_| files::replace(&self.sealed, &sealed, 0o600));
-        written.map_err(|error| error.to_string())?;
+        let keys = Keys::make().map_err(|error| error.to_string())?.to_bytes();
+        self.write(&keys, machine_id)?;
         Ok(keys)
+    }
+
+    /// Other keys, sealed to this machine.
+    fn replace(&self, keys: &str, keep: bool) -> Result<(), Refusal> {
+        let keys = Zeroizing::new(STANDARD.decode(keys).unwrap_or_default());
+        if Keys::from_bytes(&keys).is_none() {
+            return Err("these are no keys".to_owned().into());
+        }
+        let kept = self.store.join("keys.cred.before-import");
+        if keep && self.sealed.exists() {
+            files::replace(&kept, &files::read(&self.sealed, 1 << 20)?, 0o600)?;
+        }
+        self.write(&keys, &machine_id()?)?;
+        if !keep {
+            files::remove(&kept)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, keys: &[u8], machine_id: &[u8]) -> Result<(), Refusal> {
+        let name = format!("--name={NAME}");
+        let sealed = seal_and_read_back(&["encrypt", &name], &name, keys)?;
+        files::replace(&self.machine, machine_id, 0o600)?;
+        files::replace(&self.sealed, &sealed, 0o600)?;
+        Ok(())
+    }
+}
+
+fn machine_id() -> Result<Vec<u8>, Refusal> {
+    Ok(files::read(Path::new("/etc/machine-id"), 4096)?)
+}
+
+fn seal_and_read_back(seal: &[&str], name: &str, value: &[u8]) -> Result<Bytes, String> {
+    let sealed = systemd_creds(seal, value)?;
+    let unsealed = systemd_creds(&["decrypt", name], &sealed)?;
+    if bool::from(unsealed.as_slice().ct_eq(value)) {
+        Ok(sealed)
+    } else {
+        Err("systemd-creds does not unseal what it has sealed".to_owned())
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::rotation::{Fault, FaultCode};
+use crate::store::{Keys, Locked};
 
 mod calendar;
 mod key;
@@ -64,10 +65,20 @@ impl KeyHelper {
     /// The keys of the store; made where the store is new.
     ///
     /// # Errors
-    /// Where they cannot be unsealed, with the reason.
-    pub async fn keys(&self) -> Result<crate::store::Keys, HelperError> {
-        let answer: key::Answer = ask(&self.0, &key::Request::Keys).await?;
-        answer.keys().map_err(|reason| HelperError { socket: self.0.clone(), reason })
+    /// Where they cannot be had, with the reason.
+    pub async fn keys(&self) -> Result<Keys, Locked> {
+        let answer: Result<key::Answer, _> = ask(&self.0, &key::Request::Keys).await;
+        answer.map_err(|error| Locked::Unreachable(error.to_string()))?.keys()
+    }
+
+    /// Gives the store other keys, sealed to this machine; `keep` keeps those that it had beside them.
+    ///
+    /// # Errors
+    /// Where they cannot be sealed or written, with the reason.
+    pub async fn replace(&self, keys: &Keys, keep: bool) -> Result<(), HelperError> {
+        let request = key::Request::Replace { keys: STANDARD.encode(&*keys.to_bytes()), keep };
+        let answer: key::Answer = ask(&self.0, &request).await?;
+        answer.replaced().map_err(|reason| HelperError { socket: self.0.clone(), reason })
     }
 
     /// A credential for `LoadCredentialEncrypted=` (systemd-creds(1)): sealed with the host's key, bound to its name.

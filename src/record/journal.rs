@@ -145,6 +145,19 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Happening::Released { actor } | Happening::Paused { actor } | Happening::Unpaused { actor } => {
             entry.actor = Some(actor.to_string());
         }
+        Happening::Revealed { generation, actor } => {
+            point_to(&mut entry, standing, *generation);
+            entry.actor = Some(actor.to_string());
+            entry.chain = Some(head.to_string());
+        }
+        Happening::Forgotten { actor } => {
+            entry.actor = Some(actor.to_string());
+            entry.chain = Some(head.to_string());
+        }
+        Happening::Abandoned { fault } => {
+            entry.reason = Some(fault.message.clone());
+            entry.advice = Some(fault.advice.clone());
+        }
         Happening::Resumed
         | Happening::RetryArmed { .. }
         | Happening::RetireArmed { .. }
@@ -179,6 +192,9 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         Happening::Held { hold: Hold::RollbackFailed } => (Critical, message_id::SECRET_HELD),
         Happening::Held { .. } => (Error, message_id::SECRET_HELD),
         Happening::Released { .. } => (Notice, message_id::SECRET_RELEASED),
+        Happening::Revealed { .. } => (Warning, message_id::VALUE_REVEALED),
+        Happening::Abandoned { .. } => (Error, message_id::ROTATION_ABANDONED),
+        Happening::Forgotten { .. } => (Notice, message_id::SECRET_FORGOTTEN),
         Happening::Paused { .. } => (Notice, message_id::SCHEDULE_PAUSED),
         Happening::Unpaused { .. } => (Notice, message_id::SCHEDULE_RESUMED),
     }

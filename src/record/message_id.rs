@@ -51,6 +51,18 @@ message_ids! {
     RETRY_ARMED = "6923cc972d9447f48162cd0f84cb3387";
     /// The end of an overlap has its time.
     RETIRE_ARMED = "faf1a94a392e47c7a5678666eeed4a8b";
+    /// The value of a generation was given to a person.
+    VALUE_REVEALED = "c3dff9fcf83c45f799f0dd93a3e4b3d6";
+    /// A rotation that was under way is not gone on with: its records are older than what was delivered.
+    ROTATION_ABANDONED = "8d8f45f2e31e49128133d87df53e1804";
+    /// A secret was let go of.
+    SECRET_FORGOTTEN = "cf187c5c915f4e7093421afeee731d97";
+    /// The store's key cannot be had: nothing can be done with values.
+    STORE_LOCKED = "73196d3a3745452d9666d70eb163872e";
+    /// The store's key can be had again.
+    STORE_UNLOCKED = "605e5eeb8cc5430ebf4baba9ea744b18";
+    /// The store's key was exported, imported or renewed, or the store was begun anew.
+    KEY_CHANGED = "d7443ccc85e94bfeab47a402bfde7cb3";
     /// A configuration is in force.
     CONFIG_LOADED = "c5676375879a4c6895460355bba89ecc";
     /// A configuration has mistakes and was not put in force.

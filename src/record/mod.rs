@@ -129,6 +129,23 @@ pub enum Happening {
         /// By whom.
         actor: Actor,
     },
+    /// The value of a generation was given to a person.
+    Revealed {
+        /// Which.
+        generation: Generation,
+        /// To whom.
+        actor: Actor,
+    },
+    /// The rotation under way is not gone on with: its records are older than what was delivered.
+    Abandoned {
+        /// Why.
+        fault: Fault,
+    },
+    /// The secret was let go of; its values were removed from the store, and the consumers keep theirs.
+    Forgotten {
+        /// By whom.
+        actor: Actor,
+    },
     /// What all records before this one add up to: the first record of each file but the first.
     CarriedOver {
         /// The sum.

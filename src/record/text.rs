@@ -38,6 +38,13 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         Happening::Released { actor } => format!("hold released by {actor}"),
         Happening::Paused { actor } => format!("schedule paused by {actor}"),
         Happening::Unpaused { actor } => format!("schedule resumed by {actor}"),
+        Happening::Revealed { generation, actor } => {
+            format!("the value of generation {generation} was given to {actor}")
+        }
+        Happening::Abandoned { fault } => {
+            format!("the rotation under way is not gone on with: {}", fault_in_words(fault))
+        }
+        Happening::Forgotten { actor } => format!("let go of by {actor}; the consumers keep the value that they have"),
         Happening::CarriedOver { .. } => "records carried over to a new file".to_owned(),
     }
 }

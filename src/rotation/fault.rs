@@ -87,6 +87,10 @@ fault_codes! {
     ProbeFailed = "probe-failed",
     /// The store cannot be read or written.
     StoreFailed = "store-failed",
+    /// The store's key cannot be had.
+    StoreLocked = "store-locked",
+    /// The store is older than what was delivered.
+    StoreOutdated = "store-outdated",
     /// The rotation took longer than its deadline.
     DeadlinePassed = "deadline-passed",
     /// rekeyd was interrupted too often in this rotation.

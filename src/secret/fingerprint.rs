@@ -25,6 +25,11 @@ impl FingerprintKey {
         Self(key)
     }
 
+    /// The key itself, to be kept or sealed.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The fingerprint of `value`.
     pub fn of(&self, value: &SecretValue) -> Fingerprint {
         Fingerprint(hex::encode(&digest(&self.0, value.reveal())[..6]))

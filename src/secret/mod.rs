@@ -2,6 +2,7 @@
 
 mod fingerprint;
 mod generate;
+pub mod passphrase;
 mod seal;
 mod value;
 

@@ -36,6 +36,11 @@ impl SealingKey {
         Self(key)
     }
 
+    /// The key itself, to be kept or sealed.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Seals `value` for `place`, e.g. `my-backend-jwt/3`.
     ///
     /// # Errors

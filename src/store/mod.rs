@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -18,39 +19,26 @@ use crate::config::SecretName;
 use crate::record::chain::{ChainError, Head};
 use crate::record::{Contradiction, Record, Stage, Standing};
 use crate::rotation::{Fault, FaultCode, Generation};
-use crate::secret::{Fingerprint, FingerprintKey, SealingKey, SecretValue, UnsealError};
+use crate::secret::{Fingerprint, SecretValue, UnsealError};
 use crate::sys::files::{self, FileError};
 
+mod delivered;
+mod keys;
 mod ledger;
 
+pub use delivered::newest_delivered;
+pub use keys::{Keys, Locked};
 pub use ledger::Ledger;
 
 /// Where rekeyd's store is.
 pub const ROOT: &str = "/var/lib/rekeyd/store";
+/// Where the views are that units read.
+pub const DELIVERED: &str = "/var/lib/rekeyd/delivered";
+/// Where a store goes that is set aside for a new one.
+const ASIDE: &str = "set-aside";
 
 /// A sealed value is a line of text at most 64 KiB long.
 const SEALED_LIMIT: u64 = 128 * 1024;
-
-/// The keys of a store.
-pub struct Keys {
-    /// Seals the values.
-    pub sealing: SealingKey,
-    /// Makes the fingerprints.
-    pub fingerprint: FingerprintKey,
-}
-
-impl Keys {
-    /// How many random bytes make a store's keys.
-    pub const LENGTH: usize = 64;
-
-    /// The keys that are made of these bytes.
-    pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Self {
-        let (mut sealing, mut fingerprint) = ([0; 32], [0; 32]);
-        sealing.copy_from_slice(&bytes[..32]);
-        fingerprint.copy_from_slice(&bytes[32..]);
-        Self { sealing: SealingKey::new(sealing), fingerprint: FingerprintKey::new(fingerprint) }
-    }
-}
 
 /// The store cannot do what it is for.
 #[derive(Debug, Error)]
@@ -58,6 +46,9 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("another process has {0} open")]
     InUse(PathBuf),
+    /// Its key cannot be had.
+    #[error("{0}")]
+    Locked(Locked),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -98,15 +89,18 @@ pub enum StoreError {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Locked(locked) = error {
+            return locked.into();
+        }
         Self::new(FaultCode::StoreFailed, format!("the store: {error}"))
             .advise("see to the disk that holds /var/lib/rekeyd; nothing is lost")
     }
 }
 
-/// An open store.
+/// An open store. Where its key cannot be had it is locked: its records can be read and written, its values not.
 pub struct Store {
     root: PathBuf,
-    keys: Keys,
+    keys: RwLock<Result<Keys, Locked>>,
     _lock: File,
 }
 
@@ -138,9 +132,9 @@ impl StoreLock {
         Ok(Self { root: root.to_owned(), lock })
     }
 
-    /// The store, with its keys.
-    pub fn open(self, keys: Keys) -> Store {
-        Store { root: self.root, keys, _lock: self.lock }
+    /// The store, with its keys, or with the reason why they cannot be had.
+    pub fn open(self, keys: Result<Keys, Locked>) -> Store {
+        Store { root: self.root, keys: RwLock::new(keys), _lock: self.lock }
     }
 }
 
@@ -177,9 +171,31 @@ impl Store {
         ledger::chained(&self.root.join(name.as_str()))
     }
 
+    /// Why the store is locked, where it is.
+    pub fn locked(&self) -> Option<Locked> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref().err().cloned()
+    }
+
+    /// Uses these keys from now on, or none for this reason.
+    pub fn use_keys(&self, keys: Result<Keys, Locked>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Does something with the keys.
+    ///
+    /// # Errors
+    /// Where the store is locked.
+    pub fn with_keys<T>(&self, with: impl FnOnce(&Keys) -> T) -> Result<T, StoreError> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.as_ref().map(with).map_err(|reason| StoreError::Locked(reason.clone()))
+    }
+
     /// The name of `value` that does not tell it.
-    pub fn fingerprint(&self, value: &SecretValue) -> Fingerprint {
-        self.keys.fingerprint.of(value)
+    ///
+    /// # Errors
+    /// Where the store is locked.
+    pub fn fingerprint(&self, value: &SecretValue) -> Result<Fingerprint, StoreError> {
+        self.with_keys(|keys| keys.fingerprint(value))
     }
 
     /// Seals a value, durably, and reads it back.
@@ -187,7 +203,7 @@ impl Store {
     /// # Errors
     /// Where it cannot be written.
     pub fn put(&self, name: &SecretName, generation: Generation, value: &SecretValue) -> Result<(), StoreError> {
-        let sealed = self.keys.sealing.seal(&place(name, generation), value)?;
+        let sealed = self.with_keys(|keys| keys.seal(&place(name, generation), value))??;
         files::ensure_dir(&self.root.join(name.as_str()), 0o700)?;
         let path = self.sealed_path(name, generation);
         files::replace(&path, &sealed, 0o600)?;
@@ -201,7 +217,7 @@ impl Store {
     pub fn get(&self, name: &SecretName, generation: Generation) -> Result<SecretValue, StoreError> {
         let path = self.sealed_path(name, generation);
         let sealed = files::read(&path, SEALED_LIMIT)?;
-        let value = self.keys.sealing.unseal(&place(name, generation), &sealed);
+        let value = self.with_keys(|keys| keys.unseal(&place(name, generation), &sealed))?;
         value.map_err(|source| StoreError::Unseal { file: path, source })
     }
 
@@ -223,6 +239,78 @@ impl Store {
                 let _ = files::remove(&self.sealed_path(name, generation.number));
             }
         }
+    }
+
+    /// Moves everything that is in the store into `set-aside/NAME` beside it, so that a new one can be begun. Done again
+    /// where it was interrupted.
+    ///
+    /// # Errors
+    /// Where something cannot be moved.
+    pub fn set_aside(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let aside = self.root.with_file_name(ASIDE).join(name);
+        files::ensure_dir(&self.root.with_file_name(ASIDE), 0o700)?;
+        files::ensure_dir(&aside, 0o700)?;
+        let mut paths = files::list(&self.root)?;
+        // The key comes last: without it, what is left could not be told from a store that has lost it.
+        paths.sort_by_key(|path| !path.is_dir());
+        for path in paths.into_iter().filter(|path| path.file_name().is_some_and(|name| name != "lock")) {
+            let to = aside.join(path.file_name().unwrap_or_default());
+            std::fs::rename(&path, &to).map_err(|error| FileError::new("move", &path, error))?;
+        }
+        files::sync_parent(&aside.join("lock"))?;
+        files::sync_parent(&self.root.join("lock"))?;
+        Ok(aside)
+    }
+
+    /// The generations of a secret that have a value.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn sealed(&self, name: &SecretName) -> Result<Vec<Generation>, StoreError> {
+        let number = |path: PathBuf| path.file_name()?.to_str()?.strip_prefix("generation-")?.parse().ok();
+        let paths = files::list(&self.root.join(name.as_str()))?;
+        Ok(paths.into_iter().filter_map(number).map(Generation).collect())
+    }
+
+    /// Forgets all values of a secret; its records stay.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn remove_values(&self, name: &SecretName) -> Result<(), StoreError> {
+        for generation in self.sealed(name)? {
+            files::remove(&self.sealed_path(name, generation))?;
+        }
+        Ok(())
+    }
+
+    /// Whether these keys open every value that is here.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or a value does not open.
+    pub fn try_keys(&self, keys: &Keys) -> Result<(), StoreError> {
+        for name in self.secrets()? {
+            for generation in self.sealed(&name)? {
+                let path = self.sealed_path(&name, generation);
+                let sealed = files::read(&path, SEALED_LIMIT)?;
+                let opened = keys.unseal(&place(&name, generation), &sealed);
+                opened.map_err(|source| StoreError::Unseal { file: path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals every value that is here with the newest key.
+    ///
+    /// # Errors
+    /// Where one cannot be read or written; the others stay as they are, and readable.
+    pub fn seal_again(&self) -> Result<(), StoreError> {
+        for name in self.secrets()? {
+            for generation in self.sealed(&name)? {
+                let value = self.get(&name, generation)?;
+                self.put(&name, generation, &value)?;
+            }
+        }
+        Ok(())
     }
 
     fn sealed_path(&self, name: &SecretName, generation: Generation) -> PathBuf {

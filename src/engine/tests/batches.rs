@@ -129,7 +129,7 @@ impl Host for Both {
 async fn live(root: &Path, both: &Both) -> Option<[Standing; 2]> {
     let names = ["a-jwt", "b-session"].map(|name| SecretName::try_from(name.to_owned()).unwrap());
     let of = names.each_ref().map(|name| SecretSettings { name: name.clone(), ..settings(None) });
-    let store = StoreLock::take(root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
+    let store = StoreLock::take(root).unwrap().open(Ok(Keys::from_bytes(&[7; 64]).unwrap()));
     let mut ledgers = names.each_ref().map(|name| store.ledger(name).unwrap());
     let targets = [0, 1].map(|part| -> Vec<Box<dyn Target>> { vec![Box::new(Part(both.clone(), part))] });
     let life = async {
@@ -146,7 +146,7 @@ async fn live(root: &Path, both: &Both) -> Option<[Standing; 2]> {
             .collect();
         if engines[0].ledger.standing().in_force.is_none() {
             for engine in &mut engines {
-                engine.adopt(Actor::Timer).await.unwrap();
+                engine.adopt(Actor::Timer, None).await.unwrap();
             }
         } else if engines.iter().all(|engine| engine.ledger.standing().seq == 1) {
             for (engine, other) in engines.iter_mut().zip([&names[1], &names[0]]) {

@@ -181,7 +181,7 @@ fn settings(course: Option<Course>) -> SecretSettings {
 /// One life of the daemon: it takes up what was left, or begins a rotation. `None` when it was killed.
 async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) -> Option<Option<Outcome>> {
     let settings = settings(course);
-    let store = StoreLock::take(root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
+    let store = StoreLock::take(root).unwrap().open(Ok(Keys::from_bytes(&[7; 64]).unwrap()));
     let mut ledger = store.ledger(&settings.name).unwrap();
     let targets: Vec<Box<dyn Target>> = vec![Box::new(SimTarget(Arc::clone(world)))];
     let host = SimHost(Arc::clone(world));
@@ -190,7 +190,7 @@ async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) 
     let life = async {
         let engine = &mut engine;
         if engine.ledger.standing().in_force.is_none() {
-            engine.adopt(Actor::Timer).await.unwrap();
+            engine.adopt(Actor::Timer, None).await.unwrap();
         }
         if engine.ledger.standing().transaction.is_some() {
             let _ = engine.repair().await;
@@ -243,7 +243,7 @@ fn rotate_by(course: Option<Course>, fails: &[(&'static str, bool)], kill_at: im
         world.kill_at = kill_at.into_iter().collect();
     }
     let outcome = (0..40).find_map(|_| runtime.block_on(live(&root, &world, course, true)).flatten());
-    let store = StoreLock::take(&root).unwrap().open(Keys::from_bytes(&[7; Keys::LENGTH]));
+    let store = StoreLock::take(&root).unwrap().open(Ok(Keys::from_bytes(&[7; 64]).unwrap()));
     let name = settings(course).name;
     let standing = store.ledger(&name).unwrap().standing().clone();
     let view = standing.in_force.as_ref().unwrap();

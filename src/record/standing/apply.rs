@@ -30,7 +30,9 @@ impl Standing {
         }
         match &record.what {
             Happening::CarriedOver { standing } => *self = (**standing).clone(),
-            Happening::Adopted { .. } | Happening::Released { .. } if self.transaction.is_some() => {
+            Happening::Adopted { .. } | Happening::Released { .. } | Happening::Forgotten { .. }
+                if self.transaction.is_some() =>
+            {
                 return Err(contradiction("a rotation is under way"));
             }
             Happening::Adopted { generation, fingerprint, .. } => {
@@ -94,6 +96,12 @@ impl Standing {
                 self.hold = None;
                 self.rolled_back_in_a_row = 0;
             }
+            Happening::Abandoned { .. } => {
+                self.under_way(record)?;
+                self.transaction = None;
+            }
+            Happening::Forgotten { .. } => self.forget(record.at),
+            Happening::Revealed { .. } => {}
             Happening::Paused { .. } => self.paused = true,
             Happening::Unpaused { .. } => self.paused = false,
         }
@@ -138,6 +146,15 @@ impl Standing {
             };
             generation.since = at;
         }
+    }
+
+    /// What remains is which generations there were, so that their numbers are not used again.
+    fn forget(&mut self, at: Timestamp) {
+        for generation in self.generations.iter_mut().filter(|generation| generation.stage != Stage::Rejected) {
+            (generation.stage, generation.since) = (Stage::Retired, at);
+        }
+        let (seq, generations) = (self.seq, std::mem::take(&mut self.generations));
+        *self = Self { seq, generations, ..Self::default() };
     }
 
     fn end(&mut self, transaction: Transaction, outcome: &Outcome, at: Timestamp) {

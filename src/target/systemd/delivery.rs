@@ -158,9 +158,10 @@ impl SystemdTarget {
     /// Removes the views that are not in force any more, and what is left of ways that no drop-in uses. Best effort.
     pub(super) fn remove_leftovers(&self, keep: &View) {
         let (root, slug) = (self.root(), keep.slug());
+        let linked = std::fs::read_link(root.join("current")).unwrap_or_default();
         for path in files::list(&root).unwrap_or_default() {
             let name = path.file_name().unwrap_or_default();
-            if name != "current" && name != slug.as_str() {
+            if name != "current" && name != slug.as_str() && name != linked.as_os_str() {
                 let _ = std::fs::remove_dir_all(&path);
             }
         }

@@ -14,6 +14,7 @@ use crate::helper::{KeyHelper, ProcessHelper};
 use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
+use crate::store;
 
 mod activate;
 mod adopt;
@@ -40,7 +41,7 @@ pub struct Places {
 
 impl Default for Places {
     fn default() -> Self {
-        Self { units: "/etc/systemd/system".into(), delivered: "/var/lib/rekeyd/delivered".into() }
+        Self { units: "/etc/systemd/system".into(), delivered: store::DELIVERED.into() }
     }
 }
 

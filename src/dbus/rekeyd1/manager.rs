@@ -1,200 +1,15 @@
-//! `org.rekeyd1`: the interface of the daemon. `rekeyctl` uses the proxy that is generated from the same definition.
-//!
-//! Documents are JSON, the same that `rekeyctl --json` prints. Nothing here carries a secret's value.
+//! The manager's object, and what the daemon does behind it.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zbus::message::Header;
 
-use super::rights::{Asker, Right, check_words};
-use crate::record::{LastRotation, RotationId, Stage};
-use crate::rotation::{Fault, Generation};
-use crate::secret::Fingerprint;
-
-/// The well-known name.
-pub const NAME: &str = "org.rekeyd1";
-/// The manager's object.
-pub const PATH: &str = "/org/rekeyd1";
-/// The manager's interface.
-pub const INTERFACE: &str = "org.rekeyd1.Manager";
-
-/// Why a call failed. The text says what is wrong and what to do.
-#[derive(Debug, zbus::DBusError)]
-#[zbus(prefix = "org.rekeyd1.Error")]
-pub enum Error {
-    /// The bus failed, or the daemon is not there.
-    #[zbus(error)]
-    Bus(zbus::Error),
-    /// An obstacle; nothing was touched.
-    Refused(String),
-    /// The secret, or a consumer of it, is being moved by another rotation.
-    Busy(String),
-    /// No secret of this name is configured.
-    UnknownSecret(String),
-    /// The configuration has mistakes.
-    Configuration(String),
-    /// The caller may not do this.
-    NotAllowed(String),
-    /// A scheduled rotation was not started, as it should be: paused, or outside its window.
-    Skipped(String),
-    /// It was tried and failed.
-    Failed(String),
-}
-
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        Self::Refused(crate::record::text::fault_in_words(&fault))
-    }
-}
-
-/// Who called.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The unique name on the bus.
-    pub sender: String,
-    /// The user id, as the bus says.
-    pub uid: u32,
-}
-
-/// A caller who was let in; it counts among its user's calls until this is dropped.
-pub struct Admitted {
-    /// Who.
-    pub caller: Caller,
-    /// What counts the call.
-    pub pass: Box<dyn Send + Sync>,
-}
-
-/// How a rotation is asked for: `Rotate`'s flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RotateFlags {
-    /// `wait`: wait while a consumer is busy, instead of failing.
-    pub wait: bool,
-    /// `scheduled`: the schedule's timer asks.
-    pub scheduled: bool,
-    /// `retry`: the timer of a retry asks.
-    pub retry: bool,
-    /// `emergency`: the old value dies at once, without an overlap.
-    pub emergency: bool,
-    /// `follow`: the caller is sent a `Happened` signal for every record of this rotation, without `Subscribe`.
-    pub follow: bool,
-}
-
-impl RotateFlags {
-    /// The flags as they go over the bus.
-    pub fn names(self) -> Vec<String> {
-        [
-            ("wait", self.wait),
-            ("scheduled", self.scheduled),
-            ("retry", self.retry),
-            ("emergency", self.emergency),
-            ("follow", self.follow),
-        ]
-        .into_iter()
-        .filter(|&(_, set)| set)
-        .map(|(name, _)| name.to_owned())
-        .collect()
-    }
-
-    fn parse(names: &[String]) -> Result<Self, Error> {
-        let mut flags = Self::default();
-        for name in names {
-            match name.as_str() {
-                "wait" => flags.wait = true,
-                "scheduled" => flags.scheduled = true,
-                "retry" => flags.retry = true,
-                "emergency" => flags.emergency = true,
-                "follow" => flags.follow = true,
-                other => {
-                    let flags = "wait, follow, emergency, scheduled or retry";
-                    return Err(Error::Failed(format!("{other:?} is not a flag: use {flags}")));
-                }
-            }
-        }
-        Ok(flags)
-    }
-}
-
-/// What `GetSecret` says of a secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct SecretStatus {
-    /// Its name.
-    pub name: String,
-    /// The file that configures it.
-    pub file: String,
-    /// The variable that its consumers read.
-    pub env: String,
-    /// In a word: `in-force`, `rotating`, `on-hold`, `not-adopted`, `unreadable`.
-    pub state: String,
-    /// The targets.
-    pub targets: Vec<String>,
-    /// The consumers.
-    pub consumers: Vec<String>,
-    /// Its generations, oldest first.
-    pub generations: Vec<GenerationStatus>,
-    /// The generation in force.
-    pub generation: Option<Generation>,
-    /// Its fingerprint.
-    pub fingerprint: Option<Fingerprint>,
-    /// Since when it has been in force.
-    pub since: Option<Timestamp>,
-    /// When the schedule rotates next.
-    pub next: Option<Timestamp>,
-    /// When it is tried again after a rollback.
-    pub retry_at: Option<Timestamp>,
-    /// Other generations that the consumers accept.
-    #[serde(default)]
-    pub accepted: Vec<Generation>,
-    /// When they are no longer to be accepted.
-    #[serde(default)]
-    pub retire_at: Option<Timestamp>,
-    /// Whether the schedule is paused.
-    pub paused: bool,
-    /// Why it is on hold, or why its records cannot be read.
-    pub hold: Option<String>,
-    /// The rotation under way, with its step.
-    pub rotation: Option<RotationStatus>,
-    /// The last rotation that ended.
-    pub last: Option<LastRotation>,
-}
-
-/// One generation in a status.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GenerationStatus {
-    /// Its number.
-    pub number: Generation,
-    /// Its fingerprint.
-    pub fingerprint: Fingerprint,
-    /// Its stage.
-    pub stage: Stage,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// A rotation under way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RotationStatus {
-    /// Its id.
-    pub id: RotationId,
-    /// The step it is in.
-    pub step: String,
-}
-
-/// What `Reload` did.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// How many secrets are configured.
-    pub secrets: usize,
-    /// Timers that were started.
-    pub started: Vec<String>,
-    /// Timers that were stopped.
-    pub stopped: Vec<String>,
-    /// Warnings about the configuration.
-    pub warnings: Vec<String>,
-}
+use super::{Admitted, Caller, Condition, Error, Forgotten, Reloaded, RotateFlags, SecretStatus};
+use crate::dbus::rights::{Asker, Right, check_words};
+use crate::record::RotationId;
 
 /// What the daemon does behind the interface.
 #[async_trait]
@@ -216,6 +31,13 @@ pub trait Service: Send + Sync + 'static {
     async fn release(&self, caller: Caller, name: &str) -> Result<(), Error>;
     async fn history(&self, name: &str) -> Result<Vec<crate::record::Record>, Error>;
     async fn audit(&self, name: &str) -> Result<crate::store::Chained, Error>;
+    async fn forget(&self, caller: Caller, name: &str) -> Result<Forgotten, Error>;
+    async fn reveal(&self, caller: Caller, name: &str, generation: u32, to: OwnedFd) -> Result<(), Error>;
+    async fn export_key(&self, caller: Caller, passphrase: OwnedFd, to: OwnedFd) -> Result<(), Error>;
+    async fn import_key(&self, caller: Caller, from: OwnedFd, passphrase: OwnedFd) -> Result<(), Error>;
+    async fn rotate_key(&self, caller: Caller) -> Result<(), Error>;
+    async fn begin_anew(&self, caller: Caller) -> Result<String, Error>;
+    fn condition(&self) -> Condition;
     async fn reload(&self) -> Result<Reloaded, Error>;
     async fn subscribe(&self, caller: Caller) -> Result<(), Error>;
 }
@@ -330,6 +152,67 @@ impl Manager {
     async fn audit(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
         let _admitted = self.admit(&header, Right::Look, name).await?;
         json(&self.0.audit(name).await?)
+    }
+
+    /// Lets go of a secret: its values are removed from the store, and the consumers keep what was delivered to them.
+    /// Returns a JSON object.
+    async fn forget(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let admitted = self.admit(&header, Right::Manage, name).await?;
+        json(&self.0.forget(admitted.caller, name).await?)
+    }
+
+    /// Writes the value of a generation, of the one in force where that is 0, to a descriptor that is no terminal, and
+    /// records it. For root alone.
+    async fn reveal(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        name: &str,
+        generation: u32,
+        to: zbus::OwnedFd,
+    ) -> Result<(), Error> {
+        let admitted = self.admit(&header, Right::Root, name).await?;
+        self.0.reveal(admitted.caller, name, generation, to.into()).await
+    }
+
+    /// Writes the store's key, sealed with the passphrase that is read from a descriptor. For root alone.
+    async fn export_key(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        passphrase: zbus::OwnedFd,
+        to: zbus::OwnedFd,
+    ) -> Result<(), Error> {
+        let admitted = self.admit(&header, Right::Root, "").await?;
+        self.0.export_key(admitted.caller, passphrase.into(), to.into()).await
+    }
+
+    /// Gives the store the key that `ExportKey` has written. For root alone.
+    async fn import_key(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        from: zbus::OwnedFd,
+        passphrase: zbus::OwnedFd,
+    ) -> Result<(), Error> {
+        let admitted = self.admit(&header, Right::Root, "").await?;
+        self.0.import_key(admitted.caller, from.into(), passphrase.into()).await
+    }
+
+    /// Makes a new key for the store and seals every value with it. For root alone.
+    async fn rotate_key(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        let admitted = self.admit(&header, Right::Root, "").await?;
+        self.0.rotate_key(admitted.caller).await
+    }
+
+    /// Sets aside a store that was made on another machine, begins a new one, and returns where the old one is. For root
+    /// alone.
+    async fn begin_anew(&self, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
+        let admitted = self.admit(&header, Right::Root, "").await?;
+        self.0.begin_anew(admitted.caller).await
+    }
+
+    /// How the daemon itself is, as a JSON object.
+    async fn condition(&self, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
+        let _admitted = self.admit(&header, Right::Look, "").await?;
+        json(&self.0.condition())
     }
 
     /// Puts the configuration on disk in force, with its schedules. Returns a JSON object.

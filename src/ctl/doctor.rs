@@ -1,0 +1,157 @@
+//! `doctor`: what is wrong here, and what to type next.
+
+use serde::Serialize;
+
+use super::exit::is_denied;
+use super::{Exit, Out, daemon, document};
+use crate::config::{self, Dirs, Loaded};
+use crate::dbus::rekeyd1::{Condition, Error, ManagerProxy, SecretStatus};
+use crate::record::text::fault_in_words;
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// The secret that it is about.
+    secret: Option<String>,
+    /// Whether all is well with it.
+    well: bool,
+    /// What was seen.
+    what: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    advice: String,
+}
+
+impl Finding {
+    fn well(what: impl Into<String>) -> Self {
+        Self { secret: None, well: true, what: what.into(), advice: String::new() }
+    }
+
+    fn ill(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { secret: None, well: false, what: what.into(), advice: advice.into() }
+    }
+
+    fn of(mut self, name: &str) -> Self {
+        self.secret = Some(name.to_owned());
+        self
+    }
+}
+
+pub(super) async fn run(out: &Out) -> Exit {
+    let loaded = config::load(&Dirs::default());
+    let mut findings = vec![on_disk(&loaded)];
+    let exit = match examine(&loaded, &mut findings).await {
+        Ok(()) if findings.iter().all(|finding| finding.well) => Exit::Done,
+        Ok(()) => Exit::Failed,
+        Err(Error::Bus(error)) if !is_denied(&error) => {
+            let what = format!("rekeyd cannot be reached: {error}");
+            findings.push(Finding::ill(what, "systemctl status rekeyd; journalctl -b -u rekeyd"));
+            Exit::Unreachable
+        }
+        Err(error) => return out.error(&error),
+    };
+    if out.json {
+        out.document(&findings);
+    } else {
+        findings.iter().for_each(|finding| tell(out, finding));
+    }
+    exit
+}
+
+fn tell(out: &Out, finding: &Finding) {
+    let about = finding.secret.as_ref().map_or_else(String::new, |secret| format!("{secret}: "));
+    let mark = if finding.well { '✓' } else { '✗' };
+    out.step(&format!("{mark} {about}{}", finding.what));
+    if !finding.advice.is_empty() {
+        out.text(&format!("    {}", finding.advice));
+    }
+}
+
+fn on_disk(loaded: &Loaded) -> Finding {
+    if loaded.is_valid() {
+        Finding::well(format!("the configuration on disk is valid, secrets in it: {}", loaded.settings.secrets.len()))
+    } else {
+        let what = format!("the configuration on disk has mistakes: {}", loaded.findings.len());
+        Finding::ill(what, "rekeyctl check shows them; the configuration that was loaded before stays in force")
+    }
+}
+
+async fn examine(loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    let daemon = daemon().await?;
+    let condition: Condition = document(&daemon.condition().await?)?;
+    findings.push(running(&condition));
+    findings.push(match &condition.locked {
+        Some(fault) => Finding::ill(format!("the store is locked: {}", fault.message), &fault.advice),
+        None => Finding::well("the store is open, and its key is there"),
+    });
+    for name in &condition.unconfigured {
+        let advice = format!("put its file back, or let go of it: rekeyctl forget {name}");
+        findings.push(Finding::ill("the store has values of it, and it is not configured", advice).of(name.as_str()));
+    }
+    if condition.configuration.is_some() {
+        // The mistakes on disk say it already.
+        return Ok(());
+    }
+    let statuses: Vec<SecretStatus> = document(&daemon.list_secrets().await?)?;
+    let is_in_force = |name: &str| statuses.iter().any(|status| status.name == name);
+    for name in loaded.settings.secrets.keys().filter(|name| !is_in_force(name.as_str())) {
+        findings.push(Finding::ill("it is configured on disk and not in force", "rekeyctl reload").of(name.as_str()));
+    }
+    for status in &statuses {
+        findings.extend(secret(&daemon, loaded, status).await);
+    }
+    Ok(())
+}
+
+fn running(condition: &Condition) -> Finding {
+    let installed = env!("CARGO_PKG_VERSION");
+    if condition.version == installed {
+        Finding::well(format!("rekeyd {installed} is running"))
+    } else {
+        let what = format!("rekeyd {} is running, and {installed} is installed", condition.version);
+        Finding::ill(what, "systemctl restart rekeyd")
+    }
+}
+
+/// What there is to say of a secret: that it is well, or everything that is not.
+async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatus) -> Vec<Finding> {
+    let name = &status.name;
+    let mut findings = Vec::new();
+    let mut ill = |what: &str, advice: String| findings.push(Finding::ill(what, advice).of(name));
+    match (status.state.as_str(), &status.hold) {
+        // The store as a whole has been told of.
+        ("locked", _) => return Vec::new(),
+        ("on-hold", Some(hold)) => {
+            ill(&format!("on hold: {hold}"), format!("rekeyctl history {name}; mend it; then rekeyctl release {name}"));
+        }
+        (_, Some(trouble)) => ill(trouble, String::new()),
+        ("not-adopted", None) => ill("the value in force is not known", format!("rekeyctl adopt {name}")),
+        ("rotating", None) => {}
+        _ => match daemon.verify(name).await {
+            Ok(_) => findings.push(Finding::well("the value in force is proven").of(name)),
+            Err(error) => ill(&format!("the value in force cannot be proven: {}", words(&error)), String::new()),
+        },
+    }
+    let is_scheduled = loaded.settings.secrets.values().any(|one| one.name.as_str() == name && one.schedule.is_some());
+    if is_scheduled && status.next.is_none() {
+        let advice = format!("rekeyctl reload; systemctl status rekeyd-rotate@{name}.timer");
+        findings.push(Finding::ill("the timer of its schedule does not run", advice).of(name));
+    }
+    if status.paused {
+        let finding = Finding::ill("its schedule is paused", format!("rekeyctl resume {name}"));
+        findings.push(finding.of(name));
+    }
+    if let (Some(at), Some(last)) = (status.retry_at, &status.last) {
+        let cause = last.outcome.cause().map(fault_in_words).unwrap_or_default();
+        let finding = Finding::ill(format!("the last rotation was rolled back: {cause}"), format!("next try: {at:.0}"));
+        findings.push(finding.of(name));
+    }
+    findings
+}
+
+fn words(error: &Error) -> String {
+    match error {
+        Error::Refused(text) | Error::Busy(text) | Error::Failed(text) | Error::NotAllowed(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,32 @@
+//! `forget`: letting go of a secret.
+
+use super::acting::act;
+use super::{Exit, Out, daemon, document};
+use crate::dbus::rekeyd1::{Error, Forgotten};
+
+pub(super) async fn run(out: &Out, name: &str) -> Exit {
+    let forgotten: Result<Forgotten, Error> = async {
+        let forgotten: String = act(&daemon().await?, "Forget", &(name,)).await?;
+        document(&forgotten)
+    }
+    .await;
+    match forgotten {
+        Ok(forgotten) if out.json => out.document(&forgotten),
+        Ok(forgotten) => out.text(&in_words(name, &forgotten)),
+        Err(error) => return out.error(&error),
+    }
+    Exit::Done
+}
+
+fn in_words(name: &str, forgotten: &Forgotten) -> String {
+    let mut lines = vec![format!("{name}: forgotten; nothing was restarted, and the records are kept")];
+    if let (Some(delivered), false) = (&forgotten.delivered, forgotten.drop_ins.is_empty()) {
+        lines.push(format!("its value stays in {delivered}, where these have the services read it:"));
+        lines.extend(forgotten.drop_ins.iter().map(|drop_in| format!("  {drop_in}")));
+        lines.push("once it stands somewhere else: remove them, and type systemctl daemon-reload".to_owned());
+    }
+    if let Some(file) = &forgotten.file {
+        lines.push(format!("{file} still configures it: remove that, and type rekeyctl reload"));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,39 @@
+//! `release`: ending a hold, that of one secret or that of a machine which is a copy of another.
+
+use clap::Args;
+
+use super::acting::act;
+use super::{Exit, Out, daemon};
+use crate::dbus::rekeyd1::Error;
+
+/// `rekeyctl release`.
+#[derive(Debug, Args)]
+pub struct Release {
+    /// The secret
+    #[arg(required_unless_present = "clone")]
+    name: Option<String>,
+    /// On a copy of another machine: set the store of that one aside, and begin a new one
+    #[arg(long, conflicts_with = "name")]
+    clone: bool,
+}
+
+impl Release {
+    pub(super) async fn run(self, out: &Out) -> Exit {
+        let done: Result<String, Error> = async {
+            let daemon = daemon().await?;
+            let Some(name) = &self.name else {
+                let aside = daemon.begin_anew().await?;
+                return Ok(format!("the other machine's store is now {aside}\nnext: rekeyctl adopt --all"));
+            };
+            let () = act(&daemon, "Release", &(name,)).await?;
+            Ok(format!("{name}: released; rekeyctl verify {name} says how it stands"))
+        }
+        .await;
+        match done {
+            Ok(_) if out.json => {}
+            Ok(text) => out.text(&text),
+            Err(error) => return out.error(&error),
+        }
+        Exit::Done
+    }
+}
