@@ -18,7 +18,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window"]),
     ("[rotation]", &["deadline", "dead-man"]),
     ("[proof]", &["settle", "allow-without", "aftercare", "watch", "watch-rate", "error-budget"]),
-    ("[invalidation]", &["mode", "previous-env", "overlap", "strategy"]),
+    ("[invalidation]", &["mode", "previous-env", "overlap", "strategy", "shape", "retire"]),
     ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),

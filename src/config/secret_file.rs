@@ -8,7 +8,7 @@ use super::probe_section;
 use super::proof_section::{self, Proof};
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{Course, Kind, Overlap, ProbeSettings, Schedule, SecretName, SecretSettings};
+use super::settings::{Course, Kind, Overlap, ProbeSettings, Retire, Schedule, SecretName, SecretSettings, Shape};
 use super::target_section;
 use super::values::{Bounds, DAY, duration, human, on_calendar};
 use crate::secret::Format;
@@ -178,9 +178,9 @@ fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Duration, bool
 
 fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Range<usize>)> {
     let mode = section.choice::<Mode>("mode", &["immediate", "overlap"], &[], report).map(|mode| mode.into_inner());
-    section.later(&["shape", "retire", "logout", "skew"], "leave it out", report);
+    section.later(&["logout", "skew"], "leave it out", report);
     if mode != Some(Mode::Overlap) {
-        for key in ["previous-env", "overlap", "strategy"] {
+        for key in ["previous-env", "overlap", "strategy", "shape", "retire"] {
             if let Some((span, _)) = section.take_raw(key) {
                 let message = format!("`{key}` means nothing without an overlap");
                 report.error(span, message, "write `mode = \"overlap\"` as well, or leave it out");
@@ -197,14 +197,31 @@ fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap,
         "auto" => Ok(None),
         text => duration(text, bounds).map(Some),
     });
-    let strategy = section.choice::<Course>("strategy", &["auto", "publish-first", "one-step"], &["window"], report);
+    let strategy = section.choice::<Course>("strategy", &["auto", "publish-first", "one-step", "window"], &[], report);
+    let strategy = strategy.map(|strategy| strategy.into_inner()).unwrap_or_default();
+    let shape = section.choice::<Shape>("shape", &["single", "list"], &[], report);
+    let retire = section.choice::<Retire>("retire", &["restart", "with-next-restart"], &[], report);
     section.finish(report);
+    if strategy == Course::Window {
+        if let Some(shape) = shape.as_ref().filter(|shape| *shape.get_ref() == Shape::Single) {
+            let message = "with `strategy = \"window\"` two other values are accepted, and `shape` is for one";
+            report.error(shape.span(), message, "write `shape = \"list\"`, and have the program split it at commas");
+        }
+        if let Some(retire) = &retire {
+            let message =
+                "`retire` means nothing with `strategy = \"window\"`, where the next rotation drops the value";
+            report.error(retire.span(), message, "leave it out");
+        }
+    }
+    let default_shape = if strategy == Course::Window { Shape::List } else { Shape::Single };
     let previous = previous?;
     let span = previous.span();
     let overlap = Overlap {
         previous_env: previous.into_inner(),
         length: length.and_then(|length| length.into_inner()),
-        strategy: strategy.map(|strategy| strategy.into_inner()).unwrap_or_default(),
+        strategy,
+        shape: shape.map_or(default_shape, |shape| shape.into_inner()),
+        retire: retire.map(|retire| retire.into_inner()).unwrap_or_default(),
     };
     Some((overlap, span))
 }

@@ -138,6 +138,32 @@ pub struct Overlap {
     pub length: Option<Duration>,
     /// `strategy`.
     pub strategy: Course,
+    /// `shape`: `single`, or `list`, which is the default with `strategy = "window"`.
+    pub shape: Shape,
+    /// `retire`.
+    pub retire: Retire,
+}
+
+/// `shape`: what the variable of the other values holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// One value.
+    #[default]
+    Single,
+    /// Any number of them, with commas between them.
+    List,
+}
+
+/// `retire`: how the old value dies at the end of the overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retire {
+    /// The consumers are restarted without it.
+    #[default]
+    Restart,
+    /// They go on as they are, and lose it whenever they are restarted next.
+    WithNextRestart,
 }
 
 /// `strategy`: how the consumers get to the new value.
@@ -151,6 +177,8 @@ pub enum Course {
     PublishFirst,
     /// One restart: during it, tokens that a new process signed are refused by an old one.
     OneStep,
+    /// All accept the value of the next rotation already: one restart with any number of processes.
+    Window,
 }
 
 /// `[proof] watch`: what the consumer's users notice.

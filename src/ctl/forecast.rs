@@ -38,6 +38,9 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
     lines.extend(outage(forecast, restarts));
     lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
     lines.push(match plan.goal().accepted.first() {
+        Some(old) if plan.goal().accepted.len() > 1 => {
+            format!("  tokens    those of generation {old} stay accepted until the next rotation")
+        }
         Some(old) => format!("  tokens    those of generation {old} stay accepted until the overlap is over"),
         None => "  tokens    those signed with the old value are refused after the restart".to_owned(),
     });

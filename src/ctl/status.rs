@@ -69,6 +69,10 @@ fn in_words(status: &SecretStatus) -> String {
             format!("generation {} too, {until}; rekeyctl retire {} ends it", accepted.join(", "), status.name),
         );
     }
+    if let (None, false) = (status.retire_at, status.accepted.is_empty()) {
+        let accepted: Vec<String> = status.accepted.iter().map(ToString::to_string).collect();
+        row("Accepted", format!("generation {} too, until the next rotation", accepted.join(" and ")));
+    }
     for target in &status.targets {
         row("Target", target.clone());
     }

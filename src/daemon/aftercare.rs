@@ -13,7 +13,7 @@ use crate::dbus::rekeyd1::RotateFlags;
 use crate::dbus::unit::UnitStatus;
 use crate::record::journal::{Entry, Priority};
 use crate::record::{Actor, Evidence, Happening, Record, RotationId, Seen, message_id};
-use crate::rotation::Outcome;
+use crate::rotation::{Intent, Outcome};
 
 /// How often the units are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,7 +37,8 @@ pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
 /// The units of the last proof of a rotation to a new value.
 fn proven_units(records: &[Record], rotation: &RotationId) -> Vec<Proven> {
     let of_it = || records.iter().filter(|record| record.rotation.as_ref() == Some(rotation));
-    let makes = |record: &Record| matches!(&record.what, Happening::Requested { plan, .. } if plan.makes.is_some());
+    let makes =
+        |record: &Record| matches!(&record.what, Happening::Requested { plan, .. } if plan.intent == Intent::Rotate);
     let proof = of_it().rev().find_map(|record| match &record.what {
         Happening::Passed { seen: Seen::Proven { evidence }, .. } => Some(evidence),
         _ => None,

@@ -55,8 +55,13 @@ impl Engine<'_> {
         if standing.last.as_ref().is_some_and(|last| last.retires) {
             return RETIRE_AGAIN;
         }
+        self.overlap_length().unwrap_or(RETIRE_AGAIN)
+    }
+
+    /// How long old tokens are to be accepted, where that is known.
+    pub(super) fn overlap_length(&self) -> Option<Duration> {
         let length = self.settings.overlap.as_ref().and_then(|overlap| overlap.length);
-        let longest = standing.longest_token_s.map(|seconds| Duration::from_secs(seconds) + SKEW);
-        length.or(longest).unwrap_or(RETIRE_AGAIN)
+        let longest = self.ledger.standing().longest_token_s;
+        length.or_else(|| Some(Duration::from_secs(longest?) + SKEW))
     }
 }

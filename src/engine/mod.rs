@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::config::SecretSettings;
+use crate::config::{SecretSettings, Shape};
 use crate::proof::Probe;
 use crate::record::chain::Head;
 use crate::record::{Actor, Batch, Happening, Progress, Record, RotationId, Standing};
@@ -173,8 +173,10 @@ impl Engine<'_> {
     fn disclose(&self, view: &View) -> Result<Values, Fault> {
         let get = |number: Generation| self.store.get(&self.settings.name, number);
         let primary = get(view.primary)?;
-        let accepted = view.accepted.iter().map(|&number| get(number)).collect::<Result<_, _>>()?;
-        Ok(Values { primary, accepted })
+        let accepted: Vec<SecretValue> = view.accepted.iter().map(|&number| get(number)).collect::<Result<_, _>>()?;
+        let is_list = self.settings.overlap.as_ref().is_some_and(|overlap| overlap.shape == Shape::List);
+        let list = if is_list && !accepted.is_empty() { Some(listed(&accepted)?) } else { None };
+        Ok(Values { primary, accepted, list })
     }
 }
 
@@ -182,11 +184,21 @@ impl Engine<'_> {
 struct Values {
     primary: SecretValue,
     accepted: Vec<SecretValue>,
+    /// The accepted ones as one, where the consumers want a list.
+    list: Option<SecretValue>,
+}
+
+fn listed(values: &[SecretValue]) -> Result<SecretValue, Fault> {
+    SecretValue::list(values).ok_or_else(|| {
+        Fault::new(FaultCode::NotRepresentable, "an accepted value has a comma in it, and cannot be in a list")
+            .advise("rotate once with `shape = \"single\"`, or with --emergency")
+    })
 }
 
 impl Values {
     fn of<'a>(&'a self, view: &'a View) -> Disclosed<'a> {
-        Disclosed { view, primary: &self.primary, accepted: self.accepted.iter().collect() }
+        let previous = self.list.as_ref().or(self.accepted.first());
+        Disclosed { view, primary: &self.primary, accepted: self.accepted.iter().collect(), previous }
     }
 }
 

@@ -3,10 +3,12 @@
 use tokio::time::Instant;
 
 use super::{Engine, Values};
+use crate::config::Retire;
 use crate::proof::{Question, impact};
-use crate::record::{Activated, Evidence, Found, Seen};
-use crate::rotation::{Fault, FaultCode, Generation, Phase, Step, View};
-use crate::secret::{SecretValue, generate};
+use crate::record::{Activated, Evidence, Found, NewValue, Seen};
+use crate::rotation::{Fault, FaultCode, Generation, Intent, Phase, Step, View};
+use crate::secret::{Fingerprint, SecretValue, generate};
+use crate::store::StoreError;
 use crate::target::Health;
 
 impl Engine<'_> {
@@ -21,7 +23,11 @@ impl Engine<'_> {
                 self.deliver(&view, phase.is_back()).await
             }
             Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
-                self.prove(&view, deadline).await
+                if self.waits_for_restart(phase) {
+                    self.prove_delivered(&view, deadline).await
+                } else {
+                    self.prove(&view, deadline).await
+                }
             }
             Phase::Forth { step: Step::Activate, .. } | Phase::Back { step: Step::Activate, .. } | Phase::Commit => {
                 Err(Fault::new(FaultCode::StoreFailed, format!("{phase} is not for one rotation alone")))
@@ -48,7 +54,7 @@ impl Engine<'_> {
     /// Going back to an earlier value is also the way out for a consumer that has failed with this one.
     fn health_needed(&self) -> Health {
         let plan = self.ledger.standing().transaction.as_ref().map(|transaction| &transaction.plan);
-        let goes_back = plan.is_some_and(|plan| plan.makes.is_none() && !plan.retires());
+        let goes_back = plan.is_some_and(|plan| plan.intent == Intent::Return);
         if goes_back { Health::Irrelevant } else { Health::Needed }
     }
 
@@ -64,23 +70,28 @@ impl Engine<'_> {
             .advise("say how long old tokens are to be accepted: [invalidation] overlap = \"15m\""))
     }
 
-    /// Makes the new value. One that was sealed before an interruption is kept.
+    /// Makes the new values. Those that were sealed before an interruption are kept.
     fn make(&self) -> Result<Seen, Fault> {
-        let standing = self.ledger.standing();
-        let generation = standing.transaction.as_ref().and_then(|transaction| transaction.plan.makes);
-        let generation = generation.ok_or_else(|| Fault::new(FaultCode::StoreFailed, "the plan makes no value"))?;
+        let Some(transaction) = &self.ledger.standing().transaction else { return Ok(Seen::Made { made: Vec::new() }) };
+        let make = |generation: &Generation| {
+            let fingerprint = self.make_one(*generation, transaction.interruptions > 0)?;
+            Ok(NewValue { generation: *generation, fingerprint })
+        };
+        let made: Result<_, Fault> = transaction.plan.makes.iter().map(make).collect();
+        Ok(Seen::Made { made: made? })
+    }
+
+    fn make_one(&self, generation: Generation, was_interrupted: bool) -> Result<Fingerprint, Fault> {
         let name = &self.settings.name;
-        let was_interrupted = standing.transaction.as_ref().is_some_and(|transaction| transaction.interruptions > 0);
         let value = match self.store.get(name, generation) {
             Ok(kept) if was_interrupted => kept,
             _ => {
-                let value =
-                    generate(self.settings.bytes, self.settings.format).map_err(crate::store::StoreError::from)?;
+                let value = generate(self.settings.bytes, self.settings.format).map_err(StoreError::from)?;
                 self.store.put(name, generation, &value)?;
                 value
             }
         };
-        Ok(Seen::Made { generation, fingerprint: self.store.fingerprint(&value)? })
+        Ok(self.store.fingerprint(&value)?)
     }
 
     async fn deliver(&self, view: &View, back: bool) -> Result<Seen, Fault> {
@@ -100,6 +111,13 @@ impl Engine<'_> {
         restarted: &mut Vec<String>,
         deadline: Instant,
     ) -> Result<Vec<Activated>, Fault> {
+        if self.waits_for_restart(phase) {
+            let left = |found: &Found| match found.running {
+                true => Activated::AtNextRestart { unit: found.unit.clone() },
+                false => Activated::LeftStopped { unit: found.unit.clone() },
+            };
+            return Ok(self.found().iter().map(left).collect());
+        }
         let view = self.view_in(phase)?;
         let values = self.disclose(&view)?;
         let (done, due): (Vec<_>, Vec<_>) =
@@ -131,6 +149,26 @@ impl Engine<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the consumers go on as they are, and take the view with their next restart.
+    fn waits_for_restart(&self, phase: &Phase) -> bool {
+        let retires = self.ledger.standing().transaction.as_ref().is_some_and(|transaction| transaction.plan.retires());
+        let wanted = self.settings.overlap.as_ref().is_some_and(|overlap| overlap.retire == Retire::WithNextRestart);
+        retires && wanted && !phase.is_back()
+    }
+
+    /// That the consumers would start with what was delivered, and work as they are.
+    async fn prove_delivered(&self, view: &View, deadline: Instant) -> Result<Seen, Fault> {
+        self.check_in_force().await?;
+        let anyone = self.found().iter().any(|found| found.running);
+        let left = |found: &Found| match found.running {
+            true => Evidence::AtNextRestart { unit: found.unit.clone() },
+            false => Evidence::Stopped { unit: found.unit.clone() },
+        };
+        let mut evidence: Vec<_> = self.found().iter().map(left).collect();
+        evidence.extend(self.ask_probes(anyone, view, &self.disclose(view)?, Vec::new(), deadline).await?);
+        Ok(Seen::Proven { evidence })
     }
 
     async fn prove(&self, view: &View, deadline: Instant) -> Result<Seen, Fault> {

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::config::{Course, SecretSettings};
 use crate::record::Stage;
-use crate::rotation::{Fault, FaultCode, Plan, View};
+use crate::rotation::{Fault, FaultCode, Generation, Plan, View};
 
 impl Engine<'_> {
     /// Why a rotation cannot even be planned, or its plan.
@@ -17,6 +17,9 @@ impl Engine<'_> {
         let Some(overlap) = self.settings.overlap.as_ref().filter(|_| !emergency) else {
             return Ok(Plan::replace(in_force, new));
         };
+        if overlap.strategy == Course::Window {
+            return self.plan_window(in_force);
+        }
         if let Some(old) = in_force.accepted.first() {
             let until = standing.retire_at.map_or_else(String::new, |at| format!(" until {at:.0}"));
             let name = &self.settings.name;
@@ -32,10 +35,33 @@ impl Engine<'_> {
         }
         let publish_first = match overlap.strategy {
             Course::PublishFirst => true,
-            Course::OneStep => false,
+            Course::OneStep | Course::Window => false,
             Course::Auto => self.processes().await? > 1,
         };
         Ok(Plan::overlap(in_force, new, publish_first))
+    }
+
+    /// The window moves on by one value, or is opened. What it drops must have lived as long as its tokens.
+    fn plan_window(&self, in_force: View) -> Result<Plan, Fault> {
+        let standing = self.ledger.standing();
+        let waiting = standing.waiting();
+        let length = self.overlap_length().unwrap_or_default();
+        for old in in_force.accepted.iter().filter(|accepted| Some(**accepted) != waiting) {
+            let since = standing.generation(*old).map(|generation| generation.since).unwrap_or_default();
+            let until = since + length;
+            if until > jiff::Timestamp::now() {
+                let name = &self.settings.name;
+                let message = format!("tokens of generation {old} are still accepted, until {until:.0}");
+                return Err(Fault::new(FaultCode::OverlapOpen, message).advise(format!(
+                    "end it with rekeyctl retire {name}, or drop all values with rekeyctl rotate --emergency {name}"
+                )));
+            }
+        }
+        let next = standing.next_generation();
+        Ok(match waiting {
+            Some(waiting) => Plan::slide(in_force, waiting, next),
+            None => Plan::open_window(in_force, next),
+        })
     }
 
     /// The plan of the end of an overlap.
@@ -44,10 +70,11 @@ impl Engine<'_> {
     /// Where none is open.
     pub fn plan_retirement(&self) -> Result<Plan, Fault> {
         let in_force = self.free_to_move()?;
-        if in_force.accepted.is_empty() {
-            return Err(Fault::new(FaultCode::NothingToRetire, "no overlap is open: only one value is accepted"));
+        let waiting: Vec<Generation> = self.ledger.standing().waiting().into_iter().collect();
+        if in_force.accepted == waiting {
+            return Err(Fault::new(FaultCode::NothingToRetire, "no overlap is open: no former value is accepted"));
         }
-        Ok(Plan::retire(in_force))
+        Ok(Plan::retire(in_force, waiting))
     }
 
     /// The view in force, unless a hold or a missing adoption forbids to move it.

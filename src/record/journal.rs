@@ -101,8 +101,8 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
     if let Some(transaction) = &standing.transaction {
         entry.actor = Some(transaction.actor.to_string());
         if let Some(phase) = transaction.phase() {
-            let made = transaction.plan.makes.is_some_and(|made| standing.generation(made).is_some());
-            if made || transaction.plan.makes.is_none() {
+            let mut makes = transaction.plan.makes.iter();
+            if makes.all(|made| standing.generation(*made).is_some()) {
                 point_to(&mut entry, standing, transaction.plan.view_in(phase).primary);
             }
         }

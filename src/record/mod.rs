@@ -20,7 +20,7 @@ mod seen;
 mod standing;
 pub mod text;
 
-pub use seen::{Activated, Evidence, Found, Seen};
+pub use seen::{Activated, Evidence, Found, NewValue, Seen};
 pub use standing::{Contradiction, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction};
 
 /// One thing that happened to one secret.

@@ -31,6 +31,11 @@ pub enum Evidence {
         /// How long it was watched, in milliseconds.
         settled_ms: u64,
     },
+    /// The unit goes on as it is, and takes the view with its next restart.
+    AtNextRestart {
+        /// The unit.
+        unit: String,
+    },
     /// The unit was stopped on purpose; it has the value for its next start.
     Stopped {
         /// The unit.
@@ -130,11 +135,25 @@ pub enum Activated {
         /// The unit.
         unit: String,
     },
+    /// The unit is not restarted: it takes the view with its next restart.
+    AtNextRestart {
+        /// The unit.
+        unit: String,
+    },
     /// The unit is stopped on purpose and stays so.
     LeftStopped {
         /// The unit.
         unit: String,
     },
+}
+
+/// A value that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewValue {
+    /// Its number.
+    pub generation: Generation,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
 }
 
 /// What a phase saw or did when it passed.
@@ -148,12 +167,10 @@ pub enum Seen {
         /// Evidence for the view in force.
         evidence: Vec<Evidence>,
     },
-    /// Generate: the new generation.
+    /// Generate: the new generations.
     Made {
-        /// Its number.
-        generation: Generation,
-        /// Its fingerprint.
-        fingerprint: Fingerprint,
+        /// In the order of the plan.
+        made: Vec<NewValue>,
     },
     /// Deliver: the targets that have the view now.
     Delivered {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Activated, Evidence, Found, Happening, Record, Seen, Standing};
-use crate::rotation::{Fault, Outcome};
+use super::{Activated, Evidence, Found, Happening, NewValue, Record, Seen, Standing};
+use crate::rotation::{Fault, Intent, Outcome};
 
 /// What happened, in a sentence without a full stop.
 pub fn sentence(record: &Record, standing: &Standing) -> String {
@@ -14,10 +14,10 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         Happening::Requested { plan, actor, reason, batch } => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             let with = batch.as_ref().map_or_else(String::new, |batch| format!(", together with {batch}"));
-            let what = match plan.makes {
-                Some(_) => "rotation",
-                None if plan.retires() => "end of the overlap",
-                None => "rollback to the previous value",
+            let what = match plan.intent {
+                Intent::Rotate => "rotation",
+                Intent::Retire => "end of the overlap",
+                Intent::Return => "rollback to the previous value",
             };
             format!("{what} {} → {} asked for by {actor}{with}{why}", plan.start(), plan.goal())
         }
@@ -99,7 +99,12 @@ pub fn seen_in_words(seen: &Seen) -> String {
             let parts = found.iter().map(found_in_words).chain(evidence.iter().map(evidence_in_words));
             parts.collect::<Vec<_>>().join("; ")
         }
-        Seen::Made { generation, fingerprint } => format!("generation {generation}, fingerprint {fingerprint}"),
+        Seen::Made { made } => {
+            let one = |NewValue { generation, fingerprint }: &NewValue| {
+                format!("generation {generation}, fingerprint {fingerprint}")
+            };
+            made.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
         Seen::Delivered { targets, exposed } => {
             let written = format!("{} written and read back", targets.join(", "));
             std::iter::once(&written).chain(exposed).map(String::as_str).collect::<Vec<_>>().join("; ")
@@ -125,6 +130,7 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
             format!("{matching} of {of} processes of {unit} have the value, {without} need none")
         }
         Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
+        Evidence::AtNextRestart { unit } => format!("{unit} goes on as it is and takes it with its next restart"),
         Evidence::Stopped { unit } => format!("{unit} is stopped and has the value for its next start"),
         Evidence::Dependents { active, .. } => format!("{} active again", active.join(", ")),
         Evidence::Jwt { algorithm, signed_with, refused, accepted, .. } => {
@@ -155,6 +161,7 @@ fn activated_in_words(activated: &Activated) -> String {
         Activated::Reloaded { unit, took_us } => format!("{unit} reloaded in {}", duration(*took_us)),
         Activated::AlreadyRunning { unit } => format!("{unit} has it already, not restarted"),
         Activated::WithOthers { unit } => format!("{unit} restarted with the others of the batch"),
+        Activated::AtNextRestart { unit } => format!("{unit} is not restarted for it"),
         Activated::LeftStopped { unit } => format!("{unit} stays stopped"),
     }
 }

@@ -12,5 +12,5 @@ mod view;
 pub use fault::{Fault, FaultCode};
 pub use outcome::Outcome;
 pub use phase::{Event, Next, Phase, Step, advance, after_interruption};
-pub use plan::{Movement, Plan};
+pub use plan::{Intent, Movement, Plan};
 pub use view::{Generation, View};

@@ -75,7 +75,7 @@ pub fn advance(plan: &Plan, phase: Phase, event: Event) -> Next {
     use Step::{Activate, Deliver, Prove};
 
     match (phase, event) {
-        (Preflight, Event::Passed) if plan.makes.is_some() => Enter(Generate),
+        (Preflight, Event::Passed) if !plan.makes.is_empty() => Enter(Generate),
         (Preflight | Generate, Event::Passed) => Enter(Forth { movement: 0, step: Deliver }),
         (Preflight | Generate, Event::Failed(cause)) => End(Outcome::Refused { cause }),
 
@@ -181,14 +181,16 @@ mod tests {
         Fault::new(FaultCode::UnitFailed, text)
     }
 
-    fn plans() -> [(&'static str, Plan); 5] {
+    fn plans() -> [(&'static str, Plan); 7] {
         let (old, new) = (Generation(1), Generation(2));
         [
             ("one movement", Plan::replace(View::of(old), new)),
             ("two movements", Plan::overlap(View::of(old), new, true)),
             ("no new value", Plan::return_to(View::of(new), old, false)),
             ("overlap in one movement", Plan::overlap(View::of(old), new, false)),
-            ("the end of an overlap", Plan::retire(View { primary: new, accepted: vec![old] })),
+            ("the end of an overlap", Plan::retire(View { primary: new, accepted: vec![old] }, Vec::new())),
+            ("a window opened", Plan::open_window(View::of(old), new)),
+            ("a window moved on", Plan::slide(View { primary: old, accepted: vec![new] }, new, new.next())),
         ]
     }
 
@@ -252,11 +254,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn any_two_neighbours_of_a_window_accept_each_other() {
+        let mut in_force = View::of(Generation(1));
+        let mut next = Generation(2);
+        for _ in 0..5 {
+            let waiting = in_force.generations().max().filter(|newest| *newest > in_force.primary);
+            let plan = match waiting {
+                Some(waiting) => Plan::slide(in_force.clone(), waiting, next),
+                None => Plan::open_window(in_force.clone(), next),
+            };
+            let views = [plan.start().clone()].into_iter();
+            let views: Vec<View> =
+                views.chain((0..=plan.last_movement()).map(|n| plan.movement(n).to.clone())).collect();
+            for pair in views.windows(2) {
+                assert!(pair[0].generations().any(|one| one == pair[1].primary), "{pair:?}");
+                assert!(pair[1].generations().any(|one| one == pair[0].primary), "{pair:?}");
+            }
+            next = plan.makes.last().unwrap().next();
+            in_force = plan.goal().clone();
+        }
+        assert_eq!(in_force, View { primary: Generation(6), accepted: vec![Generation(5), Generation(7)] });
+    }
+
     proptest! {
         /// Whatever happens, a rotation ends, in few phases; nothing is touched before `refused`; both errors are told;
         /// it never goes forth again once it went back.
         #[test]
-        fn every_walk_ends_and_tells_the_truth(which in 0_usize..5, fails in prop::collection::vec(any::<bool>(), 40)) {
+        fn every_walk_ends_and_tells_the_truth(which in 0_usize..7, fails in prop::collection::vec(any::<bool>(), 40)) {
             let plan = plans()[which].1.clone();
             let mut phase = Phase::Preflight;
             let mut touched = false;
@@ -291,7 +316,7 @@ mod tests {
         /// The way back leads to the view that was in force before, from wherever it is taken; what may have been
         /// signed with the new value stays accepted.
         #[test]
-        fn every_way_back_leads_to_the_start(which in 0_usize..5, steps in 0_usize..9) {
+        fn every_way_back_leads_to_the_start(which in 0_usize..7, steps in 0_usize..9) {
             let plan = plans()[which].1.clone();
             let mut phase = Phase::Preflight;
             for _ in 0..steps {
@@ -304,7 +329,11 @@ mod tests {
                     let view = plan.view_in(&back);
                     prop_assert_eq!(view.primary, plan.start().primary);
                     let signed = matches!(back, Phase::Back { signed: true, .. });
-                    prop_assert!(view == *plan.start() || (signed && view.accepted == [plan.goal().primary]));
+                    let new = plan.goal().primary;
+                    let kept = plan.start().accepted.iter().all(|accepted| view.accepted.contains(accepted));
+                    let more = view.accepted.iter().filter(|accepted| !plan.start().accepted.contains(accepted));
+                    prop_assert!(kept && more.copied().all(|more| signed && more == new));
+                    prop_assert!(!signed || view.accepted.contains(&new));
                 }
                 Next::End(outcome) => prop_assert!(!touched && outcome.as_str() == "refused"),
             }

@@ -13,23 +13,53 @@ pub struct Movement {
     pub to: View,
 }
 
-/// A list of movements, each starting where the one before ended, and the value that must be made first.
+/// What a rotation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Intent {
+    /// Another primary value, which the consumers had not before.
+    Rotate,
+    /// An earlier value again: what a person's `rollback` asks for.
+    Return,
+    /// The end of an overlap.
+    Retire,
+}
+
+/// A list of movements, each starting where the one before ended, and the values that must be made first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// What it is for.
+    pub intent: Intent,
     /// The first movement; a rotation has at least one.
     first: Movement,
     /// Those after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     then: Vec<Movement>,
-    /// The generation that is made for it; none when it goes to a value that exists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub makes: Option<Generation>,
+    /// The generations that are made for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub makes: Vec<Generation>,
 }
 
 impl Plan {
+    fn of(intent: Intent, from: View, to: View) -> Self {
+        Self { intent, first: Movement { from, to }, then: Vec::new(), makes: Vec::new() }
+    }
+
+    /// Goes by way of `between`.
+    fn by_way_of(mut self, between: View) -> Self {
+        let to = std::mem::replace(&mut self.first.to, between.clone());
+        self.then.push(Movement { from: between, to });
+        self
+    }
+
+    fn making(mut self, makes: &[Generation]) -> Self {
+        self.makes = makes.to_vec();
+        self
+    }
+
     /// To a new value, at once: `{old}` → `{new}`.
     pub fn replace(in_force: View, new: Generation) -> Self {
-        Self { first: Movement { from: in_force, to: View::of(new) }, then: Vec::new(), makes: Some(new) }
+        Self::of(Intent::Rotate, in_force, View::of(new)).making(&[new])
     }
 
     /// To a new value, with the old one still accepted: `{old}` → `{new, accepts old}`. With `publish_first`,
@@ -37,32 +67,41 @@ impl Plan {
     /// accept yet.
     pub fn overlap(in_force: View, new: Generation, publish_first: bool) -> Self {
         let old = in_force.primary;
-        let goal = View { primary: new, accepted: vec![old] };
-        let makes = Some(new);
-        if !publish_first {
-            return Self { first: Movement { from: in_force, to: goal }, then: Vec::new(), makes };
-        }
-        let published = View { primary: old, accepted: vec![new] };
-        let first = Movement { from: in_force, to: published.clone() };
-        Self { first, then: vec![Movement { from: published, to: goal }], makes }
+        let plan = Self::of(Intent::Rotate, in_force, View { primary: new, accepted: vec![old] }).making(&[new]);
+        if publish_first { plan.by_way_of(View { primary: old, accepted: vec![new] }) } else { plan }
     }
 
-    /// The end of an overlap: only the primary value is accepted any more.
-    pub fn retire(in_force: View) -> Self {
-        let to = View::of(in_force.primary);
-        Self { first: Movement { from: in_force, to }, then: Vec::new(), makes: None }
+    /// To the value that all have accepted for a while, `waiting`, with the next one accepted from now on:
+    /// `{old, accepts older and waiting}` → `{waiting, accepts old and next}`. Any two neighbours accept each other, so
+    /// that one restart is enough for any number of processes.
+    pub fn slide(in_force: View, waiting: Generation, next: Generation) -> Self {
+        let to = View { primary: waiting, accepted: vec![in_force.primary, next] };
+        Self::of(Intent::Rotate, in_force, to).making(&[next])
     }
 
-    /// To a value that exists already: what a person's `rollback` asks for. `overlapping`, what was signed until now
-    /// stays accepted.
+    /// The same where no value is waiting yet: the new one is published first.
+    pub fn open_window(in_force: View, new: Generation) -> Self {
+        let (old, next) = (in_force.primary, new.next());
+        let published = View { primary: old, accepted: in_force.accepted.iter().copied().chain([new]).collect() };
+        let to = View { primary: new, accepted: vec![old, next] };
+        Self::of(Intent::Rotate, in_force, to).by_way_of(published).making(&[new, next])
+    }
+
+    /// The end of an overlap: besides the primary value only `waiting` ones are accepted any more.
+    pub fn retire(in_force: View, waiting: Vec<Generation>) -> Self {
+        let to = View { primary: in_force.primary, accepted: waiting };
+        Self::of(Intent::Retire, in_force, to)
+    }
+
+    /// To a value that exists already. `overlapping`, what was signed until now stays accepted.
     pub fn return_to(in_force: View, old: Generation, overlapping: bool) -> Self {
         let accepted = if overlapping { vec![in_force.primary] } else { Vec::new() };
-        Self { first: Movement { from: in_force, to: View { primary: old, accepted } }, then: Vec::new(), makes: None }
+        Self::of(Intent::Return, in_force, View { primary: old, accepted })
     }
 
     /// Whether it only ends an overlap.
     pub fn retires(&self) -> bool {
-        self.start().primary == self.goal().primary
+        self.intent == Intent::Retire
     }
 
     /// The movement of this number, counted from 0; past the end it is the last one.
@@ -92,7 +131,9 @@ impl Plan {
         match phase {
             Phase::Preflight | Phase::Generate => self.start().clone(),
             Phase::Back { signed: true, .. } => {
-                View { primary: self.start().primary, accepted: vec![self.goal().primary] }
+                let (start, new) = (self.start(), self.goal().primary);
+                let others = start.accepted.iter().copied().filter(|accepted| *accepted != new);
+                View { primary: start.primary, accepted: others.chain([new]).collect() }
             }
             Phase::Back { .. } => self.start().clone(),
             Phase::Forth { movement, .. } => self.movement(*movement).to.clone(),

@@ -33,6 +33,8 @@ pub struct Disclosed<'a> {
     pub primary: &'a SecretValue,
     /// The values of the accepted generations, in the view's order.
     pub accepted: Vec<&'a SecretValue>,
+    /// What the variable of the accepted ones holds, where there are any.
+    pub previous: Option<&'a SecretValue>,
 }
 
 /// What is asked of a consumer before anything is touched.

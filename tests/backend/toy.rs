@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `JWT_SECRET_FILE` | file with the value that signs and verifies tokens |
 //! | `JWT_SECRET` | that value, where there is no such file |
-//! | `JWT_SECRET_PREVIOUS` | where set, or a credential of that name is there, verifies tokens too |
+//! | `JWT_SECRET_PREVIOUS` | where set, or a credential of that name is there, verifies tokens too; a list with commas |
 //! | `TOY_REREADS` | file whose value takes the place of the first one as soon as it is there |
 //! | `PORT` | on 127.0.0.1, default 3000 |
 //! | `TOY` | how to misbehave: see [`fault`]; where it is not set, the file `mode` says it |
@@ -204,12 +204,12 @@ impl Toy {
         if self.has(&Fault::VerifiesOnlyOld) {
             return token.is_signed_with(self.first_value());
         }
-        let previous = self.previous.as_deref().filter(|_| !self.has(&Fault::IgnoresPrevious));
+        let previous = self.previous.as_deref().filter(|_| !self.has(&Fault::IgnoresPrevious)).unwrap_or_default();
         let old = self.has(&Fault::AcceptsOld).then(|| self.first_value());
         (token.algorithm == "none" && self.has(&Fault::AcceptsNone))
             || (token.algorithm == "HS256" && self.has(&Fault::AcceptsRandom))
             || token.is_signed_with(&self.signing_value())
-            || previous.into_iter().chain(old).any(|value| token.is_signed_with(value))
+            || previous.split(',').chain(old).any(|value| !value.is_empty() && token.is_signed_with(value))
     }
 
     fn signing_value(&self) -> Cow<'_, str> {

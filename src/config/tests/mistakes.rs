@@ -124,7 +124,22 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "is the variable of the value itself",
             "another",
         ),
-        (section("[invalidation]\nmode = \"overlap\"\nstrategy = \"window\""), "9:12", "not available", "auto"),
+        (
+            section(
+                "[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\nstrategy = \"window\"\nshape = \"single\"",
+            ),
+            "11:9",
+            "two other values",
+            "shape = \"list\"",
+        ),
+        (
+            section(
+                "[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\nstrategy = \"window\"\nretire = \"restart\"",
+            ),
+            "11:10",
+            "means nothing",
+            "leave it out",
+        ),
         // [[target]]
         (target(""), "3:1", "`type` is missing in [[target]]", "type = \"systemd\""),
         (target("type = \"dotenv\""), "4:8", "`type = \"dotenv\"` is not available in this version yet", "\"systemd\""),

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::{Course, Kind, Overlap, SecretName};
+use crate::config::{Course, Kind, Overlap, Retire, SecretName, Shape};
 use crate::record::{Activated, Evidence, Found, Hold, Stage};
 use crate::rotation::Outcome;
 use crate::secret::Format;
@@ -168,6 +168,8 @@ fn settings(course: Option<Course>) -> SecretSettings {
             previous_env: "JWT_SECRET_PREVIOUS".to_owned(),
             length: Some(Duration::from_secs(900)),
             strategy,
+            shape: if strategy == Course::Window { Shape::List } else { Shape::Single },
+            retire: Retire::Restart,
         }),
         settle: Duration::ZERO,
         allow_without: Vec::new(),

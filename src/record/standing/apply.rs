@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction};
-use crate::record::{Actor, Evidence, Happening, Record, Seen};
-use crate::rotation::{Event, Generation, Next, Outcome, Phase, View, advance};
+use crate::record::{Actor, Evidence, Happening, NewValue, Record, Seen};
+use crate::rotation::{Event, Generation, Intent, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
 
 /// A record that cannot follow on those before it.
@@ -64,8 +64,10 @@ impl Standing {
             Happening::Began { phase } => self.due(record, phase)?,
             Happening::Passed { phase, seen, .. } => {
                 self.due(record, phase)?;
-                if let Seen::Made { generation, fingerprint } = seen {
-                    self.enter(*generation, fingerprint.clone(), Stage::Pending, record.at);
+                if let Seen::Made { made } = seen {
+                    for NewValue { generation, fingerprint } in made {
+                        self.enter(*generation, fingerprint.clone(), Stage::Pending, record.at);
+                    }
                 }
                 self.longest_token_s = self.longest_token_s.max(longest_token(seen));
                 let transaction = self.under_way(record)?;
@@ -129,6 +131,16 @@ impl Standing {
         self.generations.push(GenerationStanding { number, fingerprint, stage, since });
     }
 
+    /// A value that was made ahead, and that nobody accepts any more, is not waited for.
+    fn give_up_waiting(&mut self, at: Timestamp) {
+        let in_force: Vec<Generation> = self.in_force.iter().flat_map(View::generations).collect();
+        for generation in self.generations.iter_mut().filter(|generation| generation.stage == Stage::Pending) {
+            if !in_force.contains(&generation.number) {
+                (generation.stage, generation.since) = (Stage::Rejected, at);
+            }
+        }
+    }
+
     fn set_stage(&mut self, number: Generation, stage: Stage, since: Timestamp) {
         if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number) {
             generation.stage = stage;
@@ -166,7 +178,7 @@ impl Standing {
             }
             Outcome::Committed => {
                 self.supersede(at);
-                if plan.makes.is_none() {
+                if plan.intent == Intent::Return {
                     // A person went back: what was in force until now has been found wanting.
                     self.set_stage(plan.start().primary, Stage::Rejected, at);
                 }
@@ -174,10 +186,14 @@ impl Standing {
                 self.retry_at = None;
                 self.in_force = Some(plan.goal().clone());
                 self.rolled_back_in_a_row = 0;
+                self.give_up_waiting(at);
             }
             Outcome::RolledBack { .. } | Outcome::RollbackFailed { .. } => {
-                if let Some(made) = plan.makes {
-                    self.set_stage(made, Stage::Rejected, at);
+                for made in &plan.makes {
+                    self.set_stage(*made, Stage::Rejected, at);
+                }
+                if plan.intent == Intent::Rotate {
+                    self.set_stage(plan.goal().primary, Stage::Rejected, at);
                 }
                 if let Some(view) = &transaction.back_to {
                     self.in_force = Some(view.clone());

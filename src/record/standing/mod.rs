@@ -168,10 +168,18 @@ impl Standing {
         is_free && self.retry_at.is_none() && self.rolled_back_in_a_row > 0 && self.last.as_ref().is_some_and(failed)
     }
 
-    /// Whether an overlap is open whose end is not recorded yet.
+    /// Whether an overlap is open whose end is not recorded yet. A window, in which a value is waiting, is moved on by the
+    /// next rotation.
     pub fn retire_owed(&self) -> bool {
         let overlaps = self.in_force.as_ref().is_some_and(|view| !view.accepted.is_empty());
-        overlaps && self.retire_at.is_none() && self.transaction.is_none()
+        overlaps && self.waiting().is_none() && self.retire_at.is_none() && self.transaction.is_none()
+    }
+
+    /// The value that was made ahead, and that all accept.
+    pub fn waiting(&self) -> Option<Generation> {
+        let accepted = self.in_force.iter().flat_map(|view| &view.accepted);
+        let is_pending = |number: &Generation| self.generation(*number).is_some_and(|it| it.stage == Stage::Pending);
+        accepted.copied().find(is_pending)
     }
 
     /// The generation of this number.

@@ -8,7 +8,9 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{Disclosed, Health, Target};
-use crate::config::{Activate, DaemonReload, Deliver, ProbeSettings, SecretSettings, SystemdTarget as Settings};
+use crate::config::{
+    Activate, DaemonReload, Deliver, ProbeSettings, Retire, SecretSettings, SystemdTarget as Settings,
+};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
 use crate::record::{Activated, Evidence, Found};
@@ -51,6 +53,8 @@ pub struct SystemdTarget {
     env: String,
     /// The variable of the value that is accepted besides, where there may be one.
     previous_env: Option<String>,
+    /// Whether running units go on accepting a value that was retired, until they are restarted.
+    keeps_retired: bool,
     units: Vec<String>,
     way: Way,
     activate: Activate,
@@ -72,6 +76,7 @@ impl SystemdTarget {
             secret: secret.name.to_string(),
             env: secret.env.clone(),
             previous_env: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
+            keeps_retired: secret.overlap.as_ref().is_some_and(|overlap| overlap.retire == Retire::WithNextRestart),
             units: settings.units.clone(),
             way: Way { deliver: settings.deliver, path_env: settings.path_env.clone() },
             activate: settings.activate,
@@ -172,7 +177,7 @@ impl SystemdTarget {
     /// left out without a daemon-reload: where nothing else is accepted, the other one is the primary value again.
     fn wanted<'a>(&'a self, deliver: Deliver, view: &Disclosed<'a>) -> Vec<(&'a str, Option<&'a SecretValue>)> {
         let instead = deliver.is_credential().then_some(view.primary);
-        let other = view.accepted.first().copied().or(instead);
+        let other = view.previous.or(instead);
         let previous = self.previous_env.as_deref().map(|name| (name, other));
         std::iter::once((self.env.as_str(), Some(view.primary))).chain(previous).collect()
     }

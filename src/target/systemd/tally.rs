@@ -103,6 +103,8 @@ impl SystemdTarget {
         let same: Vec<bool> = has.iter().zip(wanted).map(|(has, wanted)| is_same(has, wanted)).collect();
         match has.first().is_some_and(Option::is_some) {
             true if same.iter().all(|same| *same) => tally.matching += 1,
+            // Until its next restart it may accept a value that was retired.
+            true if same.first() == Some(&true) && self.keeps_retired => tally.matching += 1,
             // With the right value to sign with, and another one to accept.
             true if same.first() == Some(&true) => tally.accepts_others += 1,
             true => tally.other += 1,
