@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT, assert_says, stage, status, value};
-use support::{Backend, Debian, Machine, token};
+use support::{Backend, Machine, token};
 
 const WINDOW: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\nstrategy = \"window\"\noverlap = \"1m\"\n";
 const WITH_NEXT_RESTART: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\nretire = \"with-next-restart\"\n";

@@ -14,6 +14,7 @@ mod daemon_file;
 mod env_name;
 mod files;
 pub mod findings;
+mod hook_section;
 mod probe_section;
 mod proof_section;
 mod reader;

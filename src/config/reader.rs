@@ -14,11 +14,12 @@ use super::suggest::nearest;
 
 /// Which section each key belongs to, to tell where a misplaced one should stand.
 const HOMES: &[(&str, &[&str])] = &[
-    ("[secret]", &["env", "kind", "bytes", "format", "keep"]),
+    ("[secret]", &["env", "kind", "bytes", "format", "keep", "re-encrypt"]),
     ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window"]),
     ("[rotation]", &["deadline", "dead-man"]),
     ("[proof]", &["settle", "allow-without", "aftercare", "watch", "watch-rate", "error-budget"]),
     ("[invalidation]", &["mode", "previous-env", "overlap", "strategy", "shape", "retire"]),
+    ("[logout]", &["command", "user", "url", "method", "header-file", "timeout"]),
     ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),

@@ -4,11 +4,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::env_name::{assigned, env_name};
+use super::hook_section;
 use super::probe_section;
 use super::proof_section::{self, Proof};
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{Course, Kind, Overlap, ProbeSettings, Retire, Schedule, SecretName, SecretSettings, Shape};
+use super::settings::{
+    Course, HookSettings, Kind, Overlap, ProbeSettings, Retire, Schedule, SecretName, SecretSettings, Shape,
+};
 use super::target_section;
 use super::values::{Bounds, DAY, duration, human, on_calendar};
 use crate::secret::Format;
@@ -35,7 +38,8 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let targets = root.tables("target", report);
     root.need("target", "[[target]]", report);
     let probes = root.tables("probe", report);
-    root.later(&["logout", "hook"], "leave it out", report);
+    let logout = root.table("logout", "[logout]", report);
+    root.later(&["hook"], "leave it out", report);
     root.finish(report);
 
     let identity = secret.map(|section| identity(section, report));
@@ -44,6 +48,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let Proof { settle, allow_without, aftercare, watch } =
         proof.map_or_else(Proof::default, |section| proof_section::read(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
+    let logout = logout.and_then(|section| hook_section::logout(section, report));
     let written = probes.len();
     let probes = probe_section::read(probes, deadline, report);
     // A probe that is written but wrong has findings of its own.
@@ -51,8 +56,12 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let env = identity.as_ref().and_then(|identity| identity.env.as_ref()).map(|(name, _)| name.as_str());
     let targets = target_section::read(targets, target_section::Context { env, is_probed }, report);
 
-    let Identity { env, kind, bytes, format, keep } = identity?;
+    let Identity { env, kind, bytes, format, keep, re_encrypt } = identity?;
     let (env, span) = env?;
+    if let Some((span, _)) = re_encrypt.as_ref().filter(|_| overlap.is_none()) {
+        let message = "data that is encrypted with the old value must be readable until all of it is encrypted anew";
+        report.error(span.clone(), message, "add [invalidation] with `mode = \"overlap\"`");
+    }
     let overlap = overlap.map(|(overlap, previous)| {
         if overlap.previous_env == env {
             let message = format!("`previous-env`: {env} is the variable of the value itself");
@@ -73,6 +82,8 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         deadline,
         dead_man,
         overlap,
+        logout,
+        re_encrypt: re_encrypt.map(|(_, hook)| hook),
         settle,
         allow_without,
         aftercare,
@@ -89,22 +100,32 @@ struct Identity {
     bytes: usize,
     format: Format,
     keep: Duration,
+    re_encrypt: Option<(Range<usize>, HookSettings)>,
 }
 
 fn identity(mut section: Reader<'_>, report: &mut Report<'_>) -> Identity {
     let env = variable(&mut section, report);
     let kind =
         section.choice::<Kind>("kind", &["signing", "session", "password", "api-token", "encryption"], &[], report);
-    if let Some(kind) = kind.as_ref().filter(|kind| *kind.get_ref() == Kind::Encryption) {
-        let message = "`kind = \"encryption\"` is never rotated: data encrypted with the old key would be lost";
-        let advice = "leave this key to the program that can re-encrypt its data, and remove this file";
-        report.error(kind.span(), message, advice);
+    let is_encryption = kind.as_ref().is_some_and(|kind| *kind.get_ref() == Kind::Encryption);
+    let re_encrypt = hook_section::re_encrypt(&mut section, report);
+    match (&kind, &re_encrypt) {
+        (Some(kind), None) if is_encryption && !section.had("re-encrypt") => {
+            let message = "`kind = \"encryption\"`: data encrypted with the old key would be lost";
+            let advice = "name the command that encrypts it anew, as `re-encrypt = [\"/usr/local/bin/re-encrypt\"]`, or \
+                          leave this key alone and remove this file";
+            report.error(kind.span(), message, advice);
+        }
+        (_, Some((span, _))) if !is_encryption => {
+            let message = "`re-encrypt` means nothing without `kind = \"encryption\"`";
+            report.error(span.clone(), message, "leave it out, or write the kind");
+        }
+        _ => {}
     }
     let bytes = entropy(&mut section, report);
     let format = section.choice::<Format>("format", &["hex", "base64url", "base64", "alphanumeric"], &[], report);
     let keep =
         length(&mut section, "keep", "keep = \"30d\"", Bounds { least: Duration::ZERO, most: YEAR * 10 }, report);
-    section.later(&["re-encrypt"], "leave it out: secrets that encrypt data are not rotated", report);
     section.finish(report);
     Identity {
         env,
@@ -112,6 +133,7 @@ fn identity(mut section: Reader<'_>, report: &mut Report<'_>) -> Identity {
         bytes: bytes.unwrap_or(32),
         format: format.map(|format| format.into_inner()).unwrap_or_default(),
         keep: keep.unwrap_or(DAY * 30),
+        re_encrypt,
     }
 }
 
@@ -178,7 +200,7 @@ fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Duration, bool
 
 fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Range<usize>)> {
     let mode = section.choice::<Mode>("mode", &["immediate", "overlap"], &[], report).map(|mode| mode.into_inner());
-    section.later(&["logout", "skew"], "leave it out", report);
+    section.later(&["skew"], "leave it out", report);
     if mode != Some(Mode::Overlap) {
         for key in ["previous-env", "overlap", "strategy", "shape", "retire"] {
             if let Some((span, _)) = section.take_raw(key) {

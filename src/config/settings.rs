@@ -98,6 +98,11 @@ pub struct SecretSettings {
     pub dead_man: bool,
     /// `[invalidation]`: how old tokens die; none with `mode = "immediate"`, where they die at the restart.
     pub overlap: Option<Overlap>,
+    /// `[logout]`: what ends the sessions that outlive a rotation.
+    pub logout: Option<HookSettings>,
+    /// `[secret] re-encrypt`, of `kind = "encryption"` alone: what encrypts with the new value all that is encrypted with
+    /// the old one.
+    pub re_encrypt: Option<HookSettings>,
     /// `[proof] settle`: how long the consumer must stay up, default 2 s.
     pub settle: Duration,
     /// `[proof] allow-without`: names (`/proc/PID/comm`) of helper processes that legitimately lack the variable.
@@ -125,8 +130,38 @@ pub enum Kind {
     Password,
     /// An API token.
     ApiToken,
-    /// Encrypts data: never rotated, since the data would be lost.
+    /// Encrypts data: rotated only with `re-encrypt`, since the data would be lost.
     Encryption,
+}
+
+/// What is done once a rotation is proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookSettings {
+    /// What.
+    pub act: HookAct,
+    /// `timeout`: how long it may take, default 30 s.
+    pub timeout: Duration,
+}
+
+/// A command, or an HTTP request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookAct {
+    /// `command`, run in a unit of its own.
+    Command {
+        /// The program, an absolute path, and its arguments.
+        argv: Vec<String>,
+        /// `user`; root where it is left out.
+        user: Option<String>,
+    },
+    /// `url`: answers with a status of 200 to 299.
+    Http {
+        /// The URL.
+        url: String,
+        /// `method`, default POST.
+        method: String,
+        /// `header-file`: headers as `Name: value`, one a line, readable by root only.
+        headers: Option<PathBuf>,
+    },
 }
 
 /// `[invalidation] mode = "overlap"`: the consumers go on accepting the old value for a while.

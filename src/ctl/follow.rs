@@ -12,7 +12,7 @@ use zbus::names::WellKnownName;
 use super::exit::is_denied;
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, NAME};
-use crate::record::{Actor, Happening, Record, RotationId, Standing, text};
+use crate::record::{Actor, Happening, HookCame, Record, RotationId, Standing, text};
 use crate::rotation::Outcome;
 
 /// How long a daemon that has gone away, to be restarted or upgraded, may take to come back.
@@ -59,7 +59,7 @@ pub(super) async fn follow(
     if !out.json {
         out.text(&format!("{doing} {name}, rotation {id}"));
     }
-    let mut story = Story { out, name, id: &id, told: 0, outcome: None };
+    let mut story = Story { out, name, id: &id, told: 0, hook_failed: false, outcome: None };
     let mut seen = Instant::now();
     let mut is_gone = false;
     loop {
@@ -93,7 +93,7 @@ pub(super) async fn follow(
             }
         }
         if let Some(outcome) = &story.outcome {
-            let exit = outcome.into();
+            let exit = Exit::from(outcome).worse(if story.hook_failed { Exit::Failed } else { Exit::Done });
             if reader == Reader::Member {
                 // What follows on the end, a hold, is told too.
                 let _ = story.catch_up().await;
@@ -165,6 +165,7 @@ struct Story<'a> {
     id: &'a str,
     /// The last record's number.
     told: u64,
+    hook_failed: bool,
     outcome: Option<Outcome>,
 }
 
@@ -189,8 +190,10 @@ impl Story<'_> {
         } else if !line.is_empty() {
             self.out.step(line);
         }
-        if let Happening::Ended { outcome, .. } = &record.what {
-            self.outcome = Some(outcome.clone());
+        match &record.what {
+            Happening::Hook { came: HookCame::Failed { .. }, .. } => self.hook_failed = true,
+            Happening::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
+            _ => {}
         }
     }
 

@@ -88,6 +88,9 @@ fn in_words(status: &SecretStatus) -> String {
         if let Some(cause) = last.outcome.cause() {
             row("Because", fault_in_words(cause));
         }
+        if let Some(fault) = &last.hook_failed {
+            row("But then", fault_in_words(fault));
+        }
         if let Outcome::RollbackFailed { rollback, .. } = &last.outcome {
             row("And then", fault_in_words(rollback));
         }

@@ -12,12 +12,12 @@ use super::listeners::Listeners;
 use super::progress::Progress;
 use super::timers;
 use super::wave::Rider;
-use crate::config::SecretSettings;
+use crate::config::{HookSettings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
 use crate::record::chain::Head;
 use crate::record::journal::Priority;
-use crate::record::{Record, RotationId, Standing, journal};
+use crate::record::{Hook, Record, RotationId, Standing, journal};
 use crate::rotation::Fault;
 
 /// The host of one secret's engine.
@@ -88,6 +88,10 @@ impl Host for DaemonHost {
 
     fn goes_back(&self) {
         self.wave.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    async fn hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
+        super::hook::run(self, hook, settings).await
     }
 
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {

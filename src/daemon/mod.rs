@@ -26,6 +26,7 @@ mod callers;
 mod charge;
 mod custody;
 mod gate;
+mod hook;
 mod host;
 mod journal;
 mod listeners;

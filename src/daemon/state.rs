@@ -15,7 +15,7 @@ use super::wave::Rider;
 use crate::config::{self, Dirs, Finding, SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::{Condition, Error, SecretStatus};
 use crate::dbus::systemd1::Systemd;
-use crate::engine::Engine;
+use crate::engine::{Engine, Kept};
 use crate::helper::ProcessHelper;
 use crate::proof::{self, Probe};
 use crate::record::journal::{self, Entry, Priority};
@@ -286,6 +286,7 @@ impl Daemon {
 impl Parts {
     /// The engine of a secret.
     pub fn engine<'a>(&'a self, settings: &'a SecretSettings, store: &'a Store, ledger: &'a mut Ledger) -> Engine<'a> {
-        Engine { settings, targets: &self.targets, probes: &self.probes, store, ledger, host: &self.host }
+        let kept = Kept::default();
+        Engine { settings, targets: &self.targets, probes: &self.probes, store, ledger, kept, host: &self.host }
     }
 }

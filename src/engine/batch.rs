@@ -117,11 +117,15 @@ impl<'m, 'a> Member<'m, 'a> {
     }
 
     async fn end(&mut self) -> Result<(), StoreError> {
-        match self.engine.under_way() {
-            Some((id, Progress::Decided(outcome))) => self.engine.end(&id, outcome).await,
-            Some((id, Progress::In(_))) => self.engine.end(&id, Outcome::Committed).await,
-            None => Ok(()),
+        let Some((id, progress)) = self.engine.under_way() else { return Ok(()) };
+        let outcome = match progress {
+            Progress::Decided(outcome) => outcome,
+            Progress::In(_) => Outcome::Committed,
+        };
+        if outcome == Outcome::Committed {
+            self.engine.run_hooks(&id).await?;
         }
+        self.engine.end(&id, outcome).await
     }
 
     /// Records that its phase is about to act.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::config::{SecretSettings, Shape};
+use crate::config::{HookSettings, SecretSettings, Shape};
 use crate::proof::Probe;
 use crate::record::chain::Head;
-use crate::record::{Actor, Batch, Happening, Progress, Record, RotationId, Standing};
+use crate::record::{Actor, Batch, Happening, Hook, Progress, Record, RotationId, Standing};
 use crate::rotation::{Fault, FaultCode, Generation, Phase, Plan, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
@@ -21,11 +21,13 @@ use crate::target::{Disclosed, Target};
 mod adopt;
 pub mod batch;
 mod ending;
+mod hooks;
 mod look;
 mod phases;
 mod plans;
 
 pub use adopt::{Adoption, Outdated};
+pub use hooks::Kept;
 pub use look::{Forecast, Verdict};
 
 /// What the engine needs of its host besides targets and probes.
@@ -54,6 +56,12 @@ pub trait Host: Send + Sync {
     /// The rotation goes back, and waits for nobody from here on.
     fn goes_back(&self);
 
+    /// Does what a hook is for: runs its command, or sends its request.
+    ///
+    /// # Errors
+    /// What went wrong, for the administrator whose hook it is.
+    async fn hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault>;
+
     /// Tells a record, once it is durable, to the journal and to whoever listens.
     fn publish(&self, record: &Record, head: &Head, standing: &Standing);
 }
@@ -79,6 +87,8 @@ pub struct Engine<'a> {
     pub store: &'a Store,
     /// The records.
     pub ledger: &'a mut Ledger,
+    /// Tokens from before the rotation.
+    pub kept: Kept,
     /// The rest of the world.
     pub host: &'a dyn Host,
 }

@@ -17,7 +17,17 @@ impl Engine<'_> {
     pub(super) async fn perform(&self, phase: &Phase, deadline: Instant) -> Result<Seen, Fault> {
         let view = self.view_in(phase)?;
         match phase {
-            Phase::Preflight => self.preflight(&view, self.health_needed(), deadline).await,
+            Phase::Preflight => {
+                let seen = self.preflight(&view, self.health_needed(), deadline).await?;
+                self.keep_tokens(deadline).await;
+                let anew = self.encrypt_anew().await?;
+                Ok(match seen {
+                    Seen::Ready { found, evidence } => {
+                        Seen::Ready { found, evidence: evidence.into_iter().chain(anew).collect() }
+                    }
+                    seen => seen,
+                })
+            }
             Phase::Generate => self.make(),
             Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
                 self.deliver(&view, phase.is_back()).await

@@ -1,7 +1,7 @@
 //! What a rotation that is asked for would be, or why it cannot even be planned.
 
 use super::Engine;
-use crate::config::{Course, SecretSettings};
+use crate::config::{Course, Kind, SecretSettings};
 use crate::record::Stage;
 use crate::rotation::{Fault, FaultCode, Generation, Plan, View};
 
@@ -14,6 +14,13 @@ impl Engine<'_> {
         let standing = self.ledger.standing();
         let in_force = self.free_to_move()?;
         let new = standing.next_generation();
+        if emergency && self.settings.kind == Kind::Encryption {
+            let message = "the value encrypts data, and what is encrypted with it would be lost without an overlap";
+            return Err(Fault::new(FaultCode::NotConfigured, message).advise(format!(
+                "rekeyctl rotate {}, and once its data is encrypted anew, rekeyctl retire",
+                self.settings.name
+            )));
+        }
         let Some(overlap) = self.settings.overlap.as_ref().filter(|_| !emergency) else {
             return Ok(Plan::replace(in_force, new));
         };
@@ -45,6 +52,11 @@ impl Engine<'_> {
     fn plan_window(&self, in_force: View) -> Result<Plan, Fault> {
         let standing = self.ledger.standing();
         let waiting = standing.waiting();
+        let drops = in_force.accepted.iter().any(|accepted| Some(*accepted) != waiting);
+        if drops && self.settings.re_encrypt.is_some() && standing.re_encrypted != Some(in_force.primary) {
+            return Err(Fault::new(FaultCode::OverlapOpen, "data may still be encrypted with the value before")
+                .advise(format!("have it encrypted anew: rekeyctl retire {}", self.settings.name)));
+        }
         let length = self.overlap_length().unwrap_or_default();
         for old in in_force.accepted.iter().filter(|accepted| Some(**accepted) != waiting) {
             let since = standing.generation(*old).map(|generation| generation.since).unwrap_or_default();

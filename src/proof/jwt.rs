@@ -2,6 +2,7 @@
 //! and refuses forged ones.
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::token::{Token, key};
@@ -27,6 +28,29 @@ impl Probe for JwtProbe {
                 Ok(evidence) => return Ok(evidence),
                 Err(trouble) => patience.endure(trouble).await?,
             }
+        }
+    }
+
+    async fn log_in(&self, deadline: Instant) -> Option<Zeroizing<String>> {
+        let TokenSource::Login(login) = &self.token else { return None };
+        login::log_in(login, &Patience::until(deadline, self.timeout)).await.ok()
+    }
+
+    async fn refuses(&self, token: &str, deadline: Instant) -> Result<Evidence, Fault> {
+        let mut patience = Patience::until(deadline, self.timeout);
+        let protected = self.protected();
+        loop {
+            let trouble = match self.present(token, &patience).await {
+                Ok(Verdict::Refused(_)) => return Ok(Evidence::LoggedOut { protected: shown(&self.protected.url) }),
+                Ok(Verdict::Accepted) => {
+                    let message = format!("{protected} accepts a token from before the rotation");
+                    let advice = "the logout did not reach it: does the backend check what the logout changes?";
+                    Trouble::NotYet(Fault::new(FaultCode::LogoutIneffective, message).advise(advice))
+                }
+                Ok(Verdict::Neither(status)) => neither(&protected, status, "to a token from before the rotation"),
+                Err(trouble) => trouble,
+            };
+            patience.endure(trouble).await?;
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::config::ProbeSettings;
 use crate::record::Evidence;
-use crate::rotation::{Fault, Generation};
+use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::SecretValue;
 
 mod http;
@@ -47,4 +48,19 @@ pub trait Probe: Send + Sync {
     /// # Errors
     /// The fault that was seen last.
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault>;
+
+    /// A token of now, where the probe logs in.
+    async fn log_in(&self, deadline: Instant) -> Option<Zeroizing<String>> {
+        let _ = deadline;
+        None
+    }
+
+    /// Asks until a token of [`Probe::log_in`] is refused.
+    ///
+    /// # Errors
+    /// Where it is not, or that cannot be told.
+    async fn refuses(&self, token: &str, deadline: Instant) -> Result<Evidence, Fault> {
+        let _ = (token, deadline);
+        Err(Fault::new(FaultCode::ProbeFailed, "this probe has no tokens"))
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::chain::Head;
 use super::text;
-use super::{Happening, Hold, Record, Seen, Standing, message_id};
+use super::{Happening, Hold, HookCame, Record, Seen, Standing, message_id};
 use crate::rotation::{Generation, Outcome, Phase};
 
 /// How urgent an entry is, as in syslog(3).
@@ -130,6 +130,19 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
             entry.reason = Some(fault.message.clone());
             entry.advice = (!fault.advice.is_empty()).then(|| fault.advice.clone());
         }
+        Happening::Hook { hook, came } => {
+            entry.step = Some(hook.to_string());
+            let (result, took_us) = match came {
+                HookCame::Began => ("began", None),
+                HookCame::Passed { took_us, .. } => ("passed", Some(took_us)),
+                HookCame::Failed { took_us, fault } => {
+                    entry.reason = Some(fault.message.clone());
+                    entry.advice = (!fault.advice.is_empty()).then(|| fault.advice.clone());
+                    ("failed", Some(took_us))
+                }
+            };
+            (entry.result, entry.duration) = (Some(result.to_owned()), took_us.map(ToString::to_string));
+        }
         Happening::Ended { outcome, took_us } => {
             entry.result = Some(outcome.as_str().to_owned());
             entry.duration = Some(took_us.to_string());
@@ -180,6 +193,9 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         }
         Happening::Passed { .. } => (Info, message_id::STEP_PASSED),
         Happening::Failed { .. } => (Warning, message_id::STEP_FAILED),
+        Happening::Hook { came: HookCame::Began, .. } => (Debug, message_id::STEP_BEGAN),
+        Happening::Hook { came: HookCame::Passed { .. }, .. } => (Info, message_id::STEP_PASSED),
+        Happening::Hook { came: HookCame::Failed { .. }, .. } => (Error, message_id::HOOK_FAILED),
         Happening::Resumed => (Notice, message_id::ROTATION_RESUMED),
         Happening::Ended { outcome, .. } => match outcome {
             Outcome::Committed => (Notice, message_id::ROTATION_COMMITTED),

@@ -23,6 +23,8 @@ message_ids! {
     FAILED_LATER = "5146c992694c49a99637049916496cba";
     /// A step failed, with the reason.
     STEP_FAILED = "3dacecaa4c924d7ab8dd2e3be7a0fb74";
+    /// What was to follow on a proven rotation failed: a logout, or encrypting data anew.
+    HOOK_FAILED = "07b739c7874b4962b149251f1bd9a3c1";
     /// The way back was taken.
     ROLLBACK_BEGAN = "467f786f939545c38595b97ebbc069da";
     /// The new value is in force and proven.

@@ -92,6 +92,13 @@ pub enum Happening {
     },
     /// The daemon found the rotation unfinished and goes on with it.
     Resumed,
+    /// What is done once a rotation is proven.
+    Hook {
+        /// What.
+        hook: Hook,
+        /// How far it came.
+        came: HookCame,
+    },
     /// The rotation is over. A committed one is committed by this record.
     Ended {
         /// How.
@@ -151,6 +158,48 @@ pub enum Happening {
         /// The sum.
         standing: Box<Standing>,
     },
+}
+
+/// What is done once a rotation is proven, before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// Sessions that would outlive the rotation are ended.
+    Logout,
+    /// Data is encrypted with the new value.
+    ReEncrypt,
+}
+
+/// How far a hook came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum HookCame {
+    /// It is about to act.
+    Began,
+    /// It did what it was for.
+    Passed {
+        /// How long it took, in microseconds.
+        took_us: u64,
+        /// That it worked: a token from before was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receipt: Option<Evidence>,
+    },
+    /// It did not. The new value stays in force all the same.
+    Failed {
+        /// How long it took, in microseconds.
+        took_us: u64,
+        /// Why.
+        fault: Fault,
+    },
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Logout => "logout",
+            Self::ReEncrypt => "re-encrypt",
+        })
+    }
 }
 
 /// Rotations of several secrets that go together, because they have a consumer in common.

@@ -31,6 +31,16 @@ pub enum Evidence {
         /// How long it was watched, in milliseconds.
         settled_ms: u64,
     },
+    /// The logout worked: a token that was kept from before the rotation is refused.
+    LoggedOut {
+        /// The protected endpoint.
+        protected: String,
+    },
+    /// All data was encrypted with the primary value.
+    ReEncrypted {
+        /// How long that took, in microseconds.
+        took_us: u64,
+    },
     /// The unit goes on as it is, and takes the view with its next restart.
     AtNextRestart {
         /// The unit.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Activated, Evidence, Found, Happening, NewValue, Record, Seen, Standing};
+use super::{Activated, Evidence, Found, Happening, Hook, HookCame, NewValue, Record, Seen, Standing};
 use crate::rotation::{Fault, Intent, Outcome};
 
 /// What happened, in a sentence without a full stop.
@@ -29,6 +29,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
             format!("{phase} failed after {}: {}", duration(*took_us), fault_in_words(fault))
         }
         Happening::Resumed => "going on with the rotation that was interrupted".to_owned(),
+        Happening::Hook { hook, came } => hook_in_words(*hook, came),
         Happening::Ended { outcome, took_us } => outcome_in_words(outcome, *took_us, standing),
         Happening::RetryArmed { at } => format!("the rotation will be tried again at {at:.0}"),
         Happening::RetireArmed { at } => format!("the overlap ends at {at:.0}"),
@@ -54,6 +55,11 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
     let mark = |mark: &str, step: &str, text: String| Some(format!("{mark} {step:<9} {text}"));
     match &record.what {
         Happening::Began { .. } | Happening::CarriedOver { .. } => None,
+        Happening::Hook { came: HookCame::Began, .. } => None,
+        Happening::Hook { hook, came: came @ HookCame::Passed { .. } } => {
+            mark("✓", &hook.to_string(), hook_in_words(*hook, came))
+        }
+        Happening::Hook { hook, came } => mark("✗", &hook.to_string(), hook_in_words(*hook, came)),
         Happening::Passed { phase, took_us, seen } => {
             let text = format!("{} ({})", seen_in_words(seen), duration(*took_us));
             let text = if phase.is_back() { format!("back: {text}") } else { text };
@@ -69,6 +75,22 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
         }
         Happening::Ended { .. } | Happening::Held { .. } => Some(format!("✗ {}", sentence(record, standing))),
         _ => Some(format!("· {}", sentence(record, standing))),
+    }
+}
+
+fn hook_in_words(hook: Hook, came: &HookCame) -> String {
+    match came {
+        HookCame::Began => format!("{hook} begins"),
+        HookCame::Passed { took_us, receipt } => {
+            let receipt =
+                receipt.as_ref().map_or_else(String::new, |receipt| format!("; {}", evidence_in_words(receipt)));
+            format!("{hook} done in {}{receipt}", duration(*took_us))
+        }
+        HookCame::Failed { took_us, fault } => format!(
+            "{hook} failed after {}, though the new value is in force: {}",
+            duration(*took_us),
+            fault_in_words(fault)
+        ),
     }
 }
 
@@ -130,6 +152,8 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
             format!("{matching} of {of} processes of {unit} have the value, {without} need none")
         }
         Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
+        Evidence::LoggedOut { protected } => format!("{protected} refuses a token from before the rotation"),
+        Evidence::ReEncrypted { took_us } => format!("all data was encrypted anew in {}", duration(*took_us)),
         Evidence::AtNextRestart { unit } => format!("{unit} goes on as it is and takes it with its next restart"),
         Evidence::Stopped { unit } => format!("{unit} is stopped and has the value for its next start"),
         Evidence::Dependents { active, .. } => format!("{} active again", active.join(", ")),

@@ -111,6 +111,10 @@ fault_codes! {
     RefusesAccepted = "refuses-accepted",
     /// More requests failed meanwhile than the error budget allows.
     ErrorBudget = "error-budget",
+    /// A command or request that follows on a rotation failed.
+    HookFailed = "hook-failed",
+    /// After the logout, a token from before the rotation is still accepted.
+    LogoutIneffective = "logout-ineffective",
     /// Another rotation of the same batch failed.
     BatchFailed = "batch-failed",
     /// Tokens do not say how long they live, so that the overlap's length is unknown.

@@ -1,4 +1,5 @@
 //! The host: files and HTTP. With `dbus` and `helper` the only place where the world is touched.
 
+pub mod credentials;
 pub mod files;
 pub mod http;

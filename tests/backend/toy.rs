@@ -12,6 +12,9 @@
 //! | `TOY_HOME` | directory of `mode` and `old-value-sha256`, default `/etc/toy` |
 //! | `STATE_DIRECTORY` | from systemd, default `/var/lib/toy` |
 //!
+//! `POST /api/logout-everybody` with the bearer token `let-them-out`, or a higher number in the file `version` of the state
+//! directory, ends all sessions.
+//!
 //! A value is old where its SHA-256 (hex) is in the file `old-value-sha256`. Login is user `smoke`, password `let-me-in`.
 
 mod fault;
@@ -169,6 +172,7 @@ impl Toy {
         let (status, body) = match request.line.as_str() {
             "GET /healthz" => (200, json!({ "healthy": true })),
             "POST /api/auth/login" => self.login(&request.body),
+            "POST /api/logout-everybody" => self.log_everybody_out(request.bearer.as_deref().unwrap_or_default()),
             "GET /api/me" => self.me(request.bearer.as_deref().unwrap_or_default()),
             _ => (404, json!({ "error": "there is nothing here" })),
         };
@@ -186,7 +190,7 @@ impl Toy {
         if self.has(&Fault::LoginOpaque) {
             return (200, json!({ "token": "0123456789abcdef" }));
         }
-        let claims = json!({ "sub": "smoke", "iat": now(), "exp": now() + 900 });
+        let claims = json!({ "sub": "smoke", "iat": now(), "exp": now() + 900, "version": self.version() });
         (200, json!({ "token": jwt::sign(&claims, &self.signing_value()) }))
     }
 
@@ -197,7 +201,23 @@ impl Toy {
         }
     }
 
+    /// The version of sessions: tokens of an earlier one are refused.
+    fn version(&self) -> u64 {
+        fs::read_to_string(self.state.join("version")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn log_everybody_out(&self, token: &str) -> (u16, Value) {
+        if token != "let-them-out" {
+            return (403, json!({ "error": "who are you?" }));
+        }
+        let bumped = fs::write(self.state.join("version"), format!("{}", self.version() + 1));
+        (if bumped.is_ok() { 204 } else { 500 }, json!({}))
+    }
+
     fn accepts(&self, token: &Token) -> bool {
+        if token.claims["version"].as_u64().is_some_and(|version| version < self.version()) {
+            return false;
+        }
         if self.has(&Fault::ProtectedRefuses) || token.claims["exp"].as_u64().is_some_and(|end| end <= now()) {
             return false;
         }

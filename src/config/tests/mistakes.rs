@@ -25,7 +25,17 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         ("[secret]\nenv = \"A\"\n[target]\ntype = \"systemd\"".into(), "3:2", "list of tables", "[[target]]"),
         ("[secret]\nenv = \"A\"\n".into(), "1:1", "`target` is missing", "[[target]]"),
         (format!("surprise = 1\n{GOOD}"), "1:1", "unknown key `surprise`", "the sections are: secret"),
-        (section("[logout]\nurl = \"x\""), "7:2", "not available in this version yet", "leave it out"),
+        (section("[hook]\nurl = \"x\""), "7:2", "not available in this version yet", "leave it out"),
+        (section("[logout]"), "7:1", "`command` or `url`", "/usr/local/bin/log-everybody-out"),
+        (section("[logout]\ncommand = [\"logout\"]"), "8:11", "absolute path", "/usr/local/bin"),
+        (
+            section("[logout]\nurl = \"http://h/\"\nuser = \"www\""),
+            "9:8",
+            "means nothing without `command`",
+            "leave it out",
+        ),
+        (secret("re-encrypt = [\"/bin/true\"]"), "3:14", "kind = \"encryption\"", "leave it out"),
+        (secret("kind = \"encryption\"\nre-encrypt = [\"/bin/true\"]"), "4:14", "encrypted anew", "mode = \"overlap\""),
         // [secret]
         (
             "[secret]\nbytes = 32\n[[target]]\ntype = \"systemd\"\nunits = [\"a.service\"]".into(),

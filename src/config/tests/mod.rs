@@ -152,7 +152,7 @@ fn a_template_says_every_default_as_it_is() {
     assert!(told.is_valid(), "{}", render(&told.findings, false));
     let strip = |loaded: &Loaded| {
         let mut secret = loaded.settings.secrets.values().next().unwrap().clone();
-        (secret.file, secret.probes, secret.allow_without, secret.watch) = Default::default();
+        (secret.file, secret.probes, secret.allow_without, secret.watch, secret.logout) = Default::default();
         secret
     };
     assert_eq!(strip(&plain), strip(&told));

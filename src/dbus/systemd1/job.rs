@@ -1,9 +1,11 @@
 //! Jobs of systemd: restart, start, stop, and what came of it.
 
 use tokio::time::{Instant, sleep, timeout};
+use zbus::message::Message;
 use zbus::wire::OwnedObjectPath;
 
 use super::call::{CALL, LOOK, body};
+use super::ended::Ends;
 use super::{Systemd, SystemdError};
 
 /// How a job ended: the word that `JobRemoved` carries, or that the job was gone when it was looked for.
@@ -85,7 +87,17 @@ impl Systemd {
             }
             reply => reply?,
         };
-        let job: OwnedObjectPath = body(&reply)?;
+        self.follow(&reply, &mut ends, deadline).await
+    }
+
+    /// Waits for the end of the job that a reply names.
+    pub(super) async fn follow(
+        &self,
+        reply: &Message,
+        ends: &mut Ends,
+        deadline: Instant,
+    ) -> Result<JobEnd, SystemdError> {
+        let job: OwnedObjectPath = body(reply)?;
         let mut is_told = true;
         loop {
             tokio::select! {

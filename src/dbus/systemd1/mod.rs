@@ -17,9 +17,11 @@ use call::{RELOAD, body};
 mod call;
 mod ended;
 mod job;
+mod transient;
 
 pub use call::SystemdError;
 pub use job::JobEnd;
+pub use transient::{Command, Ran};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";

@@ -119,6 +119,10 @@ impl Host for Both {
     async fn going_down(&self) -> bool {
         false
     }
+    async fn hook(&self, _: Hook, _: &HookSettings) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn goes_back(&self) {}
     fn publish(&self, _: &Record, _: &Head, _: &Standing) {
         self.tick();
@@ -141,6 +145,7 @@ async fn live(root: &Path, both: &Both) -> Option<[Standing; 2]> {
                 probes: &[],
                 store: &store,
                 ledger,
+                kept: Kept::default(),
                 host: both,
             })
             .collect();

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::{Course, Kind, Overlap, Retire, SecretName, Shape};
-use crate::record::{Activated, Evidence, Found, Hold, Stage};
+use crate::config::{Course, HookSettings, Kind, Overlap, Retire, SecretName, Shape};
+use crate::record::{Activated, Evidence, Found, Hold, Hook, Stage};
 use crate::rotation::Outcome;
 use crate::secret::Format;
 use crate::store::{Keys, StoreLock};
@@ -141,6 +141,10 @@ impl Host for SimHost {
         Ok(())
     }
     async fn before_evidence(&self) {}
+    async fn hook(&self, _: Hook, _: &HookSettings) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn goes_back(&self) {}
     async fn arm_dead_man(&self, _: &RotationId) {}
     async fn disarm_dead_man(&self, _: &RotationId) {}
@@ -174,6 +178,8 @@ fn settings(course: Option<Course>) -> SecretSettings {
         settle: Duration::ZERO,
         allow_without: Vec::new(),
         aftercare: Duration::ZERO,
+        logout: None,
+        re_encrypt: None,
         watch: None,
         targets: Vec::new(),
         probes: Vec::new(),
@@ -187,8 +193,15 @@ async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) 
     let mut ledger = store.ledger(&settings.name).unwrap();
     let targets: Vec<Box<dyn Target>> = vec![Box::new(SimTarget(Arc::clone(world)))];
     let host = SimHost(Arc::clone(world));
-    let mut engine =
-        Engine { settings: &settings, targets: &targets, probes: &[], store: &store, ledger: &mut ledger, host: &host };
+    let mut engine = Engine {
+        settings: &settings,
+        targets: &targets,
+        probes: &[],
+        store: &store,
+        ledger: &mut ledger,
+        kept: Kept::default(),
+        host: &host,
+    };
     let life = async {
         let engine = &mut engine;
         if engine.ledger.standing().in_force.is_none() {

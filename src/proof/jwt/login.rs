@@ -1,11 +1,7 @@
 //! How the probe comes by its token: a real login with the credentials of a test user, or made by itself.
 
-use std::fs::OpenOptions;
-use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use serde_json::Value;
 use ureq::http::HeaderMap;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -14,10 +10,8 @@ use super::super::token::{Algorithm, Token};
 use super::super::{Patience, Trouble};
 use crate::config::{Login, LoginBody, Mint, TokenPlace};
 use crate::rotation::{Fault, FaultCode};
+use crate::sys::credentials;
 use crate::sys::http::{BODY, Call, Reply, send};
-
-/// The longest body of a login.
-const CREDENTIALS: u64 = 64 * 1024;
 
 /// The token of a real login.
 pub(super) async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizing<String>, Trouble> {
@@ -82,36 +76,12 @@ fn body(body: &LoginBody) -> Result<Option<Typed>, Fault> {
     })
 }
 
-/// The body of a login, from a file that only its owner can read.
 fn credentials(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let shown = path.display();
-    let refused = |why: String| Fault::new(FaultCode::LoginFailed, why);
-    let unreadable =
-        |error| refused(format!("cannot read {shown}: {error}")).advise("json-file or form-file of the login names it");
-    // Opening a pipe would otherwise wait for who writes to it.
-    let careful = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(careful).open(path).map_err(unreadable)?;
-    // Judged on the open file: another may stand there a moment later.
-    let stat = file.metadata().map_err(unreadable)?;
-    if !stat.is_file() {
-        return Err(refused(format!("{shown} holds no credentials: it is not a regular file")));
-    }
-    let own = rustix::process::geteuid().as_raw();
-    if stat.uid() != 0 && stat.uid() != own {
-        let why = format!("{shown} holds credentials, and belongs to user {}", stat.uid());
-        return Err(refused(why).advise(format!("chown root: {shown}")));
-    }
-    if stat.mode() & 0o077 != 0 {
-        let why = format!("{shown} holds credentials, and others than its owner may use it");
-        return Err(refused(why).advise(format!("chmod 600 {shown}")));
-    }
-    if stat.len() > CREDENTIALS {
-        return Err(refused(format!("{shown} is longer than 64 KiB")));
-    }
-    // All at once, since a buffer that grows leaves copies of what it held.
-    let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(stat.len()).unwrap_or(0) + 1));
-    file.take(stat.len()).read_to_end(&mut body).map_err(unreadable)?;
-    Ok(body)
+    let read = credentials::read(path);
+    read.map_err(|(why, advice)| {
+        let advice = advice.unwrap_or_else(|| "json-file or form-file of the login names it".to_owned());
+        Fault::new(FaultCode::LoginFailed, why).advise(advice)
+    })
 }
 
 fn token_in(reply: &Reply, place: &TokenPlace) -> Option<Zeroizing<String>> {

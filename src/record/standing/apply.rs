@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction};
-use crate::record::{Actor, Evidence, Happening, NewValue, Record, Seen};
+use crate::record::{Actor, Evidence, Happening, Hook, HookCame, NewValue, Record, Seen};
 use crate::rotation::{Event, Generation, Intent, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
 
@@ -59,6 +59,7 @@ impl Standing {
                     interruptions: 0,
                     found: Vec::new(),
                     back_to: None,
+                    hooks: Vec::new(),
                 });
             }
             Happening::Began { phase } => self.due(record, phase)?,
@@ -70,6 +71,9 @@ impl Standing {
                     }
                 }
                 self.longest_token_s = self.longest_token_s.max(longest_token(seen));
+                if is_re_encrypted(seen) {
+                    self.re_encrypted = self.in_force.as_ref().map(|view| view.primary);
+                }
                 let transaction = self.under_way(record)?;
                 if let Seen::Ready { found, .. } = seen {
                     transaction.found.clone_from(found);
@@ -81,6 +85,7 @@ impl Standing {
                 self.under_way(record)?.advance(phase, Event::Failed(fault.clone()));
             }
             Happening::Resumed => self.under_way(record)?.interruptions += 1,
+            Happening::Hook { hook, came } => self.hook(record, *hook, came)?,
             Happening::Ended { outcome, .. } => {
                 self.under_way(record)?;
                 let Some(transaction) = self.transaction.take() else {
@@ -117,6 +122,22 @@ impl Standing {
             .as_mut()
             .filter(fits)
             .ok_or_else(|| Contradiction { seq: record.seq, what: "it is not of the rotation under way".to_owned() })
+    }
+
+    fn hook(&mut self, record: &Record, hook: Hook, came: &HookCame) -> Result<(), Contradiction> {
+        let transaction = self.under_way(record)?;
+        let primary = transaction.plan.goal().primary;
+        match came {
+            HookCame::Began => {}
+            HookCame::Passed { .. } => {
+                transaction.hooks.push((hook, None));
+                if hook == Hook::ReEncrypt {
+                    self.re_encrypted = Some(primary);
+                }
+            }
+            HookCame::Failed { fault, .. } => transaction.hooks.push((hook, Some(fault.clone()))),
+        }
+        Ok(())
     }
 
     fn due(&mut self, record: &Record, phase: &Phase) -> Result<(), Contradiction> {
@@ -206,8 +227,9 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let Transaction { id, actor, batch, .. } = transaction;
-        self.last = Some(LastRotation { id, actor, batch, retires, outcome: outcome.clone(), at });
+        let Transaction { id, actor, batch, hooks, .. } = transaction;
+        let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
+        self.last = Some(LastRotation { id, actor, batch, retires, outcome: outcome.clone(), hook_failed, at });
     }
 }
 
@@ -230,4 +252,9 @@ fn longest_token(seen: &Seen) -> Option<u64> {
         _ => None,
     };
     evidence.iter().filter_map(lifetime).max()
+}
+
+fn is_re_encrypted(seen: &Seen) -> bool {
+    let Seen::Ready { evidence, .. } = seen else { return false };
+    evidence.iter().any(|evidence| matches!(evidence, Evidence::ReEncrypted { .. }))
 }

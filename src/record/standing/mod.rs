@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Batch, Found, RotationId};
+use super::{Actor, Batch, Found, Hook, RotationId};
 
 use crate::config::SecretName;
 use crate::policy::{AfterRollback, after_rollback};
@@ -38,6 +38,9 @@ pub struct Standing {
     /// When the overlap of the view in force is to be ended.
     #[serde(default)]
     pub retire_at: Option<Timestamp>,
+    /// The newest value with which all data was encrypted, of a secret that encrypts.
+    #[serde(default)]
+    pub re_encrypted: Option<Generation>,
     /// The longest life of a token that a probe has seen, in seconds.
     #[serde(default)]
     pub longest_token_s: Option<u64>,
@@ -97,6 +100,9 @@ pub struct Transaction {
     /// The view that the way back leads to, once it was taken.
     #[serde(default)]
     pub back_to: Option<View>,
+    /// The hooks that were run, with what was wrong.
+    #[serde(default)]
+    pub hooks: Vec<(Hook, Option<Fault>)>,
 }
 
 /// Where a rotation is.
@@ -137,6 +143,9 @@ pub struct LastRotation {
     pub retires: bool,
     /// How it ended.
     pub outcome: Outcome,
+    /// What was to follow once it was proven, and failed.
+    #[serde(default)]
+    pub hook_failed: Option<Fault>,
     /// When.
     pub at: Timestamp,
 }

@@ -1,0 +1,98 @@
+//! Hooks: the administrator's own commands and requests that follow on a rotation.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
+
+use super::host::DaemonHost;
+use crate::config::{HookAct, HookSettings};
+use crate::dbus::systemd1::{Command, Ran};
+use crate::record::Hook;
+use crate::rotation::{Fault, FaultCode};
+use crate::store::DELIVERED;
+use crate::sys::credentials;
+use crate::sys::http::{Call, NoAnswer, send};
+
+/// How soon a request that was not answered is sent again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// No single request may take longer.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// Runs the command, or sends the request until it is answered.
+///
+/// # Errors
+/// What went wrong.
+pub async fn run(host: &DaemonHost, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
+    match &settings.act {
+        HookAct::Command { argv, user } => command(host, hook, argv, user.as_deref(), settings.timeout).await,
+        HookAct::Http { url, method, headers } => request(method, url, headers.as_deref(), settings.timeout).await,
+    }
+}
+
+async fn command(
+    host: &DaemonHost,
+    hook: Hook,
+    argv: &[String],
+    user: Option<&str>,
+    limit: Duration,
+) -> Result<(), Fault> {
+    let name = &host.settings.name;
+    let rotation = host.charge.standing().transaction.map(|transaction| transaction.id.to_string()).unwrap_or_default();
+    let unit = format!("rekeyd-hook-{hook}-{}.service", rotation.get(..12).unwrap_or("0"));
+    let environment = vec![
+        format!("REKEYD_HOOK={hook}"),
+        format!("REKEYD_SECRET={name}"),
+        format!("REKEYD_ROTATION={rotation}"),
+        format!("REKEYD_DELIVERED={DELIVERED}/{name}/current"),
+    ];
+    let description = format!("The {hook} after a rotation of the secret {name}");
+    let (unit, description) = (unit.as_str(), description.as_str());
+    let command = Command { unit, description, argv, user, environment, input: Vec::new(), limit };
+    let failed =
+        |why: String| Fault::new(FaultCode::HookFailed, why).advise(format!("see what it says: journalctl -u {unit}"));
+    match host.systemd.run(&command).await {
+        Ok(Ran::Well) => Ok(()),
+        Ok(Ran::Badly(why)) => Err(failed(why)),
+        Err(error) => Err(failed(format!("{} cannot be run: {error}", argv.first().map_or("", String::as_str)))),
+    }
+}
+
+async fn request(method: &str, url: &str, headers: Option<&Path>, limit: Duration) -> Result<(), Fault> {
+    let headers = headers.map_or_else(|| Ok(Vec::new()), self::headers)?;
+    let until = Instant::now() + limit;
+    loop {
+        let mut call = Call::new(method, url);
+        call.headers.clone_from(&headers);
+        let line = call.line();
+        let left = until.saturating_duration_since(Instant::now());
+        let (why, is_certain) = match send(call, left.clamp(PAUSE, REQUEST)).await {
+            Ok(reply) if (200..300).contains(&reply.status) => return Ok(()),
+            Ok(reply) => (format!("{line} answered {}", reply.status), reply.status < 500 && reply.status != 429),
+            Err(error) => (error.to_string(), matches!(error.why, NoAnswer::Unsendable(_))),
+        };
+        if is_certain || Instant::now() + PAUSE >= until {
+            return Err(Fault::new(FaultCode::HookFailed, why).advise("it should answer with a status of 200 to 299"));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Headers, one a line.
+fn headers(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, Fault> {
+    let failed = |why: String, advice: String| Fault::new(FaultCode::HookFailed, why).advise(advice);
+    let names = || "header-file of [logout] names it".to_owned();
+    let read = credentials::read(path);
+    let bytes = read.map_err(|(why, advice)| failed(why, advice.unwrap_or_else(names)))?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), Zeroizing::new(value.trim().to_owned())))
+    };
+    let headers: Option<Vec<_>> = lines.map(header).collect();
+    headers
+        .filter(|headers| !headers.is_empty())
+        .ok_or_else(|| failed(format!("{} has no lines of the form Name: value", path.display()), names()))
+}
