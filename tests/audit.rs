@@ -15,11 +15,14 @@ support::on_both_debians! {
         let machine = rotated(debian);
         let said = audit(&machine);
         assert_eq!(said.status, 0, "{said}");
-        for words in ["asked for by uid 0", "a reason", "signed with generation 2", "records is whole", "the journal has 3 of their ends"] {
+        for words in ["asked for by uid 0", "a reason", "signed with generation 2", "records is whole", "the journal has 3 of their ends", "generation 1 died"] {
             assert_says(&said, words);
         }
         let report: Value = serde_json::from_str(&machine.ok(&["rekeyctl", "--json", "audit", NAME])).unwrap();
         assert_eq!(report[0]["whole"], true);
+        assert_eq!(report[0]["deaths"][0]["generation"], 1);
+        let proof = report[0]["deaths"][0]["proof"].as_str().unwrap();
+        assert!(proof.contains("/api/me refuses a token of it"), "{proof}");
         assert_eq!(report[0]["journal"]["in-both"], 3);
         let id = rotation::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
         assert!(machine.ok(&["rekeyctl", "audit", "--rotation", &id]).contains(&id));

@@ -13,6 +13,7 @@ use super::{Exit, Out, daemon, document, history};
 use crate::dbus::rekeyd1::Error;
 use crate::record::Record;
 use crate::record::audit::{Comparison, Told, compare};
+use crate::record::deaths::{Death, deaths};
 use crate::store::Chained;
 
 /// What is known of one secret.
@@ -26,6 +27,8 @@ struct Audit {
     journal: Comparison,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal_from: Option<Timestamp>,
+    /// The values that died.
+    deaths: Vec<Death>,
     records: Vec<Record>,
 }
 
@@ -43,6 +46,14 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
     } else {
         for audit in &audits {
             history::tell(out, &audit.records, wanted);
+            let is_wanted = |death: &&Death| rotation.is_none_or(|id| death.rotation.as_str() == id);
+            for death in audit.deaths.iter().filter(is_wanted) {
+                let Death { generation, at, proof, rotation } = death;
+                out.text(&format!(
+                    "{}: generation {generation} died {at:.0}, in rotation {rotation}: {proof}",
+                    audit.secret
+                ));
+            }
             judge(out, audit);
         }
     }
@@ -60,10 +71,12 @@ async fn audits(name: Option<&str>) -> Result<Vec<Audit>, Error> {
     for secret in names {
         let chained: Chained = document(&daemon.audit(&secret).await?)?;
         let journal = compare(&chained.records, &told(&secret)?, journal_from);
+        let records: Vec<Record> = chained.records.into_iter().map(|(record, _)| record).collect();
         audits.push(Audit {
             whole: chained.broken.is_none() && journal.is_whole(),
             broken: chained.broken,
-            records: chained.records.into_iter().map(|(record, _)| record).collect(),
+            deaths: deaths(&records),
+            records,
             secret,
             journal,
             journal_from,

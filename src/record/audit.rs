@@ -62,7 +62,14 @@ pub fn compare(records: &[(Record, Head)], told: &Told, oldest: Option<Timestamp
 
 /// The records that the journal is told the hash of: see [`super::journal::entry`].
 fn is_end(record: &Record) -> bool {
-    matches!(record.what, Happening::Adopted { .. } | Happening::Requested { .. } | Happening::Ended { .. })
+    matches!(
+        record.what,
+        Happening::Adopted { .. }
+            | Happening::Requested { .. }
+            | Happening::Ended { .. }
+            | Happening::Revealed { .. }
+            | Happening::Forgotten { .. }
+    )
 }
 
 #[cfg(test)]

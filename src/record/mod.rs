@@ -14,6 +14,7 @@ use crate::secret::Fingerprint;
 
 pub mod audit;
 pub mod chain;
+pub mod deaths;
 pub mod journal;
 pub mod message_id;
 mod seen;

@@ -1,0 +1,76 @@
+//! When values died, and how that was proven. Pure.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Evidence, Happening, Record, RotationId, Seen, Standing};
+use crate::rotation::{Generation, View};
+
+/// The death of a value: from then on no consumer accepts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Death {
+    /// The value.
+    pub generation: Generation,
+    /// When that was proven.
+    pub at: Timestamp,
+    /// The rotation that it died in.
+    pub rotation: RotationId,
+    /// How it was proven, in words.
+    pub proof: String,
+}
+
+/// The values that died, in order. One that came back, since a person went back to it, may die again.
+pub fn deaths(records: &[Record]) -> Vec<Death> {
+    let mut standing = Standing::default();
+    let mut deaths = Vec::new();
+    let mut proven: Option<(Timestamp, &[Evidence])> = None;
+    for record in records {
+        match &record.what {
+            Happening::Requested { .. } => proven = None,
+            Happening::Passed { seen: Seen::Proven { evidence }, .. } => proven = Some((record.at, evidence)),
+            _ => {}
+        }
+        let before = standing.in_force.clone();
+        if standing.apply(record).is_err() {
+            // What follows is told by the audit.
+            break;
+        }
+        let (Some(before), Some(after)) = (before, &standing.in_force) else { continue };
+        let (Some(rotation), Some((at, evidence))) = (&record.rotation, proven) else { continue };
+        let gone = before.generations().filter(|generation| !is_in(after, *generation));
+        deaths.extend(gone.map(|generation| Death {
+            generation,
+            at,
+            rotation: rotation.clone(),
+            proof: proof(generation, evidence),
+        }));
+    }
+    deaths
+}
+
+fn is_in(view: &View, generation: Generation) -> bool {
+    view.generations().any(|one| one == generation)
+}
+
+/// The strongest of what was seen.
+fn proof(generation: Generation, evidence: &[Evidence]) -> String {
+    let refused = format!("generation-{generation}");
+    let refusal = evidence.iter().find_map(|seen| match seen {
+        Evidence::Jwt { protected, refused: list, .. } if list.contains(&refused) => {
+            Some(format!("{protected} refuses a token of it"))
+        }
+        _ => None,
+    });
+    let waits = evidence.iter().find_map(|seen| match seen {
+        Evidence::AtNextRestart { unit } => {
+            Some(format!("nobody has proven it: {unit} loses it with its next restart"))
+        }
+        _ => None,
+    });
+    let processes = evidence.iter().filter_map(|seen| match seen {
+        Evidence::Process { unit, of, .. } => Some(format!("none of {of} processes of {unit} has it")),
+        Evidence::Stopped { unit } => Some(format!("{unit} is stopped")),
+        _ => None,
+    });
+    waits.or(refusal).unwrap_or_else(|| processes.collect::<Vec<_>>().join(", "))
+}
