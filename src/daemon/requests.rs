@@ -22,7 +22,7 @@ use crate::record::{Actor, RotationId, message_id};
 /// How long timers are waited for that are due at the same time: until none came for so long…
 const QUIET: Duration = Duration::from_secs(1);
 /// … and no longer than this.
-const GATHERED: Duration = Duration::from_secs(10);
+const GATHERED: Duration = Duration::from_secs(30);
 /// How often it is looked whether others are coming.
 const LOOK: Duration = Duration::from_millis(100);
 /// The services of the schedules' timers.

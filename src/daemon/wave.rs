@@ -11,8 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::dbus::systemd1::Systemd;
 use crate::rotation::Fault;
 
-/// How long those that are there wait for those that are not: a slow consumer does not hold up the others.
+/// How long those that are there wait for those that are not, once nobody came any more: a slow consumer does not hold up
+/// the others for long…
 const PATIENCE: Duration = Duration::from_secs(5);
+/// … and a slow machine no longer than this.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Rotations side by side.
 #[derive(Default)]
@@ -40,7 +43,8 @@ pub fn of(count: usize) -> Vec<Rider> {
 impl Rider {
     /// Waits until all others have come as far, or left, or patience is over.
     pub async fn meet(&self) {
-        let until = Instant::now() + PATIENCE;
+        let end = Instant::now() + LONGEST;
+        let mut until = Instant::now() + PATIENCE;
         let meeting = {
             let mut met = self.wave.met();
             let own = met.entry(self.number).or_default();
@@ -53,6 +57,7 @@ impl Rider {
             if self.wave.met().values().all(|met| *met >= meeting) || timeout_at(until, moved).await.is_err() {
                 return;
             }
+            until = end.min(Instant::now() + PATIENCE);
         }
     }
 
@@ -110,6 +115,19 @@ mod tests {
         late.meet().await;
         waiting.await.unwrap();
         assert_eq!(Instant::now(), began, "nobody's patience was needed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_long_as_others_are_coming_all_are_waited_for() {
+        let mut riders = of(3);
+        let (last, second, first) = (riders.remove(2), riders.remove(1), riders.remove(0));
+        let waiting = tokio::spawn(async move { first.meet().await });
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        let second = tokio::spawn(async move { second.meet().await });
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished() && !second.is_finished());
+        last.meet().await;
+        waiting.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
