@@ -5,6 +5,7 @@
 
 mod support;
 
+use serde_json::Value;
 use support::apt::{self, Inventory};
 use support::rotation::{self, NAME, UNIT};
 use support::{Backend, Debian, Machine, poll, seconds, token};
@@ -23,7 +24,10 @@ const MAY_DIFFER: [(&str, &str); 16] = [
     ("/var/cache/debconf/", "debconf's"),
     ("/var/lib/apt/", "apt's"),
     ("/var/lib/dpkg/status-old ", "dpkg's copy of its database before its last change"),
-    ("/var/lib/systemd/credential.secret ", "the host's key is systemd's, made by systemd-creds: others may have used it"),
+    (
+        "/var/lib/systemd/credential.secret ",
+        "the host's key is systemd's, made by systemd-creds: others may have used it",
+    ),
     ("/var/lib/systemd/timers d", "systemd's, made for the first stamp of a timer"),
     ("/var/log/", "logs of apt, dpkg and systemd"),
     ("unit system-rekeyd\\x2d", "a slice without anything in it, which systemd keeps until the next boot"),
@@ -84,19 +88,43 @@ support::on_both_debians! {
         poll(seconds(30), "it is finished", || rotation::status(&machine)["rotation"].is_null().then_some(()));
         rotation::assert_committed(&machine, 2);
     }
+
+    fn removed_while_it_comes_to_the_restart_it_leaves_no_dead_man(debian) {
+        let machine = boot(debian, 30, 4);
+        let freeze = |signal: &str| machine.ok(&["systemctl", "kill", "-s", signal, UNIT]);
+        freeze("STOP");
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        machine.sh("systemd-run -q --unit=removal sh -c 'DEBIAN_FRONTEND=noninteractive apt-get -q -y remove rekeyd'");
+        poll(seconds(20), "rekeyd is told to stop", || {
+            machine.journal(&["-u", "rekeyd.service"]).iter().any(|entry| says(entry, "rekeyd stops once")).then_some(())
+        });
+        freeze("CONT");
+        poll(seconds(60), "apt has ended", || (machine.unit("removal.service", "ActiveState") == "inactive").then_some(()));
+        assert!(machine.journal(&["-u", "init.scope"]).iter().any(|entry| says(entry, "Started rekeyd-recover@")));
+        assert_is_gone_and_serves(&machine);
+    }
 }
 
 const SCHEDULE: &str = "[schedule]\non-calendar = \"monthly\"\n";
 
-/// A machine that is proving generation 2, for so many seconds, and may take so many to stop.
-fn in_prove(debian: Debian, settle: u32, stop: u32) -> Machine {
+fn says(entry: &Value, words: &str) -> bool {
+    entry["MESSAGE"].as_str().is_some_and(|message| message.starts_with(words))
+}
+
+/// A machine that proves for so many seconds, and may take so many to stop.
+fn boot(debian: Debian, settle: u32, stop: u32) -> Machine {
     let toml = rotation::toml("").replace("settle = \"1s\"", &format!("settle = \"{settle}s\""));
     let machine = Machine::on(debian)
         .backend(&Backend::good())
-        .secret(NAME, &toml)
+        .secret(NAME, &toml.replace("timeout = \"3s\"", "timeout = \"20s\""))
         .file("/etc/rekeyd/rekeyd.toml", 0o644, format!("[daemon]\nstop-timeout = \"{stop}s\"\n"))
         .boot();
-    let machine = rotation::adopt(machine);
+    rotation::adopt(machine)
+}
+
+/// The same, while it proves generation 2.
+fn in_prove(debian: Debian, settle: u32, stop: u32) -> Machine {
+    let machine = boot(debian, settle, stop);
     machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
     poll(seconds(20), "the backend runs with the new value", || rotation::new_value(&machine));
     machine

@@ -66,14 +66,12 @@ impl Inventory {
     /// As it is now.
     #[track_caller]
     pub fn of(machine: &Machine) -> Self {
-        let lines = machine.sh(
-            r"find / /run -xdev '(' -type f -o -type l -prune ')' -o -printf '%p %y %m %u:%g\n'
+        let lines = machine.sh(r"find / /run -xdev '(' -type f -o -type l -prune ')' -o -printf '%p %y %m %u:%g\n'
               find / /run -xdev -type l -printf '%p %y %l\n'
               find / /run -xdev -type f -printf '%p %y %m %u:%g\n'
               find / /run -xdev -type f -exec sha256sum {} + | sed 's/^\([0-9a-f]*\) *\(.*\)/\2 sha256 \1/'
               systemctl list-unit-files --plain --no-legend | sed 's/^/unit file /'
-              systemctl list-units --all --plain --no-legend | awk '{ print $1, $2, $3, $4 }' | sed 's/^/unit /'",
-        );
+              systemctl list-units --all --plain --no-legend | awk '{ print $1, $2, $3, $4 }' | sed 's/^/unit /'");
         Self(lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
     }
 
