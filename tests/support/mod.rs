@@ -1,5 +1,6 @@
 //! What tests on booted Debians are made of: `mod support;`, then `support::on_both_debians! { … }`.
 //!
+//! - [`apt`]: installs, upgrades, removes and purges the package.
 //! - [`machine`]: boots one, runs commands in it, reads its journal, reboots or crashes it.
 //! - [`backend`]: the units that are rotated: good ones, and ones that break in a chosen way.
 //! - [`host`]: what runs outside of them.
@@ -11,6 +12,7 @@
 
 #![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+pub mod apt;
 pub mod backend;
 pub mod host;
 #[path = "../backend/jwt.rs"]
