@@ -60,7 +60,7 @@ pub(super) fn re_encrypt(section: &mut Reader<'_>, report: &mut Report<'_>) -> O
     Some((argv.span(), HookSettings { act, timeout: BOUNDS.most }))
 }
 
-fn argv(
+pub(super) fn argv(
     section: &mut Reader<'_>,
     key: &'static str,
     example: &'static str,
@@ -87,7 +87,7 @@ fn argument(text: &str) -> Result<String, Mistake> {
     Ok(text.to_owned())
 }
 
-fn user(text: &str) -> Result<String, Mistake> {
+pub(super) fn user(text: &str) -> Result<String, Mistake> {
     let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     if is_name { Ok(text.to_owned()) } else { Err(Mistake::new(format!("{text:?} is no user"), "write a user's name")) }
 }

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 mod claims;
 mod daemon_file;
+mod daemon_settings;
 mod env_name;
 mod files;
 pub mod findings;
@@ -29,6 +30,7 @@ mod tests;
 mod unit_name;
 mod values;
 
+pub use daemon_settings::{DaemonSettings, Event, NotifySettings};
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;

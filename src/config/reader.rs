@@ -15,7 +15,7 @@ use super::suggest::nearest;
 /// Which section each key belongs to, to tell where a misplaced one should stand.
 const HOMES: &[(&str, &[&str])] = &[
     ("[secret]", &["env", "kind", "bytes", "format", "keep", "re-encrypt"]),
-    ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window"]),
+    ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window", "overdue-after"]),
     ("[rotation]", &["deadline", "dead-man"]),
     ("[proof]", &["settle", "allow-without", "aftercare", "watch", "watch-rate", "error-budget"]),
     ("[invalidation]", &["mode", "previous-env", "overlap", "strategy", "shape", "retire"]),
@@ -23,6 +23,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),
+    ("[notify] of rekeyd.toml", &["webhook", "on", "repeat"]),
+    ("[metrics] of rekeyd.toml", &["file"]),
 ];
 
 /// A value that serde reads as it is, with the words for it.

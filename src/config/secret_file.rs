@@ -175,6 +175,8 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
     let delay = section.text("randomized-delay", "randomized-delay = \"10min\"", report, |text| duration(text, any));
     let persistent = section.take::<bool>("persistent", "persistent = true", report);
     let window = length(&mut section, "window", "window = \"3h\"", any, report).unwrap_or_default();
+    let least = Bounds { least: Duration::from_secs(1), most: YEAR * 10 };
+    let overdue_after = length(&mut section, "overdue-after", "overdue-after = \"45d\"", least, report);
     section.later(&["paused", "retire-window"], "leave it out", report);
     if let Some(delay) = delay.as_ref().filter(|delay| !window.is_zero() && *delay.get_ref() >= window) {
         let message = format!("`randomized-delay` leaves nothing of the `window` of {}", human(window));
@@ -186,6 +188,7 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
         randomized_delay: delay.map(|delay| delay.into_inner()).unwrap_or_default(),
         persistent: persistent.is_none_or(|persistent| persistent.into_inner()),
         window,
+        overdue_after,
     })
 }
 

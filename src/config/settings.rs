@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::DaemonSettings;
 use crate::secret::Format;
 
 /// Everything that is configured.
@@ -16,20 +17,6 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// One entry for each secret.
     pub secrets: BTreeMap<SecretName, SecretSettings>,
-}
-
-/// `/etc/rekeyd/rekeyd.toml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonSettings {
-    /// `[daemon] stop-timeout`: how long a running rotation may finish when the daemon is stopped. Default and
-    /// greatest value 60 s.
-    pub stop_timeout: Duration,
-}
-
-impl Default for DaemonSettings {
-    fn default() -> Self {
-        Self { stop_timeout: Duration::from_secs(60) }
-    }
 }
 
 /// The name of a secret: `[a-z0-9][a-z0-9-]{0,62}`.
@@ -258,6 +245,8 @@ pub struct Schedule {
     pub persistent: bool,
     /// `window`: how long after the calendar time a rotation may still start; zero means no limit.
     pub window: Duration,
+    /// `overdue-after`: the age of the value in force at which a person is told.
+    pub overdue_after: Option<Duration>,
 }
 
 /// `[[target]]`.

@@ -22,6 +22,7 @@ mod history;
 mod key;
 mod list;
 mod new;
+mod notify;
 mod out;
 mod release;
 mod reload;
@@ -124,6 +125,8 @@ enum Verb {
         /// The kind of target: systemd
         kind: String,
     },
+    /// Send a notification that says that it is a test
+    Notify,
     /// Put the configuration on disk in force, with its schedules
     Reload,
 }
@@ -177,6 +180,7 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
         Verb::Reveal { name, generation, to_fd } => reveal::run(out, &name, generation, to_fd).await,
         Verb::Key(key) => key.run(out).await,
         Verb::Doctor => doctor::run(out).await,
+        Verb::Notify => notify::run(out).await,
         Verb::Reload => reload::run(out).await,
     }
 }

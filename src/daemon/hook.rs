@@ -79,10 +79,13 @@ async fn request(method: &str, url: &str, headers: Option<&Path>, limit: Duratio
     }
 }
 
-/// Headers, one a line.
-fn headers(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, Fault> {
+/// The headers of a `header-file`, one a line.
+///
+/// # Errors
+/// Why the file is not read, or what is wrong with it.
+pub fn headers(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, Fault> {
     let failed = |why: String, advice: String| Fault::new(FaultCode::HookFailed, why).advise(advice);
-    let names = || "header-file of [logout] names it".to_owned();
+    let names = || "header-file names it".to_owned();
     let read = credentials::read(path);
     let bytes = read.map_err(|(why, advice)| failed(why, advice.unwrap_or_else(names)))?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();

@@ -30,6 +30,9 @@ mod hook;
 mod host;
 mod journal;
 mod listeners;
+mod metrics;
+mod notice;
+mod notification;
 mod progress;
 mod rearm;
 mod recover;
@@ -104,6 +107,8 @@ async fn serve() -> Result<(), StartError> {
     custody::begin(&daemon);
     rotations::resume_all(&daemon);
     rotations::tell_of_orphans(&daemon);
+    notice::begin(&daemon);
+    metrics::begin(&daemon);
     tokio::spawn({
         let daemon = Arc::clone(&daemon);
         async move { schedule::restore(&daemon).await }

@@ -32,6 +32,7 @@ impl Progress {
         let mut state = self.lock();
         (state.secrets, state.trouble) = (secrets, trouble);
         tell(&state);
+        self.changed.notify_waiters();
     }
 
     /// Takes note of what keeps a rotation from going on; its next record is the end of that.
@@ -67,9 +68,13 @@ impl Progress {
         self.changed.notify_waiters();
     }
 
-    /// Waits until a step was taken, for at most `limit`.
-    pub async fn changed(&self, limit: Duration) {
-        let _ = timeout(limit, self.changed.notified()).await;
+    /// Waits until a step was taken or the configuration changed, for at most `limit`. It counts from the call, not from
+    /// when it is awaited.
+    pub fn changed(&self, limit: Duration) -> impl Future<Output = ()> + '_ {
+        let changed = self.changed.notified();
+        async move {
+            let _ = timeout(limit, changed).await;
+        }
     }
 
     /// How many rotations are under way.

@@ -10,7 +10,7 @@ use super::callers::Callers;
 use super::requests::{self, Wish};
 use super::rotations;
 use super::state::Daemon;
-use super::{calendar, custody, schedule};
+use super::{calendar, custody, notice, schedule};
 use crate::config::{self, Settings};
 use crate::dbus::rekeyd1::{
     Admitted, Caller, Condition, Error, Forgotten, Reloaded, RotateFlags, SecretStatus, Service,
@@ -247,6 +247,10 @@ impl Service for Served {
 
     async fn begin_anew(&self, caller: Caller) -> Result<String, Error> {
         custody::begin_anew(&self.daemon, &person(caller)).await
+    }
+
+    async fn test_notification(&self) -> Result<(), Error> {
+        notice::test(&self.daemon).await
     }
 
     fn condition(&self) -> Condition {

@@ -65,6 +65,8 @@ message_ids! {
     STORE_UNLOCKED = "605e5eeb8cc5430ebf4baba9ea744b18";
     /// The store's key was exported, imported or renewed, or the store was begun anew.
     KEY_CHANGED = "d7443ccc85e94bfeab47a402bfde7cb3";
+    /// A notification did not arrive.
+    NOTIFY_FAILED = "ca7e0a56ee87462bae3038fbfb6a133c";
     /// A configuration is in force.
     CONFIG_LOADED = "c5676375879a4c6895460355bba89ecc";
     /// A configuration has mistakes and was not put in force.

@@ -17,12 +17,16 @@ pub mod chain;
 pub mod deaths;
 pub mod journal;
 pub mod message_id;
+pub mod metrics;
+pub mod notice;
 mod seen;
 mod standing;
 pub mod text;
 
 pub use seen::{Activated, Evidence, Found, NewValue, Seen};
-pub use standing::{Contradiction, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction};
+pub use standing::{
+    Contradiction, Counts, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction,
+};
 
 /// One thing that happened to one secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

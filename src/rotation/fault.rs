@@ -111,6 +111,8 @@ fault_codes! {
     RefusesAccepted = "refuses-accepted",
     /// More requests failed meanwhile than the error budget allows.
     ErrorBudget = "error-budget",
+    /// Nobody could be told.
+    NotifyFailed = "notify-failed",
     /// A command or request that follows on a rotation failed.
     HookFailed = "hook-failed",
     /// After the logout, a token from before the rotation is still accepted.
@@ -119,6 +121,26 @@ fault_codes! {
     BatchFailed = "batch-failed",
     /// Tokens do not say how long they live, so that the overlap's length is unknown.
     LifetimeUnknown = "lifetime-unknown",
+}
+
+impl FaultCode {
+    /// Whether a probe has found it.
+    pub fn is_of_a_probe(self) -> bool {
+        matches!(
+            self,
+            Self::LoginFailed
+                | Self::TokenUnreadable
+                | Self::SignedWithOld
+                | Self::SignedWithUnknown
+                | Self::ProtectedRefuses
+                | Self::AcceptsRandomKey
+                | Self::AcceptsAlgNone
+                | Self::AcceptsRetired
+                | Self::RefusesAccepted
+                | Self::ProbeTimeout
+                | Self::ProbeFailed
+        )
+    }
 }
 
 /// One failure: its kind, what is wrong and where, and what to do about it.

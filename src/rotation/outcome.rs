@@ -30,6 +30,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The word for each.
+    pub const NAMES: [&'static str; 4] = ["committed", "rolled-back", "rollback-failed", "refused"];
+
     /// The word for it in records, signals and journal fields.
     pub fn as_str(&self) -> &'static str {
         match self {

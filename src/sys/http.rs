@@ -54,6 +54,14 @@ pub fn shown(url: &str) -> String {
     format!("{scheme}{separator}{host}{path}{query}")
 }
 
+/// A URL's scheme, host and port: what may be told of one whose path is a password.
+pub fn origin(url: &str) -> String {
+    let shown = shown(url);
+    let host = shown.find("://").map_or(0, |at| at + 3);
+    let end = shown[host..].find('/').map_or(shown.len(), |at| host + at);
+    shown[..end].to_owned()
+}
+
 /// An answer. Its status is for the caller to judge.
 pub struct Reply {
     /// The status.

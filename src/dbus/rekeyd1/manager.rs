@@ -37,6 +37,7 @@ pub trait Service: Send + Sync + 'static {
     async fn import_key(&self, caller: Caller, from: OwnedFd, passphrase: OwnedFd) -> Result<(), Error>;
     async fn rotate_key(&self, caller: Caller) -> Result<(), Error>;
     async fn begin_anew(&self, caller: Caller) -> Result<String, Error>;
+    async fn test_notification(&self) -> Result<(), Error>;
     fn condition(&self) -> Condition;
     async fn reload(&self) -> Result<Reloaded, Error>;
     async fn subscribe(&self, caller: Caller) -> Result<(), Error>;
@@ -207,6 +208,12 @@ impl Manager {
     async fn begin_anew(&self, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
         let admitted = self.admit(&header, Right::Root, "").await?;
         self.0.begin_anew(admitted.caller).await
+    }
+
+    /// Sends a notification that says that it is a test, each way that the configuration names.
+    async fn test_notification(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        let _admitted = self.admit(&header, Right::Manage, "").await?;
+        self.0.test_notification().await
     }
 
     /// How the daemon itself is, as a JSON object.

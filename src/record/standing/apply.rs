@@ -82,6 +82,7 @@ impl Standing {
             }
             Happening::Failed { phase, fault, .. } => {
                 self.due(record, phase)?;
+                self.counts.probe_failures += u64::from(fault.code.is_of_a_probe());
                 self.under_way(record)?.advance(phase, Event::Failed(fault.clone()));
             }
             Happening::Resumed => self.under_way(record)?.interruptions += 1,
@@ -192,6 +193,13 @@ impl Standing {
 
     fn end(&mut self, transaction: Transaction, outcome: &Outcome, at: Timestamp) {
         let plan = &transaction.plan;
+        let count = match outcome {
+            Outcome::Committed => &mut self.counts.committed,
+            Outcome::RolledBack { .. } => &mut self.counts.rolled_back,
+            Outcome::RollbackFailed { .. } => &mut self.counts.rollback_failed,
+            Outcome::Refused { .. } => &mut self.counts.refused,
+        };
+        *count += 1;
         match outcome {
             Outcome::Committed if plan.retires() => {
                 self.in_force = Some(plan.goal().clone());

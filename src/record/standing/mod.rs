@@ -38,12 +38,30 @@ pub struct Standing {
     /// When the overlap of the view in force is to be ended.
     #[serde(default)]
     pub retire_at: Option<Timestamp>,
+    /// How rotations ended, and how often probes failed.
+    #[serde(default)]
+    pub counts: Counts,
     /// The newest value with which all data was encrypted, of a secret that encrypts.
     #[serde(default)]
     pub re_encrypted: Option<Generation>,
     /// The longest life of a token that a probe has seen, in seconds.
     #[serde(default)]
     pub longest_token_s: Option<u64>,
+}
+
+/// How rotations ended since the secret is known, and how often probes failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// In force and proven.
+    pub committed: u64,
+    /// Taken back.
+    pub rolled_back: u64,
+    /// Neither.
+    pub rollback_failed: u64,
+    /// Nothing was touched.
+    pub refused: u64,
+    /// Steps that a probe failed.
+    pub probe_failures: u64,
 }
 
 /// One value of a secret.

@@ -1,0 +1,154 @@
+//! Sees to it that a person is told where one is needed, once and again after a while, and told when it is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::notification::Notification;
+use super::state::Daemon;
+use crate::config::{Event, NotifySettings, SecretSettings};
+use crate::dbus::rekeyd1::Error;
+use crate::record::journal::{Entry, Priority};
+use crate::record::message_id;
+use crate::record::notice::{Due, Told, Trouble, due, trouble};
+use crate::record::text::fault_in_words;
+use crate::rotation::Fault;
+use crate::store;
+use crate::sys::files;
+
+/// How long things may stand as they are without a look: ages grow meanwhile.
+const LOOK: Duration = Duration::from_secs(60);
+/// A rotation that begins is often over within this time.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How soon what did not arrive is sent again.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// What was told of each secret; of the store under the empty name.
+type Notes = BTreeMap<String, Told>;
+
+/// From now on, until the daemon ends.
+pub fn begin(daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    tokio::spawn(async move {
+        let mut book = Book::open(Path::new(store::ROOT).with_file_name("notified.json"));
+        loop {
+            let changed = daemon.progress.changed(LOOK);
+            let settings = daemon.settings().daemon.notify.clone();
+            if settings.command.is_some() || settings.webhook.is_some() {
+                book.bring_up_to_date(&daemon, &settings).await;
+            }
+            changed.await;
+            sleep(SETTLE).await;
+        }
+    });
+}
+
+/// Tells that nothing is the matter, for a person to see whether it arrives.
+///
+/// # Errors
+/// Where nobody is told of anything, or it did not arrive.
+pub async fn test(daemon: &Daemon) -> Result<(), Error> {
+    let settings = daemon.settings().daemon.notify.clone();
+    if settings.command.is_none() && settings.webhook.is_none() {
+        let nobody = "[notify] of /etc/rekeyd/rekeyd.toml names neither `command` nor `webhook`: nobody would be told";
+        return Err(Error::Refused(nobody.to_owned()));
+    }
+    let reason = "a person asked for it with rekeyctl notify".to_owned();
+    let trouble = Trouble { event: Event::Test, key: String::new(), rotation: None, reason };
+    let failed = Notification::new(Event::Test, "", &trouble).send(&daemon.systemd, &settings).await;
+    failed.first().map_or(Ok(()), |fault| Err(Error::Failed(fault_in_words(fault))))
+}
+
+/// What was told, kept over restarts.
+struct Book {
+    path: PathBuf,
+    told: Notes,
+    /// What did not arrive, until when it is left alone.
+    failed: BTreeMap<String, Instant>,
+}
+
+impl Book {
+    /// One that cannot be read is empty: what lasts is told once more.
+    fn open(path: PathBuf) -> Self {
+        let told = files::read(&path, 1 << 20).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, told: told.unwrap_or_default(), failed: BTreeMap::new() }
+    }
+
+    async fn bring_up_to_date(&mut self, daemon: &Daemon, settings: &NotifySettings) {
+        let now = Timestamp::now();
+        let troubles = troubles(daemon, settings, now);
+        let known: BTreeSet<String> = troubles.keys().cloned().collect();
+        let before = self.told.clone();
+        self.told.retain(|name, _| known.contains(name));
+        for (name, trouble) in troubles {
+            if self.failed.get(&name).is_some_and(|until| Instant::now() < *until) {
+                continue;
+            }
+            self.failed.remove(&name);
+            let told = self.told.get(&name);
+            let (event, of) = match (due(trouble.as_ref(), told, settings.repeat, now), &trouble, told) {
+                (Due::Tell, Some(trouble), _) => (trouble.event, trouble.clone()),
+                (Due::Recovered, _, Some(told)) => (Event::Recovery, told.trouble.clone()),
+                _ => continue,
+            };
+            let failed = match event {
+                Event::Recovery if !settings.on.contains(&event) => Vec::new(),
+                _ => Notification::new(event, &name, &of).send(&daemon.systemd, settings).await,
+            };
+            for fault in &failed {
+                tell(daemon, &name, fault);
+            }
+            if !failed.is_empty() {
+                self.failed.insert(name, Instant::now() + AGAIN);
+            } else if event == Event::Recovery {
+                self.told.remove(&name);
+            } else {
+                self.told.insert(name, Told { trouble: of, at: now });
+            }
+        }
+        if self.told != before {
+            self.keep(daemon);
+        }
+    }
+
+    fn keep(&self, daemon: &Daemon) {
+        let bytes = serde_json::to_vec(&self.told).unwrap_or_default();
+        if let Err(error) = files::replace(&self.path, &bytes, 0o600) {
+            let text = format!("what was told is not remembered over a restart: {error}");
+            daemon.journal.tell(Priority::Warning, message_id::TROUBLE, text);
+        }
+    }
+}
+
+/// Every secret, with the trouble that it is in; and the store.
+fn troubles(daemon: &Daemon, settings: &NotifySettings, now: Timestamp) -> BTreeMap<String, Option<Trouble>> {
+    let locked = daemon.store.locked().map(|locked| at_hand(Event::Locked, &locked.into()));
+    let secrets = daemon.settings();
+    let of_secrets = secrets.secrets.values().map(|secret| (secret.name.to_string(), of_secret(daemon, secret, now)));
+    let all = std::iter::once((String::new(), locked)).chain(of_secrets);
+    all.map(|(name, trouble)| (name, trouble.filter(|trouble| settings.on.contains(&trouble.event)))).collect()
+}
+
+fn of_secret(daemon: &Daemon, settings: &SecretSettings, now: Timestamp) -> Option<Trouble> {
+    let charge = daemon.charge(&settings.name);
+    let obstacle = charge.unreadable().or_else(|| charge.outdated().map(|outdated| outdated.fault));
+    let overdue_after = settings.schedule.as_ref().and_then(|schedule| schedule.overdue_after);
+    obstacle.map(|fault| at_hand(Event::Hold, &fault)).or_else(|| trouble(&charge.standing(), overdue_after, now))
+}
+
+/// Trouble that is no rotation's.
+fn at_hand(event: Event, fault: &Fault) -> Trouble {
+    Trouble { event, key: fault.code.as_str().to_owned(), rotation: None, reason: fault.message.clone() }
+}
+
+fn tell(daemon: &Daemon, name: &str, fault: &Fault) {
+    let text = format!("a notification did not arrive: {}", fault.message);
+    let mut entry = Entry::new(Priority::Error, message_id::NOTIFY_FAILED, text);
+    entry.secret = (!name.is_empty()).then(|| name.to_owned());
+    (entry.reason, entry.advice) = (Some(fault.message.clone()), Some(fault.advice.clone()));
+    daemon.journal.send(entry, &Arc::from([]));
+}
