@@ -34,6 +34,28 @@ support::on_both_debians! {
         assert!(story.contains("looking after a consumer") && story.contains("exit status 1"), "{story}");
     }
 
+    fn the_new_process_ends_well_but_unasked_a_little_after_the_commit(debian) {
+        let machine = adopted(debian, &Backend::good().fault("ends-after-settle"));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "it stayed up for `settle`: {said}");
+        poll(seconds(20), "the first value is in force again", || (status(&machine)["generation"] == 1).then_some(()));
+        poll(seconds(20), "it is over", || status(&machine)["rotation"].is_null().then_some(()));
+        assert_serves_with(&machine, FIRST_VALUE);
+    }
+
+    fn what_a_person_stops_after_the_commit_stays_stopped(debian) {
+        // It does not even end well when it is told to.
+        let backend = Backend::good().service("ExecStopPost=/bin/false");
+        let machine = adopted(debian, &backend);
+        commits(&machine, 2);
+        machine.sh("systemctl stop my-backend.service || true");
+        // Longer than aftercare takes to act: its own tests end within this.
+        let until = std::time::Instant::now() + seconds(6);
+        poll(seconds(10), "nothing else happens", || (std::time::Instant::now() > until).then_some(()));
+        assert_ne!(machine.unit(UNIT, "ActiveState"), "active");
+        assert_eq!(status(&machine)["generation"], 2);
+    }
+
     fn a_person_takes_back_a_backend_that_has_failed_since(debian) {
         let machine = adopted(debian, &Backend::good());
         commits(&machine, 2);

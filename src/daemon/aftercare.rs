@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(500);
 struct Proven {
     unit: String,
     invocation: String,
+    /// Whether it was seen to run no more.
+    has_ended: bool,
 }
 
 /// Looks after the units of a rotation that has made a new value and was committed, for as long as the configuration says.
@@ -44,7 +46,9 @@ fn proven_units(records: &[Record], rotation: &RotationId) -> Vec<Proven> {
         _ => None,
     });
     let unit = |evidence: &Evidence| match evidence {
-        Evidence::Unit { unit, invocation, .. } => Some(Proven { unit: unit.clone(), invocation: invocation.clone() }),
+        Evidence::Unit { unit, invocation, .. } => {
+            Some(Proven { unit: unit.clone(), invocation: invocation.clone(), has_ended: false })
+        }
         _ => None,
     };
     proof.filter(|_| of_it().any(makes)).into_iter().flatten().filter_map(unit).collect()
@@ -52,6 +56,7 @@ fn proven_units(records: &[Record], rotation: &RotationId) -> Vec<Proven> {
 
 async fn look_after(daemon: Arc<Daemon>, settings: SecretSettings, rotation: RotationId, mut units: Vec<Proven>) {
     let began = Instant::now();
+    let Ok(mut jobs) = daemon.systemd.ends().await else { return };
     while began.elapsed() < settings.aftercare && !units.is_empty() && !daemon.is_stopping() {
         sleep(LOOK).await;
         let standing = daemon.charge(&settings.name).standing();
@@ -61,14 +66,23 @@ async fn look_after(daemon: Arc<Daemon>, settings: SecretSettings, rotation: Rot
         }
         let mut failed = None;
         let mut still = Vec::new();
-        for proven in units {
-            match daemon.systemd.unit(&proven.unit).await {
-                Ok(status) if status.has_failed_since(&proven.invocation) => failed = Some(status),
-                // Stopped or restarted by a person, or with another unit: that says nothing about the value.
-                Ok(status) if status.invocation_id != proven.invocation => {}
-                Ok(_) | Err(_) => still.push(proven),
+        for mut proven in units {
+            let Ok(status) = daemon.systemd.unit(&proven.unit).await else {
+                still.push(proven);
+                continue;
+            };
+            let has_ended = status.has_ended() && !status.has_job;
+            if status.was_started_again_since(&proven.invocation) || has_ended && proven.has_ended {
+                failed = Some(status);
+            } else if has_ended || status.invocation_id == proven.invocation {
+                // What ended it is known at the next look.
+                proven.has_ended = has_ended;
+                still.push(proven);
             }
         }
+        // Stopped or restarted by a person, or with another unit: that says nothing about the value.
+        let Some(moved) = jobs.units() else { return };
+        still.retain(|proven| !moved.contains(&proven.unit));
         units = still;
         if let Some(status) = failed {
             return take_back(&daemon, &settings, &status, began.elapsed()).await;
@@ -82,6 +96,10 @@ async fn take_back(daemon: &Arc<Daemon>, settings: &SecretSettings, status: &Uni
     entry.secret = Some(settings.name.to_string());
     entry.reason = Some(what.clone());
     daemon.journal.send(entry, &super::charge::units(settings));
+    if status.active_state == "inactive" {
+        // The rollback would take it for stopped on purpose, and leave it so.
+        let _ = daemon.systemd.start(&status.id).await;
+    }
     let flags = RotateFlags { wait: true, ..RotateFlags::default() };
     let begun = requests::begin(daemon, Wish::Rollback, settings.name.as_str(), Actor::Aftercare, &what, flags).await;
     if let Err(error) = begun {

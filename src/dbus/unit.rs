@@ -70,10 +70,16 @@ impl UnitStatus {
         self.credentials.iter().chain(&self.encrypted_credentials).any(|(loaded, _)| loaded == name)
     }
 
-    /// Whether the run that had this invocation has ended by itself and badly, and was perhaps started again by systemd.
-    pub fn has_failed_since(&self, invocation: &str) -> bool {
-        let is_back = self.invocation_id != invocation && self.n_restarts > 0;
-        self.active_state == "failed" || self.sub_state.starts_with("auto-restart") || is_back
+    /// Whether the run that had this invocation has ended, and systemd starts or has started the unit again by itself:
+    /// `Restart=`.
+    pub fn was_started_again_since(&self, invocation: &str) -> bool {
+        self.sub_state.starts_with("auto-restart") || self.invocation_id != invocation && self.n_restarts > 0
+    }
+
+    /// Whether it runs no more, though nothing but a person or another unit should end it: what is started by a socket or
+    /// a timer may well end when it has nothing to do.
+    pub fn has_ended(&self) -> bool {
+        self.active_state == "failed" || self.active_state == "inactive" && self.triggered_by.is_empty()
     }
 
     /// How it stands, in a few words.

@@ -11,6 +11,8 @@ pub enum Fault {
     ExitsAfterReady(Duration),
     /// `exits-after-settle [MS]`: the same, 3 s where it is not said, which is longer than rekeyd's default `settle`.
     ExitsAfterSettle(Duration),
+    /// `ends-after-settle`: after 3 s it exits with status 0.
+    EndsAfterSettle,
     /// `never-ready`: serves, and never says READY=1.
     NeverReady,
     /// `slow-start [MS]`: takes that long to listen, 1 s where it is not said.
@@ -61,6 +63,7 @@ impl Fault {
             "exits-at-once" => Self::ExitsAtOnce,
             "exits-after-ready" => Self::ExitsAfterReady(millis(300)),
             "exits-after-settle" => Self::ExitsAfterSettle(millis(3000)),
+            "ends-after-settle" => Self::EndsAfterSettle,
             "never-ready" => Self::NeverReady,
             "slow-start" => Self::SlowStart(millis(1000)),
             "fails-for-both" => Self::FailsForBoth,

@@ -28,7 +28,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fs, io, thread};
 
 use serde_json::{Value, json};
@@ -157,6 +157,12 @@ impl Toy {
                 thread::spawn(move || {
                     thread::sleep(time);
                     give_up(1, "exits after a while, as told");
+                });
+            }
+            if *fault == Fault::EndsAfterSettle {
+                thread::spawn(|| {
+                    thread::sleep(Duration::from_secs(3));
+                    give_up(0, "ends after a while, as told");
                 });
             }
         }

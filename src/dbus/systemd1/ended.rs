@@ -13,20 +13,32 @@ use super::{DESTINATION, MANAGER, Systemd, SystemdError};
 /// So many ends are kept for one who is slow; who misses one looks at the job instead.
 const KEPT: usize = 1024;
 
-/// A job that was removed: its path, and its result.
-type Ended = (OwnedObjectPath, String);
+/// A job that was removed: its path, its unit, and its result.
+type Ended = (OwnedObjectPath, String, String);
 
 /// The ends of jobs from now on.
-pub(super) struct Ends(broadcast::Receiver<Ended>);
+pub struct Ends(broadcast::Receiver<Ended>);
 
 impl Ends {
     /// The result of this job, once it has ended; none where nobody will tell it any more.
     pub(super) async fn of(&mut self, job: &OwnedObjectPath) -> Option<String> {
         loop {
             match self.0.recv().await {
-                Ok((path, result)) if path == *job => return Some(result),
+                Ok((path, _, result)) if path == *job => return Some(result),
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The units whose jobs have ended since this was asked last; none where some were missed.
+    pub fn units(&mut self) -> Option<Vec<String>> {
+        let mut units = Vec::new();
+        loop {
+            match self.0.try_recv() {
+                Ok((_, unit, _)) => units.push(unit),
+                Err(broadcast::error::TryRecvError::Empty) => return Some(units),
+                Err(_) => return None,
             }
         }
     }
@@ -40,7 +52,10 @@ pub(super) struct Reader {
 
 impl Systemd {
     /// Listens from now on: to be called before the job is queued, which may be over before that is answered.
-    pub(super) async fn ends(&self) -> Result<Ends, SystemdError> {
+    ///
+    /// # Errors
+    /// Where the bus is gone.
+    pub async fn ends(&self) -> Result<Ends, SystemdError> {
         let connection = self.connect().await?;
         let mut reader = self.reader.lock().await;
         let is_of_this = |reader: &&Reader| reader.connection.unique_name() == connection.unique_name();
@@ -61,9 +76,9 @@ impl Systemd {
 async fn read(mut removed: MessageStream, ends: broadcast::Sender<Ended>) {
     while let Some(message) = removed.next().await {
         let Ok(message) = message else { continue };
-        if let Ok((_, path, _, result)) = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>() {
+        if let Ok((_, path, unit, result)) = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>() {
             // Nobody may be waiting.
-            let _ = ends.send((path, result));
+            let _ = ends.send((path, unit, result));
         }
     }
 }
