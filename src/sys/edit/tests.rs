@@ -1,0 +1,88 @@
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use super::*;
+
+fn dir(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(".env");
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_keeps_its_mode_owner_and_attributes_and_leaves_nothing_beside_it() {
+    let (dir, path) = dir("old");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::chown(&path, None, rustix::process::getgroups().unwrap().first().map(|gid| gid.as_raw()))
+        .unwrap();
+    let file = File::open(&path).unwrap();
+    let has_attributes = rustix::fs::fsetxattr(&file, "user.note", b"kept", XattrFlags::empty()).is_ok();
+    let before = file.metadata().unwrap();
+    Original::open(&path).unwrap().replace(b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    if has_attributes {
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(&path, "user.note", &mut value).unwrap();
+        assert_eq!(&value[..length], b"kept");
+    }
+    assert_eq!(names(dir.path()), [".env"]);
+}
+
+#[test]
+fn a_symbolic_link_stays_one() {
+    let (dir, path) = dir("old");
+    let link = dir.path().join("link");
+    symlink(".env", &link).unwrap();
+    Original::open(&link).unwrap().replace(b"new").unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+}
+
+#[test]
+fn what_would_lose_something_is_refused() {
+    let (dir, path) = dir("old");
+    fs::hard_link(&path, dir.path().join("other")).unwrap();
+    assert!(Original::open(&path).err().unwrap().to_string().contains("hard links"));
+    assert!(Original::open(dir.path()).err().unwrap().to_string().contains("not a regular file"));
+    assert!(Original::open(&dir.path().join("none")).err().unwrap().is_missing);
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+    assert!(Original::open(&pipe).is_err());
+}
+
+#[test]
+fn what_somebody_else_wrote_meanwhile_stands() {
+    let (dir, path) = dir("old");
+    let original = Original::open(&path).unwrap();
+    fs::write(&path, "theirs").unwrap();
+    assert!(original.replace(b"new").unwrap_err().to_string().contains("changed meanwhile"));
+    assert_eq!(fs::read(&path).unwrap(), b"theirs");
+    assert_eq!(names(dir.path()), [".env"]);
+}
+
+#[test]
+fn what_a_kill_left_behind_is_taken_away() {
+    let (dir, path) = dir("old");
+    fs::write(dir.path().join(".env.rekeyd"), "left behind").unwrap();
+    Original::open(&path).unwrap().replace(b"new").unwrap();
+    assert_eq!(names(dir.path()), [".env"]);
+}
+
+#[test]
+fn a_new_file_is_its_owners_alone_and_never_takes_the_place_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(".env");
+    create(&path, b"new").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert!(create(&path, b"other").is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+}

@@ -1,0 +1,238 @@
+//! The lines of an env file: which of them assign what.
+
+use std::ops::Range;
+
+use super::dialect::Dialect;
+use super::refusal::{Problem, Refusal, problem};
+use super::value::{Shape, shape};
+
+/// The byte order mark of UTF-8.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// An assignment, by the places of its parts in the text.
+pub(super) struct Assignment {
+    /// In which line it begins, counted from 1.
+    pub line: usize,
+    /// Where the line's first word begins.
+    pub start: usize,
+    /// Whether that word is `export`.
+    pub exported: bool,
+    pub key: Range<usize>,
+    /// What follows the equals sign, up to the end of the line.
+    pub rest: Range<usize>,
+    pub shape: Shape,
+    /// The further lines of a value that has several.
+    pub more_lines: Option<Range<usize>>,
+}
+
+/// All assignments of a file, in order.
+///
+/// # Errors
+/// The first thing of which it is not certain what the dialect's parser makes of it, or that makes it give up.
+pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignment>, Refusal> {
+    let mut found: Vec<Assignment> = Vec::new();
+    let mut start = 0;
+    if text.starts_with(BOM) {
+        if !dialect.skips_bom() {
+            let what = format!("{} takes the byte order mark for a part of the first line", dialect.reader());
+            let problem = Problem { at: 0, what, advice: "save the file as UTF-8 without it" };
+            return Err(Refusal::of(text, 0, problem));
+        }
+        start = BOM.len();
+    }
+    let mut number = 0;
+    while start < text.len() {
+        let (line, next) = physical(text, start);
+        number += 1;
+        let refused = |problem| Refusal::of(text, start, problem);
+        let content = &text[line.clone()];
+        characters(content, text[line.end..next].first() == Some(&b'\r'), dialect).map_err(refused)?;
+        let Some(mut assignment) = assignment(content, dialect).map_err(refused)? else {
+            start = next;
+            continue;
+        };
+        assignment.line = number;
+        assignment.shift(start);
+        start = next;
+        if assignment.shape.is_open {
+            let opened = assignment.rest.start + assignment.shape.written.start - 1;
+            let more = more_lines(text, opened, next, dialect).map_err(|p| Refusal::of(text, opened, p))?;
+            number += text[more.clone()].split_inclusive(|&byte| byte == b'\n').count();
+            start = more.end;
+            assignment.more_lines = Some(more);
+        }
+        found.push(assignment);
+    }
+    Ok(found)
+}
+
+impl Assignment {
+    fn shift(&mut self, by: usize) {
+        self.start += by;
+        for range in [&mut self.key, &mut self.rest] {
+            *range = range.start + by..range.end + by;
+        }
+    }
+}
+
+/// The line that starts at `start`, without its ending, and where the next one starts.
+fn physical(text: &[u8], start: usize) -> (Range<usize>, usize) {
+    match text[start..].iter().position(|&byte| byte == b'\n') {
+        Some(length) => {
+            let end = start + length;
+            let has_cr = end > start && text[end - 1] == b'\r';
+            (start..end - usize::from(has_cr), end + 1)
+        }
+        None => (start..text.len(), text.len()),
+    }
+}
+
+/// Characters that parsers disagree about, wherever they are.
+fn characters(line: &[u8], has_cr: bool, dialect: Dialect) -> Result<(), Problem> {
+    if has_cr && !dialect.drops_cr() {
+        let what = format!("{} keeps the carriage return at the end of the line as a part of it", dialect.reader());
+        return problem(line.len(), what, "save the file with Unix line endings, as dos2unix does");
+    }
+    if line.len() > dialect.longest_line() {
+        return problem(0, format!("the line is too long for {}", dialect.reader()), "shorten it");
+    }
+    if let Some(at) = line.iter().position(|&byte| byte.is_ascii_control() && byte != b'\t') {
+        return problem(at, "here is a control character", "remove it");
+    }
+    let is_comment = line.trim_ascii_start().starts_with(b"#");
+    let text = match std::str::from_utf8(line) {
+        Ok(text) => text,
+        Err(_) if is_comment && matches!(dialect, Dialect::Shell | Dialect::Pam) => return Ok(()),
+        Err(error) => return problem(error.valid_up_to(), "the line is not UTF-8", "save the file as UTF-8"),
+    };
+    // To JavaScript these are line endings and blanks, to others letters.
+    let disputed = |c: char| match c {
+        '\u{2028}' | '\u{2029}' | '\u{85}' => true,
+        '\u{feff}' => !is_comment,
+        c => !is_comment && !c.is_ascii() && c.is_whitespace(),
+    };
+    match text.find(disputed) {
+        Some(at) => problem(at, "here is a blank that is none of ASCII", "write a plain space, or none"),
+        None => Ok(()),
+    }
+}
+
+/// The assignment of a line, by places counted from its start; none where it is blank or a comment.
+fn assignment(line: &[u8], dialect: Dialect) -> Result<Option<Assignment>, Problem> {
+    let start = line.len() - trimmed_start(line).len();
+    let word = &line[start..];
+    if dialect.joins_lines() && line.ends_with(b"\\") {
+        let what = format!("{} joins this line with the next one", dialect.reader());
+        return problem(line.len() - 1, what, "remove the backslash at its end");
+    }
+    match word.first() {
+        None | Some(b'#') => {
+            // Node takes a blank or comment that is indented for the begin of the next line's key.
+            let indented = dialect == Dialect::Dotenv && start > 0 && !word.is_empty();
+            return if indented {
+                problem(
+                    start,
+                    "node misreads what follows an indented comment",
+                    "begin the comment in the first column",
+                )
+            } else {
+                Ok(None)
+            };
+        }
+        Some(b';') if dialect == Dialect::Systemd => return Ok(None),
+        Some(b';') => return problem(start, "a comment begins with «#» here", "write «#» for «;»"),
+        Some(_) => {}
+    }
+    if dialect == Dialect::Shell && declares_only(word) {
+        return Ok(None);
+    }
+    let exported = word.starts_with(b"export ");
+    if exported && dialect == Dialect::Docker {
+        return problem(start, "docker refuses the whole file for the word «export»", "remove the word");
+    }
+    let key_start = start + if exported { b"export ".len() } else { 0 };
+    let name = &line[key_start..];
+    let length = name.iter().position(|&byte| !is_of_name(byte, dialect)).unwrap_or(name.len());
+    let after = &name[length..];
+    let equals = after.len() - trimmed_start(after).len();
+    if length == 0 || name[0].is_ascii_digit() || after.get(equals) != Some(&b'=') {
+        return not_an_assignment(&name[..length], after, key_start, dialect);
+    }
+    let blanks_at = key_start + length;
+    if equals > 0 && !dialect.skips_blanks_before_equals() {
+        let what = format!("{} does not take this for an assignment", dialect.reader());
+        return problem(blanks_at, what, "remove the blank before the equals sign");
+    }
+    let rest = blanks_at + equals + 1..line.len();
+    let moved = |problem: Problem| Problem { at: problem.at + rest.start, ..problem };
+    let shape = shape(&line[rest.clone()], dialect).map_err(moved)?;
+    let key = key_start..blanks_at;
+    Ok(Some(Assignment { line: 0, start, exported, key, rest, shape, more_lines: None }))
+}
+
+fn not_an_assignment(name: &[u8], after: &[u8], at: usize, dialect: Dialect) -> Result<Option<Assignment>, Problem> {
+    let is_name = !name.is_empty() && !name[0].is_ascii_digit();
+    if is_name && after.starts_with(b":") {
+        return problem(at + name.len(), "only some parsers read this as an assignment", "write «=» for «:»");
+    }
+    if is_name && after.trim_ascii().is_empty() {
+        let what = "here is a name without a value; some parsers take it from their own environment, others give up";
+        return problem(at + name.len(), what, "write «=» after it, or remove it");
+    }
+    let what = format!("this is no assignment, and {} may give up on the file for it", dialect.reader());
+    problem(at, what, "make it a comment with «#», or write NAME=value")
+}
+
+/// The end of a value in quotes that were opened at `opened` and not closed in that line; and its lines from `next` on.
+fn more_lines(text: &[u8], opened: usize, next: usize, dialect: Dialect) -> Result<Range<usize>, Problem> {
+    let quote = text[opened];
+    let unterminated = "these quotes are not closed; parsers differ in what they swallow, up to the rest of the file";
+    let advice = "close them in the same line, or quote the value with the other kind";
+    if !dialect.has_multi_line_quotes() {
+        return problem(0, unterminated, advice);
+    }
+    let Some(length) = text[next..].iter().position(|&byte| byte == quote) else {
+        return problem(0, unterminated, advice);
+    };
+    let (closed, in_lines) = (next + length, &text[opened + 1..next + length]);
+    if let Some(at) = in_lines.iter().position(|byte| b"\\$`".contains(byte)) {
+        let what = "parsers differ in what this is in a value of several lines";
+        return problem(at + 1, what, "put the value in one line, in single quotes");
+    }
+    let (last, end) = physical(text, closed);
+    if !text[closed + 1..last.end].trim_ascii().is_empty() {
+        return problem(closed + 1 - opened, "something follows the closing quotes", "remove it");
+    }
+    let mut start = next;
+    while start < end {
+        let (line, after) = physical(text, start);
+        let has_cr = text[line.end..after].first() == Some(&b'\r');
+        characters(&text[line], has_cr, dialect).map_err(|p| Problem { at: p.at + start - opened, ..p })?;
+        start = after;
+    }
+    Ok(next..end)
+}
+
+/// What scripts have beside assignments and changes no value: `export NAME…` and the switch to export all.
+fn declares_only(word: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(word) else { return false };
+    let is_name = |word: &str| !word.is_empty() && word.bytes().all(|byte| is_of_name(byte, Dialect::Shell));
+    let switch = ["set -a", "set +a", "set -o allexport", "set +o allexport"].contains(&text.trim_end());
+    switch
+        || text
+            .strip_prefix("export ")
+            .is_some_and(|names| !names.trim().is_empty() && names.split_ascii_whitespace().all(is_name))
+}
+
+fn is_of_name(byte: u8, dialect: Dialect) -> bool {
+    match byte {
+        b'.' => !matches!(dialect, Dialect::Shell | Dialect::Pam),
+        b'-' => matches!(dialect, Dialect::Systemd | Dialect::Compose | Dialect::Docker),
+        _ => byte.is_ascii_alphanumeric() || byte == b'_',
+    }
+}
+
+fn trimmed_start(line: &[u8]) -> &[u8] {
+    let from = line.iter().position(|byte| !b" \t".contains(byte)).unwrap_or(line.len());
+    &line[from..]
+}

@@ -1,0 +1,184 @@
+//! Env files of other programs: one key read or replaced, and every other byte kept.
+//!
+//! The parsers of the world agree on plain lines and on little else. So a file is read only where it is certain what the
+//! dialect's own parser makes of it, all of it up to its end, and refused elsewhere, with the place and advice.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::systemd;
+use crate::secret::SecretValue;
+
+mod dialect;
+mod lines;
+mod refusal;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use dialect::Dialect;
+use lines::{Assignment, assignments};
+pub use refusal::Refusal;
+use refusal::problem;
+
+/// A file's new text.
+pub struct Edited {
+    /// All of it: it holds secrets, not only the one that was written.
+    pub text: Zeroizing<Vec<u8>>,
+    /// In which line the key is, counted from 1.
+    pub line: usize,
+}
+
+/// A key's value, and where it is.
+pub struct Found {
+    /// What the dialect's parser reads.
+    pub value: SecretValue,
+    /// In which line, counted from 1.
+    pub line: usize,
+    /// The bytes of the value, without quotes.
+    written: Range<usize>,
+}
+
+/// What the dialect's parser reads for `key`; `None` where the file does not assign it.
+///
+/// # Errors
+/// Where that is not certain.
+pub fn value_of(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<SecretValue>, Refusal> {
+    Ok(find(text, key, dialect)?.map(|found| found.value))
+}
+
+/// The same, with its place.
+///
+/// # Errors
+/// As for [`value_of`].
+pub fn find(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<Found>, Refusal> {
+    name_of_a_variable(key)?;
+    let all = assignments(text, dialect)?;
+    for lines in all.iter().filter_map(|other| other.more_lines.clone()) {
+        in_the_way(text, lines, key)?;
+    }
+    let mut ours = all.into_iter().filter(|assignment| text[assignment.key.clone()] == *key.as_bytes());
+    let Some(assignment) = ours.next() else { return Ok(None) };
+    if let Some(second) = ours.next() {
+        let what = format!("{key} is assigned again, after line {}", assignment.line);
+        let advice = "keep one of them: parsers differ in which one counts, and the other would keep the old value";
+        return problem(0, what, advice).map_err(|problem| Refusal::of(text, second.key.start, problem));
+    }
+    let (value, written) = read(text, key, &assignment, dialect)?;
+    Ok(Some(Found { value, line: assignment.line, written }))
+}
+
+/// The text with `value` in the place of the value of `key`, in the quotes that are there.
+///
+/// # Errors
+/// Where the file cannot be read with certainty, the key is not in it, or the value cannot be written in its place.
+pub fn replace(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, Refusal> {
+    let Some(found) = find(text, key, dialect)? else {
+        return Err(Refusal::general(format!("{key} is not in the file"), "have it appended"));
+    };
+    let edited = spliced(text, found.written.clone(), &[value.reveal()]);
+    confirmed(edited, key, value, dialect)
+        .map_err(|()| Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands")))
+}
+
+/// The text with `key` added at its end. A last line that is not ended is ended first.
+///
+/// # Errors
+/// Where the file cannot be read with certainty, the key is in it already, or the dialect cannot write the value without
+/// quotes.
+pub fn append(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, Refusal> {
+    if let Some(found) = find(text, key, dialect)? {
+        return Err(Refusal::general(format!("{key} is in line {} already", found.line), "have it replaced"));
+    }
+    let ending: &[u8] = if text.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+    let is_ended = text.is_empty() || text.ends_with(b"\n") || text == lines::BOM;
+    let before = if is_ended { b"" } else { ending };
+    let end = text.len()..text.len();
+    let edited = spliced(text, end, &[before, key.as_bytes(), b"=", value.reveal(), ending]);
+    confirmed(edited, key, value, dialect)
+        .map_err(|()| Refusal::of(text, text.len(), unwritable(dialect, "without quotes")))
+}
+
+/// What a parser makes of the line of our key.
+fn read(
+    text: &[u8],
+    key: &str,
+    assignment: &Assignment,
+    dialect: Dialect,
+) -> Result<(SecretValue, Range<usize>), Refusal> {
+    let refused = |problem| Refusal::of(text, assignment.rest.start, problem);
+    if assignment.more_lines.is_some() {
+        let advice = "put the value in one line";
+        return problem(0, format!("the value of {key} has several lines"), advice).map_err(refused);
+    }
+    if assignment.exported && dialect == Dialect::Systemd {
+        let what = format!("systemd ignores the line of {key} for its «export», and tells the journal its value");
+        let place = Refusal::of(text, assignment.start, refusal::Problem { at: 0, what, advice: "remove the word" });
+        return Err(place);
+    }
+    let rest = &text[assignment.rest.clone()];
+    let written = value::certain(rest, &assignment.shape, dialect).map_err(refused)?;
+    let bytes = match dialect {
+        Dialect::Systemd => {
+            // In its own words, whose escapes are known.
+            let line = spliced(rest, 0..0, &[b"K="]);
+            let read = systemd::value_of(&line, "K");
+            read.map_or_else(Vec::new, |value| value.to_vec())
+        }
+        _ => rest[written.clone()].to_vec(),
+    };
+    let from = assignment.rest.start;
+    Ok((SecretValue::new(bytes), from + written.start..from + written.end))
+}
+
+/// Whether the edited text is read as it was meant. What a dialect can write is what it reads back.
+fn confirmed(text: Zeroizing<Vec<u8>>, key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, ()> {
+    match find(&text, key, dialect) {
+        Ok(Some(found)) if found.value.is_same(value) && !value.is_empty() => Ok(Edited { line: found.line, text }),
+        _ => Err(()),
+    }
+}
+
+fn unwritable(dialect: Dialect, how: &str) -> refusal::Problem {
+    let what = format!("{} would not read the new value back if it were written {how}", dialect.reader());
+    refusal::Problem { at: 0, what, advice: "take a value of letters and digits, such as hex" }
+}
+
+/// The text with the bytes of `range` replaced. Reserved at once, since a buffer that grows leaves copies of what it held.
+fn spliced(text: &[u8], range: Range<usize>, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    let added: usize = parts.iter().map(|part| part.len()).sum();
+    let mut edited = Zeroizing::new(Vec::with_capacity(text.len() + added));
+    edited.extend_from_slice(&text[..range.start]);
+    for part in parts {
+        edited.extend_from_slice(part);
+    }
+    edited.extend_from_slice(&text[range.end..]);
+    edited
+}
+
+/// Lines inside of another value that look like ours: what is meant by them is a matter of opinion.
+fn in_the_way(text: &[u8], lines: Range<usize>, key: &str) -> Result<(), Refusal> {
+    let mut start = lines.start;
+    for line in text[lines].split_inclusive(|&byte| byte == b'\n') {
+        let trimmed = line.trim_ascii_start();
+        let named = trimmed.strip_prefix(b"export ").unwrap_or(trimmed).trim_ascii_start().strip_prefix(key.as_bytes());
+        if named.is_some_and(|after| matches!(after.trim_ascii_start().first(), Some(b'=' | b':'))) {
+            let advice = "put the other value in one line, or end its quotes where they should end";
+            let what = format!("{key} stands inside of another value, which has several lines");
+            return problem(0, what, advice).map_err(|problem| Refusal::of(text, start, problem));
+        }
+        start += line.len();
+    }
+    Ok(())
+}
+
+/// As POSIX has them (POSIX.1-2024, XBD 3.206).
+fn name_of_a_variable(key: &str) -> Result<(), Refusal> {
+    let starts = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if starts && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Ok(());
+    }
+    Err(Refusal::general("this is not the name of a variable", "letters, digits and «_», such as JWT_SECRET"))
+}
