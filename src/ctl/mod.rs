@@ -18,6 +18,7 @@ mod exit;
 mod follow;
 mod forecast;
 mod forget;
+mod generate;
 mod history;
 mod key;
 mod list;
@@ -118,6 +119,8 @@ enum Verb {
     Key(key::Key),
     /// Say what is wrong here, and what to type next
     Doctor,
+    /// Write a new secret into an env file, and nowhere else; without the daemon and without being root
+    Generate(generate::Generate),
     /// Check the configuration, without the daemon and without being root
     Check(check::Check),
     /// Print a commented starting file for a kind of target
@@ -162,6 +165,7 @@ pub fn run() -> ExitCode {
 
 async fn perform(verb: Verb, out: &Out) -> Exit {
     match verb {
+        Verb::Generate(generate) => generate.run(out),
         Verb::Check(check) => check.run(out).await,
         Verb::New { kind } => new::run(out, &kind),
         Verb::List => list::run(out).await,

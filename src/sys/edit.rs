@@ -173,6 +173,8 @@ impl Original {
 /// Where it is there already, or cannot be made.
 pub fn create(path: &Path, text: &[u8]) -> Result<(), EditError> {
     let failed = |error: std::io::Error| EditError::io(path, "make it", error);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = &fs::canonicalize(directory).map_err(failed)?.join(path.file_name().unwrap_or_default());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let mut file = File::from(opened.map_err(|error| failed(error.into()))?);

@@ -3,4 +3,5 @@
 pub mod credentials;
 pub mod edit;
 pub mod files;
+pub mod git;
 pub mod http;

@@ -1,3 +1,5 @@
+//! Files in a directory of their own: what is kept, what is refused, what is left behind.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The rules of env files, each held against what real parsers read.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,149 @@
+//! `generate`: a new secret straight into an env file, printed nowhere. Without the daemon, and without being root.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize as _, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Exit, Out};
+use crate::secret::{self, Format, SecretValue};
+use crate::sys::edit::{self, EditError, Original};
+use crate::sys::git::{self, Standing};
+use crate::target::text::env_file::{self, Dialect, Edited, Refusal};
+
+#[derive(Debug, Args)]
+pub(super) struct Generate {
+    /// The variable, such as JWT_SECRET
+    key: String,
+    /// The file; it is made, for its owner alone, where it is not there
+    #[arg(long, value_name = "FILE", default_value = ".env")]
+    env_file: PathBuf,
+    /// Whose rules the file is read by: dotenv, systemd, compose, docker, shell, pam
+    #[arg(long, default_value_t = Dialect::Dotenv)]
+    dialect: Dialect,
+    /// How many random bytes
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(16..=512))]
+    bytes: u16,
+    /// How they are written: hex, base64, base64url, alphanumeric
+    #[arg(long, default_value = "hex", value_parser = format)]
+    format: Format,
+}
+
+/// What was done, for `--json`.
+#[derive(Serialize)]
+struct Done<'a> {
+    file: &'a Path,
+    key: &'a str,
+    line: usize,
+    /// Whether there was a value before.
+    replaced: bool,
+    /// Whether the file is new.
+    created: bool,
+}
+
+/// Why nothing was done.
+struct Refused(String);
+
+impl Generate {
+    pub(super) fn run(&self, out: &Out) -> Exit {
+        match self.generate(out) {
+            Ok(done) if out.json => out.document(&done),
+            Ok(done) => {
+                let what = if done.replaced { "has a new value" } else { "is new" };
+                out.text(&format!(
+                    "{} in {}, line {}, {what}: what reads the file takes it when it starts again",
+                    self.key,
+                    self.env_file.display(),
+                    done.line
+                ));
+            }
+            Err(Refused(why)) => return out.fail(Exit::Refused, &format!("refused, nothing was touched: {why}")),
+        }
+        Exit::Done
+    }
+
+    fn generate(&self, out: &Out) -> Result<Done<'_>, Refused> {
+        let value = secret::generate(usize::from(self.bytes), self.format);
+        let value = value.map_err(|error| Refused(format!("the system gives no random bytes: {error}")))?;
+        let standing = git::standing(&self.env_file).map_err(|(why, advice)| Refused(format!("{why} — {advice}")))?;
+        let original = match Original::open(&self.env_file) {
+            Ok(original) => Some(original),
+            Err(error) if error.is_missing => None,
+            Err(error) => return Err(error.into()),
+        };
+        let text = original.as_ref().map_or(&[][..], |original| &original.text);
+        let (edited, replaced) = self.edited(text, &value)?;
+        match (standing, &original) {
+            (Standing::Tracked, _) => return Err(self.in_git("git tracks it: all who have the repository have it")),
+            (Standing::NotIgnored, Some(_)) => return Err(self.in_git("git does not ignore it")),
+            (Standing::NotIgnored, None) => {
+                self.ignore()?;
+                out.note(&format!("{} is in .gitignore beside it now", self.env_file.display()));
+            }
+            (Standing::Outside | Standing::Ignored, _) => {}
+        }
+        match &original {
+            Some(original) => original.replace(&edited.text)?,
+            None => edit::create(&self.env_file, &edited.text)?,
+        }
+        let (file, key, created) = (self.env_file.as_path(), self.key.as_str(), original.is_none());
+        Ok(Done { file, key, line: edited.line, replaced, created })
+    }
+
+    /// The file's new text, and whether the key was in it.
+    fn edited(&self, text: &[u8], value: &SecretValue) -> Result<(Edited, bool), Refused> {
+        let placed = |refusal: Refusal| Refused(format!("{}: {refusal}", self.env_file.display()));
+        let replaced = env_file::find(text, &self.key, self.dialect).map_err(placed)?.is_some();
+        let edit = if replaced { env_file::replace } else { env_file::append };
+        Ok((edit(text, &self.key, value, self.dialect).map_err(placed)?, replaced))
+    }
+
+    fn in_git(&self, why: &str) -> Refused {
+        let (file, line) = (self.env_file.display(), self.ignored());
+        let directory = self.directory().display().to_string();
+        let remove = format!("git -C {directory} rm --cached -- {}", line.trim_start_matches('/'));
+        let advice =
+            if why.starts_with("git tracks") { remove } else { format!("echo {line} >>{directory}/.gitignore") };
+        Refused(format!("{file}: {why} — {advice}"))
+    }
+
+    fn directory(&self) -> &Path {
+        self.env_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// The line of `.gitignore` that means this file alone: gitignore(5).
+    fn ignored(&self) -> String {
+        format!("/{}", self.env_file.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    fn ignore(&self) -> Result<(), Refused> {
+        let (path, line) = (self.directory().join(".gitignore"), self.ignored());
+        match Original::open(&path) {
+            Ok(original) => {
+                let mut text = Zeroizing::new(original.text.to_vec());
+                if !text.is_empty() && !text.ends_with(b"\n") {
+                    text.push(b'\n');
+                }
+                text.extend_from_slice(format!("{line}\n").as_bytes());
+                original.replace(&text)?;
+            }
+            Err(error) if error.is_missing => std::fs::write(&path, format!("{line}\n"))
+                .map_err(|error| Refused(format!("{}: cannot be written: {error}", path.display())))?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    let read: Result<Format, serde::de::value::Error> = Format::deserialize(text.into_deserializer());
+    read.map_err(|_| "one of hex, base64, base64url, alphanumeric".to_owned())
+}
+
+impl From<EditError> for Refused {
+    fn from(error: EditError) -> Self {
+        Self(format!("{error} — {}", error.advice))
+    }
+}
