@@ -20,12 +20,7 @@ pub(super) const SLACK: Duration = Duration::from_secs(5);
 
 impl SystemdTarget {
     /// Waits until every process has the value: right after a start the old environment is still there.
-    pub(super) async fn wait_for_value(
-        &self,
-        unit: &str,
-        view: &Disclosed<'_>,
-        limit: Instant,
-    ) -> Result<Evidence, Fault> {
+    pub(super) async fn wait_for_value(&self, unit: &str, view: &Disclosed<'_>, limit: Instant) -> Result<(), Fault> {
         loop {
             let status = self.systemd.unit(unit).await?;
             if is_down(&status) {
@@ -33,8 +28,7 @@ impl SystemdTarget {
             }
             let tally = self.tally(&status, view).await?;
             if self.suffices(&tally) {
-                let (matching, of, without) = (tally.matching, tally.of(), tally.without);
-                return Ok(Evidence::Process { unit: unit.to_owned(), matching, of, without });
+                return Ok(());
             }
             if Instant::now() >= limit {
                 return Err(self.no_proof(unit, view, &tally));
@@ -65,7 +59,7 @@ impl SystemdTarget {
             }
             let limit = deadline.min(Instant::now() + SLACK);
             if self.activate == Activate::Restart {
-                evidence.push(self.wait_for_value(&consumer.unit, view, limit).await?);
+                self.wait_for_value(&consumer.unit, view, limit).await?;
             }
             watched.push((consumer, self.systemd.unit(&consumer.unit).await?));
         }
@@ -77,15 +71,15 @@ impl SystemdTarget {
         self.check_steady(&watched).await?;
         let settled_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         for (consumer, status) in watched {
+            // Workers are often started one after the other: only now all of them are there.
             let tally = self.tally(&status, view).await?;
-            if self.activate == Activate::Reload {
-                // Processes keep their environment through a reload: how many are new is told, and the probes prove.
-                let (unit, matching, of) = (consumer.unit.clone(), tally.matching, tally.of());
-                evidence.push(Evidence::Process { unit, matching, of, without: tally.without });
-            } else if !self.suffices(&tally) {
+            // Processes keep their environment through a reload: how many are new is told, and the probes prove.
+            if self.activate == Activate::Restart && !self.suffices(&tally) {
                 return Err(self.no_proof(&consumer.unit, view, &tally));
             }
             let (unit, invocation, main_pid) = (consumer.unit.clone(), status.invocation_id, status.main_pid);
+            let (matching, of, without) = (tally.matching, tally.of(), tally.without);
+            evidence.push(Evidence::Process { unit: unit.clone(), matching, of, without });
             evidence.push(Evidence::Unit { unit: unit.clone(), invocation, main_pid, settled_ms });
             if !consumer.dependents.is_empty() {
                 evidence.push(Evidence::Dependents { unit, active: consumer.dependents.clone() });

@@ -151,7 +151,7 @@ impl SystemdTarget {
         }
         // A process that is just being started may not have its environment yet.
         let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
-        self.wait_for_value(&status.id, in_force, limit).await.map(drop).map_err(|fault| {
+        self.wait_for_value(&status.id, in_force, limit).await.map_err(|fault| {
             let message = format!("{}: it was changed by hand since rekeyd last knew it", fault.message);
             Fault::new(fault.code, message).advise(format!(
                 "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, systemctl restart {} brings \
