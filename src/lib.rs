@@ -5,6 +5,7 @@
 //! - [`rotation`]: PURE. Views, movements, the state machine of one rotation, outcomes.
 //! - [`policy`]: PURE. When to retry and when to stop, who may run.
 //! - [`secret`]: values, fingerprints, sealing.
+//! - [`text`]: PURE. The dialects of other programs' files.
 //! - [`sys`]: the host: files, processes, clock, HTTP.
 //! - [`config`]: from TOML to validated settings, or findings.
 //! - [`record`]: the one enum of what happened, and its renderings.
@@ -33,3 +34,4 @@ pub mod secret;
 pub mod store;
 pub mod sys;
 pub mod target;
+pub mod text;

@@ -11,7 +11,7 @@ use super::{Exit, Out};
 use crate::secret::{self, Format, SecretValue};
 use crate::sys::edit::{self, EditError, Original};
 use crate::sys::git::{self, Standing};
-use crate::target::text::env_file::{self, Dialect, Edited, Refusal};
+use crate::text::env_file::{self, Dialect, Edited, Refusal};
 
 #[derive(Debug, Args)]
 pub(super) struct Generate {

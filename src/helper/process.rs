@@ -15,7 +15,7 @@ use super::questions::{Answer, Condition, Process, Program, Question, Variable};
 use super::{LARGEST, LIMIT, calendar};
 use crate::secret::digest;
 use crate::sys::files;
-use crate::target::text::systemd;
+use crate::text::systemd;
 
 /// An environment is at most a quarter of the stack limit; this is generous.
 const ENVIRONMENT: u64 = 16 << 20;

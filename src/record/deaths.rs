@@ -68,7 +68,8 @@ fn proof(generation: Generation, evidence: &[Evidence]) -> String {
         _ => None,
     });
     let processes = evidence.iter().filter_map(|seen| match seen {
-        Evidence::Process { unit, of, .. } => Some(format!("none of {of} processes of {unit} has it")),
+        // Processes that hide what they have say nothing of it.
+        Evidence::Process { unit, of, matching: 1.., .. } => Some(format!("none of {of} processes of {unit} has it")),
         Evidence::Stopped { unit } => Some(format!("{unit} is stopped")),
         _ => None,
     });

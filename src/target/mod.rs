@@ -11,7 +11,6 @@ use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
 
 pub mod systemd;
-pub mod text;
 
 /// The targets of a secret, in order.
 pub fn from_settings(secret: &SecretSettings, systemd: &Systemd, helper: &ProcessHelper) -> Vec<Box<dyn Target>> {

@@ -18,7 +18,7 @@ use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
 use crate::sys::files::{self, FileError};
 use crate::target::Disclosed;
-use crate::target::text::systemd;
+use crate::text::systemd;
 
 const LARGEST: u64 = 1 << 20;
 /// Below `delivered/SECRET`, during a rotation: for each unit the way in which it got the value before.

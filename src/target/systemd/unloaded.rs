@@ -13,7 +13,7 @@ use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question, Variable};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::files;
-use crate::target::text::unit::directives;
+use crate::text::unit::directives;
 
 const LARGEST: u64 = 1 << 20;
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::config::Deliver;
 use crate::dbus::unit::UnitStatus;
 use crate::secret::SecretValue;
-use crate::target::text::unit::{assigned, assignment, directives};
+use crate::text::unit::{assigned, assignment, directives};
 
 /// One way, with what is chosen in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
