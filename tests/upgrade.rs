@@ -21,6 +21,7 @@ support::on_both_debians! {
         let now = units(&machine);
         let new: Vec<_> = now.iter().filter(|unit| !before.1.contains(unit)).map(String::as_str).collect();
         assert_eq!(new, [
+            "active rekeyd-file.socket",
             "active rekeyd-key.socket",
             "active rekeyd-process.socket",
             "active rekeyd-rotate@my-backend-jwt.timer",

@@ -12,6 +12,7 @@ use toml::de::DeTable;
 mod claims;
 mod daemon_file;
 mod daemon_settings;
+mod dotenv_section;
 mod env_name;
 mod files;
 pub mod findings;
@@ -88,7 +89,11 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
 
 /// A commented starting file for a kind of target: `systemd`.
 pub fn template(kind: &str) -> Option<&'static str> {
-    (kind == "systemd").then_some(include_str!("../../packaging/examples/systemd.toml"))
+    match kind {
+        "systemd" => Some(include_str!("../../packaging/examples/systemd.toml")),
+        "dotenv" => Some(include_str!("../../packaging/examples/dotenv.toml")),
+        _ => None,
+    }
 }
 
 #[derive(Default)]
@@ -123,14 +128,14 @@ impl Loader {
         let mut taken: HashMap<(String, String), SecretName> = HashMap::new();
         let mut secrets: BTreeMap<SecretName, SecretSettings> = BTreeMap::new();
         for (source, Described { settings, env }) in self.secrets {
-            let places: Vec<_> = units(&settings).map(|unit| (settings.env.clone(), unit.to_owned())).collect();
+            let places: Vec<(String, String)> = places(&settings).collect();
             let rival = places
                 .iter()
                 .filter_map(|place| Some((&place.1, secrets.get(taken.get(place)?)?)))
                 .find(|(_, rival)| rival.name != settings.name);
-            if let Some((unit, rival)) = rival {
+            if let Some((place, rival)) = rival {
                 let mut report = Report::new(&source);
-                let message = format!("{} of {unit} is already rotated by {}", settings.env, printable(&rival.file));
+                let message = format!("{} of {place} is already rotated by {}", settings.env, printable(&rival.file));
                 report.error(env, message, "keep one of the two files, or name another variable or unit");
                 self.findings.extend(report.into_findings());
             } else {
@@ -142,10 +147,17 @@ impl Loader {
     }
 }
 
-fn units(secret: &SecretSettings) -> impl Iterator<Item = &str> {
-    secret.targets.iter().flat_map(|target| match target {
-        TargetSettings::Systemd(systemd) => systemd.units.iter().map(String::as_str),
-    })
+/// Where the secret is put: variables, each with its unit or file.
+fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
+    let units = secret.targets.iter().flat_map(|target| target.units().iter().cloned());
+    let files = secret.targets.iter().filter_map(|target| match target {
+        TargetSettings::Dotenv(dotenv) => {
+            let key = dotenv.key.clone().unwrap_or_else(|| secret.env.clone());
+            Some((key, dotenv.file.display().to_string()))
+        }
+        TargetSettings::Systemd(_) => None,
+    });
+    units.map(|unit| (secret.env.clone(), unit)).chain(files)
 }
 
 fn secret_name(path: &Path, findings: &mut Vec<Finding>) -> Option<SecretName> {

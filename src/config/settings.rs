@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DaemonSettings;
 use crate::secret::Format;
+use crate::text::env_file::Dialect;
 
 /// Everything that is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -254,6 +255,60 @@ pub struct Schedule {
 pub enum TargetSettings {
     /// `type = "systemd"`.
     Systemd(SystemdTarget),
+    /// `type = "dotenv"`.
+    Dotenv(DotenvTarget),
+}
+
+impl TargetSettings {
+    /// The units that read the secret from this target, as they are configured.
+    pub fn units(&self) -> &[String] {
+        match self {
+            Self::Systemd(systemd) => &systemd.units,
+            Self::Dotenv(dotenv) => match &dotenv.restart {
+                Restart::Units { units, .. } => units,
+                Restart::Command(_) | Restart::Nothing => &[],
+            },
+        }
+    }
+
+    /// How records and people name it.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Systemd(systemd) => format!("systemd {}", systemd.units.join(", ")),
+            Self::Dotenv(dotenv) => format!("dotenv {}", dotenv.file.display()),
+        }
+    }
+}
+
+/// A key of an env file that another program reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DotenvTarget {
+    /// `file`, an absolute path.
+    pub file: PathBuf,
+    /// `key`: its name there, the secret's `env` where it is left out.
+    pub key: Option<String>,
+    /// `dialect`, default `dotenv`: whose rules the file is read by.
+    pub dialect: Dialect,
+    /// Whether others than its owner and group may read the file: `expose = true`.
+    pub expose: bool,
+    /// What makes the consumer take the value.
+    pub restart: Restart,
+}
+
+/// What makes the reader of a file take what is in it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// `restart-units`, one after the other, or `max-unavailable` at a time.
+    Units {
+        /// Full names of services, or of templates of services.
+        units: Vec<String>,
+        /// How many may be restarting at the same time.
+        max_unavailable: usize,
+    },
+    /// `restart-command`, run as the file's owner.
+    Command(HookSettings),
+    /// Nobody: a person does it, or the consumer watches the file.
+    Nothing,
 }
 
 /// A systemd target.

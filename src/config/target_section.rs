@@ -2,6 +2,7 @@
 
 use toml::Spanned;
 
+use super::dotenv_section;
 use super::env_name::env_name;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
@@ -9,8 +10,7 @@ use super::settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSett
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
-const LATER: &[&str] =
-    &["environment", "dotenv", "compose", "pm2", "vercel", "netlify", "render", "railway", "command"];
+const LATER: &[&str] = &["environment", "compose", "pm2", "vercel", "netlify", "render", "railway", "command"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -33,10 +33,12 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", &["systemd"], LATER, report);
+    let kind = section.choice::<String>("type", &["systemd", "dotenv"], LATER, report);
     section.need("type", "type = \"systemd\"", report);
-    kind?;
-    systemd(section, context, named, report).map(TargetSettings::Systemd)
+    match kind?.get_ref().as_str() {
+        "dotenv" => dotenv_section::read(section, named, report).map(TargetSettings::Dotenv),
+        _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
+    }
 }
 
 fn systemd(
@@ -51,21 +53,35 @@ fn systemd(
     let (deliver, path_env) = way(&mut section, context, report);
     let activate = activate(&mut section, deliver, context, report);
     let daemon_reload = section.choice::<DaemonReload>("daemon-reload", &["auto", "always"], &[], report);
-    let max_unavailable = section.take::<u32>("max-unavailable", "max-unavailable = 1", report);
-    if let Some(none) = max_unavailable.as_ref().filter(|number| *number.get_ref() == 0) {
+    let max_unavailable = max_unavailable(&mut section, report);
+    section.finish(report);
+    let units = each_once("units", units?.into_inner(), named, report);
+    let daemon_reload = daemon_reload.map(|when| when.into_inner()).unwrap_or_default();
+    Some(SystemdTarget { units, deliver, path_env, activate, max_unavailable, daemon_reload })
+}
+
+/// `max-unavailable`.
+pub(super) fn max_unavailable(section: &mut Reader<'_>, report: &mut Report<'_>) -> usize {
+    let number = section.take::<u32>("max-unavailable", "max-unavailable = 1", report);
+    if let Some(none) = number.as_ref().filter(|number| *number.get_ref() == 0) {
         report.error(none.span(), "`max-unavailable` is 0: no unit could ever be restarted", "write 1 or more");
     }
-    section.finish(report);
-    let units = units?.into_inner();
+    number.map_or(1, |number| number.into_inner().max(1) as usize)
+}
+
+/// The units of `key`; a mistake where one is named by another target already.
+pub(super) fn each_once(
+    key: &str,
+    units: Vec<Spanned<String>>,
+    named: &mut Vec<String>,
+    report: &mut Report<'_>,
+) -> Vec<String> {
     for unit in &units {
         if let Err(Mistake { message, advice }) = once(unit, named, report) {
-            report.error(unit.span(), format!("`units`: {message}"), advice);
+            report.error(unit.span(), format!("`{key}`: {message}"), advice);
         }
     }
-    let units = units.into_iter().map(|unit| unit.into_inner()).collect();
-    let daemon_reload = daemon_reload.map(|when| when.into_inner()).unwrap_or_default();
-    let max_unavailable = max_unavailable.map_or(1, |number| number.into_inner().max(1) as usize);
-    Some(SystemdTarget { units, deliver, path_env, activate, max_unavailable, daemon_reload })
+    units.into_iter().map(|unit| unit.into_inner()).collect()
 }
 
 /// `deliver`, with the keys that belong to some of its words.

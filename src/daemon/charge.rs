@@ -135,7 +135,7 @@ impl Charge {
             file: settings.file.display().to_string(),
             env: settings.env.clone(),
             state: state.to_owned(),
-            targets: settings.targets.iter().map(label).collect(),
+            targets: settings.targets.iter().map(TargetSettings::label).collect(),
             consumers: consumers(settings),
             generation: in_force.map(|generation| generation.number),
             fingerprint: in_force.map(|generation| generation.fingerprint.clone()),
@@ -178,14 +178,5 @@ pub fn units(settings: &SecretSettings) -> Arc<[String]> {
 }
 
 fn configured(settings: &SecretSettings) -> Vec<String> {
-    let units = settings.targets.iter().flat_map(|target| match target {
-        TargetSettings::Systemd(systemd) => systemd.units.iter().cloned(),
-    });
-    units.collect()
-}
-
-fn label(target: &TargetSettings) -> String {
-    match target {
-        TargetSettings::Systemd(systemd) => format!("systemd {}", systemd.units.join(", ")),
-    }
+    settings.targets.iter().flat_map(TargetSettings::units).cloned().collect()
 }

@@ -1,8 +1,9 @@
 //! `rekeyd helper …`: what the daemon has no right to do itself, done in small units of their own.
 //!
 //! Each is a socket-activated service with one request a connection: `rekeyd-process@.service` looks into other users'
-//! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units. Requests and answers are lines of JSON on a
-//! socket in /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them.
+//! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units,
+//! `rekeyd-file@.service` reads and writes env files as their owner. Requests and answers are lines of JSON on a socket in
+//! /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,13 +21,16 @@ use zeroize::Zeroizing;
 
 use crate::rotation::{Fault, FaultCode};
 use crate::store::{Keys, Locked};
+use crate::text::env_file::Dialect;
 
 mod calendar;
+mod file;
 mod key;
 mod process;
 mod questions;
 mod queue;
 
+pub use file::{EnvFile, NotDone};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::ProcessHelper;
 
@@ -47,7 +51,7 @@ pub struct HelperError {
 impl From<HelperError> for Fault {
     fn from(error: HelperError) -> Self {
         Self::new(FaultCode::HelperFailed, format!("rekeyd's helper does not answer: {error}"))
-            .advise("systemctl status 'rekeyd-process*' 'rekeyd-key*'")
+            .advise("systemctl status 'rekeyd-process*' 'rekeyd-key*' 'rekeyd-file*'")
     }
 }
 
@@ -92,13 +96,40 @@ impl KeyHelper {
     }
 }
 
+/// Reads and writes env files of other programs.
+#[derive(Clone, Debug)]
+pub struct FileHelper(PathBuf);
+
+impl Default for FileHelper {
+    fn default() -> Self {
+        Self(PathBuf::from("/run/rekeyd/file.sock"))
+    }
+}
+
+impl FileHelper {
+    /// Gives the keys of an env file those values that there are, and reads all of them back by the rules of its reader.
+    /// A key that is not in the file is added, but not to be empty.
+    ///
+    /// # Errors
+    /// Where the helper does not answer; within, where the file is left as it is.
+    pub async fn keys(
+        &self,
+        path: &Path,
+        dialect: Dialect,
+        keys: &[(&str, Option<&[u8]>)],
+    ) -> Result<Result<EnvFile, NotDone>, HelperError> {
+        file::ask(&self.0, &file::Request::new(path, dialect, keys)).await
+    }
+}
+
 /// The command line `rekeyd helper KIND`: one request on standard input, one answer on standard output.
 pub fn run(kind: &str) -> ExitCode {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let done = match kind {
         "process" => process::run(&mut input, &mut output),
+        "file" => file::run(&mut input, &mut output),
         "key" => key::run(Path::new(crate::store::ROOT), &mut input, &mut output),
-        other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key"))),
+        other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key, file"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

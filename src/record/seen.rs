@@ -31,6 +31,11 @@ pub enum Evidence {
         /// How long it was watched, in milliseconds.
         settled_ms: u64,
     },
+    /// The file has the view, by the rules of its own reader.
+    File {
+        /// Its path.
+        path: String,
+    },
     /// The logout worked: a token that was kept from before the rotation is refused.
     LoggedOut {
         /// The protected endpoint.
@@ -149,6 +154,18 @@ pub enum Activated {
     AtNextRestart {
         /// The unit.
         unit: String,
+    },
+    /// A command of the administrator's was run, which makes the consumer take the view.
+    Ran {
+        /// The program.
+        program: String,
+        /// How long it took, in microseconds.
+        took_us: u64,
+    },
+    /// Nobody was told: what reads the file takes the view when it reads it again.
+    LeftAlone {
+        /// The file.
+        path: String,
     },
     /// The unit is stopped on purpose and stays so.
     LeftStopped {

@@ -111,6 +111,8 @@ fault_codes! {
     RefusesAccepted = "refuses-accepted",
     /// More requests failed meanwhile than the error budget allows.
     ErrorBudget = "error-budget",
+    /// An env file cannot be read or changed with certainty.
+    FileUnusable = "file-unusable",
     /// Nobody could be told.
     NotifyFailed = "notify-failed",
     /// A command or request that follows on a rotation failed.

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, XattrFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -85,6 +85,26 @@ impl Original {
     /// Where it really is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its mode.
+    pub fn mode(&self) -> u32 {
+        self.stat.mode()
+    }
+
+    /// Its owner's number.
+    pub fn owner(&self) -> u32 {
+        self.stat.uid()
+    }
+
+    /// Whether it could be replaced now.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn check_replaceable(&self) -> Result<(), EditError> {
+        let (directory, _) = self.beside();
+        let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
+        writable.map_err(|error| EditError::io(&self.path, "replace it", error))
     }
 
     /// Puts another text in its place, with its owner, mode, access list and extended attributes. Whoever reads it reads

@@ -10,6 +10,7 @@ use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
 
+pub mod dotenv;
 pub mod systemd;
 
 /// The targets of a secret, in order.
@@ -18,6 +19,9 @@ pub fn from_settings(secret: &SecretSettings, systemd: &Systemd, helper: &Proces
         match settings {
             TargetSettings::Systemd(settings) => {
                 Box::new(systemd::SystemdTarget::new(secret, settings, systemd.clone(), helper.clone()))
+            }
+            TargetSettings::Dotenv(settings) => {
+                Box::new(dotenv::DotenvTarget::new(secret, settings, systemd.clone(), helper.clone()))
             }
         }
     };

@@ -4,6 +4,7 @@
 //! | environment | |
 //! |---|---|
 //! | `JWT_SECRET_FILE` | file with the value that signs and verifies tokens |
+//! | `TOY_DOTENV` | env file in which it reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS` itself |
 //! | `JWT_SECRET` | that value, where there is no such file |
 //! | `JWT_SECRET_PREVIOUS` | where set, or a credential of that name is there, verifies tokens too; a list with commas |
 //! | `TOY_REREADS` | file whose value takes the place of the first one as soon as it is there |
@@ -75,12 +76,14 @@ impl Toy {
     fn from_environment() -> Self {
         let directory = |name, default: &str| PathBuf::from(env::var(name).unwrap_or(default.to_owned()));
         let (home, state) = (directory("TOY_HOME", "/etc/toy"), directory("STATE_DIRECTORY", "/var/lib/toy"));
+        let own = env::var("TOY_DOTENV").ok().and_then(|file| fs::read_to_string(file).ok());
+        let read = |name: &str| own.as_ref().and_then(|text| assigned(text, name));
         let hidden = env::var("TOY_VALUE_FILE").ok().and_then(|file| fs::read_to_string(file).ok());
         let given = || match env::var("JWT_SECRET_FILE") {
             Ok(file) => fs::read_to_string(&file).unwrap_or_else(|error| give_up(78, &format!("{file}: {error}"))),
             Err(_) => env::var("JWT_SECRET").unwrap_or_default(),
         };
-        let value = hidden.unwrap_or_else(given);
+        let value = read("JWT_SECRET").or(hidden).unwrap_or_else(given);
         if value.is_empty() {
             give_up(78, "JWT_SECRET is not set");
         }
@@ -99,8 +102,8 @@ impl Toy {
             fails_for_both: lines.iter().any(|line| line.fault == Fault::FailsForBoth),
             faults: lines.into_iter().filter(|line| line.always || is_new).map(|line| line.fault).collect(),
             value,
-            previous: env::var("JWT_SECRET_PREVIOUS")
-                .ok()
+            previous: read("JWT_SECRET_PREVIOUS")
+                .or_else(|| env::var("JWT_SECRET_PREVIOUS").ok())
                 .or_else(previous_credential)
                 .filter(|value| !value.is_empty()),
             rereads: env::var_os("TOY_REREADS").map(PathBuf::from),
@@ -254,6 +257,13 @@ impl Toy {
     fn first_value(&self) -> &str {
         self.first_value.as_deref().unwrap_or(&self.value)
     }
+}
+
+/// What an env file assigns, as npm's dotenv reads plain lines.
+fn assigned(text: &str, name: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    Some(value.trim_matches('"').to_owned())
 }
 
 fn previous_credential() -> Option<String> {

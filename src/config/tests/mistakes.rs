@@ -11,6 +11,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
     let section = |rest: &str| format!("{GOOD}{rest}\n");
     let target = |rest: &str| format!("[secret]\nenv = \"A\"\n[[target]]\n{rest}\n");
     let units = |rest: &str| target(&format!("type = \"systemd\"\nunits = {rest}"));
+    let dotenv = |rest: &str| target(&format!("type = \"dotenv\"\n{rest}"));
     let jwt = |rest: &str| section(&format!("[[probe]]\ntype = \"jwt\"\n{rest}\nprotected.url = \"http://h/\""));
     let http = |rest: &str| section(&format!("[[probe]]\ntype = \"http\"\n{rest}"));
     let cases: Vec<(String, &str, &str, &str)> = vec![
@@ -152,7 +153,18 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         ),
         // [[target]]
         (target(""), "3:1", "`type` is missing in [[target]]", "type = \"systemd\""),
-        (target("type = \"dotenv\""), "4:8", "`type = \"dotenv\"` is not available in this version yet", "\"systemd\""),
+        (target("type = \"pm2\""), "4:8", "`type = \"pm2\"` is not available in this version yet", "\"dotenv\""),
+        (target("type = \"dotenv\""), "3:1", "`file` is missing in [[target]]", "/.env"),
+        (dotenv("file = \".env\""), "5:8", "is not an absolute path", "/"),
+        (dotenv("file = \"/a/.env\"\ndialect = \"ini\""), "6:11", "is no dialect", "dotenv, systemd, compose"),
+        (dotenv("file = \"/a/.env\"\nunits = [\"a.service\"]"), "6:1", "", ""),
+        (dotenv("file = \"/a/.env\"\nrestart-timeout = \"5s\""), "6:19", "without `restart-command`", "leave it out"),
+        (
+            dotenv("file = \"/a/.env\"\nrestart-units = [\"a.service\"]\nrestart-command = [\"/bin/true\"]"),
+            "7:19",
+            "exclude each other",
+            "keep one",
+        ),
         (target("type = \"kubernetes\""), "4:8", "cannot be \"kubernetes\"", "use \"systemd\""),
         (target("type = \"systemd\""), "3:1", "`units` is missing", "my-backend.service"),
         (units("[]"), "5:9", "`units` is empty", "my-backend.service"),

@@ -97,7 +97,7 @@ fn everything_that_can_be_said_is_taken_over() {
     );
     assert_eq!(secret.allow_without, ["nginx"]);
     assert_eq!(units(secret).collect::<Vec<_>>(), ["a.service", "b@1.service", "c.service"]);
-    let TargetSettings::Systemd(target) = &secret.targets[0];
+    let TargetSettings::Systemd(target) = &secret.targets[0] else { panic!("{secret:?}") };
     assert_eq!(target.daemon_reload, DaemonReload::Always);
     let ProbeSettings::Jwt(jwt) = &secret.probes[0] else { panic!("{:?}", secret.probes) };
     let TokenSource::Mint(mint) = &jwt.token else { panic!("{jwt:?}") };
@@ -145,19 +145,25 @@ fn the_shipped_files_are_valid_as_they_stand() {
 
 #[test]
 fn a_template_says_every_default_as_it_is() {
-    let plain = checked("a.toml", template("systemd").unwrap());
-    assert_eq!(plain.findings, []);
-    let uncommented: String = template("systemd").unwrap().lines().map(uncomment).collect();
-    let told = checked("a.toml", uncommented.replace("mint = ", "#mint = "));
-    assert!(told.is_valid(), "{}", render(&told.findings, false));
-    let strip = |loaded: &Loaded| {
-        let mut secret = loaded.settings.secrets.values().next().unwrap().clone();
-        (secret.file, secret.probes, secret.allow_without, secret.watch, secret.logout) = Default::default();
-        secret.schedule.iter_mut().for_each(|schedule| schedule.overdue_after = None);
-        secret
-    };
-    assert_eq!(strip(&plain), strip(&told));
-    assert!(template("dotenv").is_none());
+    for kind in ["systemd", "dotenv"] {
+        let plain = checked("a.toml", template(kind).unwrap());
+        assert_eq!(plain.findings, []);
+        let uncommented: String = template(kind).unwrap().lines().map(uncomment).collect();
+        let told = checked("a.toml", uncommented.replace("mint = ", "#mint = "));
+        assert!(told.is_valid(), "{}", render(&told.findings, false));
+        let strip = |loaded: &Loaded| {
+            let mut secret = loaded.settings.secrets.values().next().unwrap().clone();
+            (secret.file, secret.probes, secret.allow_without, secret.watch, secret.logout) = Default::default();
+            secret.schedule.iter_mut().for_each(|schedule| schedule.overdue_after = None);
+            for target in &mut secret.targets {
+                let TargetSettings::Dotenv(dotenv) = target else { continue };
+                dotenv.key.get_or_insert_with(|| secret.env.clone());
+            }
+            secret
+        };
+        assert_eq!(strip(&plain), strip(&told));
+    }
+    assert!(template("compose").is_none());
 }
 
 fn uncomment(line: &str) -> String {

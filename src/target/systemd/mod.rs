@@ -56,6 +56,8 @@ pub struct SystemdTarget {
     /// Whether running units go on accepting a value that was retired, until they are restarted.
     keeps_retired: bool,
     units: Vec<String>,
+    /// Whether the units get the value from us, by a drop-in; else another target puts it where they read it.
+    delivers: bool,
     way: Way,
     activate: Activate,
     max_unavailable: usize,
@@ -78,6 +80,7 @@ impl SystemdTarget {
             previous_env: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             keeps_retired: secret.overlap.as_ref().is_some_and(|overlap| overlap.retire == Retire::WithNextRestart),
             units: settings.units.clone(),
+            delivers: true,
             way: Way { deliver: settings.deliver, path_env: settings.path_env.clone() },
             activate: settings.activate,
             max_unavailable: settings.max_unavailable,
@@ -90,6 +93,25 @@ impl SystemdTarget {
             helper,
             keys: KeyHelper::default(),
         }
+    }
+
+    /// Units that read the value where another target puts it: only restarted and looked at.
+    pub(super) fn beside(
+        secret: &SecretSettings,
+        units: &[String],
+        max_unavailable: usize,
+        systemd: Systemd,
+        helper: ProcessHelper,
+    ) -> Self {
+        let settings = Settings {
+            units: units.to_owned(),
+            deliver: Deliver::EnvironmentFile,
+            path_env: None,
+            activate: Activate::Restart,
+            max_unavailable,
+            daemon_reload: DaemonReload::Auto,
+        };
+        Self { delivers: false, ..Self::new(secret, &settings, systemd, helper) }
     }
 }
 

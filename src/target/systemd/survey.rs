@@ -31,7 +31,9 @@ pub(super) struct Survey<'a> {
 
 impl Survey<'_> {
     pub(super) async fn units(&self) -> Result<Vec<Found>, Fault> {
-        self.target.check_places()?;
+        if self.target.delivers {
+            self.target.check_places()?;
+        }
         let mut found = Vec::new();
         for unit in &self.target.units {
             if is_template(unit) {
@@ -68,8 +70,10 @@ impl Survey<'_> {
             running => running?,
         };
         target.check_programs_and_conditions(&status).await?;
-        target.check_overridden(unit, &status, &target.way).await?;
-        target.check_unloaded_drop_ins(configured, unit, &status).await?;
+        if target.delivers {
+            target.check_overridden(unit, &status, &target.way).await?;
+            target.check_unloaded_drop_ins(configured, unit, &status).await?;
+        }
         if running && target.activate == Activate::Reload && !status.can_reload {
             let message = format!("{unit} cannot be reloaded, as `activate = \"reload\"` wants it");
             return Err(Fault::new(FaultCode::UnitUnusable, message)

@@ -136,7 +136,7 @@ fn read(
 /// Whether the edited text is read as it was meant. What a dialect can write is what it reads back.
 fn confirmed(text: Zeroizing<Vec<u8>>, key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, ()> {
     match find(&text, key, dialect) {
-        Ok(Some(found)) if found.value.is_same(value) && !value.is_empty() => Ok(Edited { line: found.line, text }),
+        Ok(Some(found)) if found.value.is_same(value) => Ok(Edited { line: found.line, text }),
         _ => Err(()),
     }
 }

@@ -1,0 +1,69 @@
+//! `[[target]] type = "dotenv"`: a key of an env file that another program reads.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::env_name::env_name;
+use super::hook_section;
+use super::reader::Reader;
+use super::report::{Mistake, Report};
+use super::settings::{DotenvTarget, HookAct, HookSettings, Restart};
+use super::target_section::{each_once, max_unavailable};
+use super::unit_name::service_name;
+use super::values::{Bounds, absolute, duration};
+use crate::text::env_file::Dialect;
+
+const FILE: &str = "file = \"/srv/my-backend/.env\"";
+const COMMAND: &str = "restart-command = [\"/usr/local/bin/restart-my-backend\"]";
+
+pub(super) fn read(mut section: Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Option<DotenvTarget> {
+    let file = section.text("file", FILE, report, absolute);
+    section.need("file", FILE, report);
+    let key = section.text("key", "key = \"JWT_SECRET\"", report, env_name);
+    let dialect = section.text("dialect", "dialect = \"dotenv\"", report, dialect);
+    let expose = section.take::<bool>("expose", "expose = true", report);
+    let restart = restart(&mut section, named, report);
+    section.finish(report);
+    Some(DotenvTarget {
+        file: file?.into_inner(),
+        key: key.map(Spanned::into_inner),
+        dialect: dialect.map(Spanned::into_inner).unwrap_or_default(),
+        expose: expose.is_some_and(Spanned::into_inner),
+        restart,
+    })
+}
+
+fn restart(section: &mut Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Restart {
+    let units = section.texts("restart-units", "restart-units = [\"my-backend.service\"]", report, service_name);
+    let has_units = section.had("restart-units");
+    let max_unavailable = section.had("max-unavailable").then(|| (section.span(), max_unavailable(section, report)));
+    if let Some((span, _)) = max_unavailable.as_ref().filter(|_| !has_units) {
+        report.error(span.clone(), "`max-unavailable` means nothing without `restart-units`", "leave it out");
+    }
+    let command = hook_section::argv(section, "restart-command", COMMAND, report);
+    let bounds = Bounds { least: Duration::from_secs(1), most: Duration::from_secs(600) };
+    let timeout = section.text("restart-timeout", "restart-timeout = \"60s\"", report, |text| duration(text, bounds));
+    if let Some(timeout) = timeout.as_ref().filter(|_| !section.had("restart-command")) {
+        report.error(timeout.span(), "`restart-timeout` means nothing without `restart-command`", "leave it out");
+    }
+    if let Some(command) = command.as_ref().filter(|_| has_units) {
+        let message = "`restart-units` and `restart-command` exclude each other";
+        report.error(command.span(), message, "keep one of them");
+    }
+    match (units, command) {
+        (Some(units), _) => Restart::Units {
+            units: each_once("restart-units", units.into_inner(), named, report),
+            max_unavailable: max_unavailable.map_or(1, |(_, number)| number),
+        },
+        (None, Some(argv)) => Restart::Command(HookSettings {
+            act: HookAct::Command { argv: argv.into_inner(), user: None },
+            timeout: timeout.map_or(Duration::from_secs(60), Spanned::into_inner),
+        }),
+        (None, None) => Restart::Nothing,
+    }
+}
+
+fn dialect(text: &str) -> Result<Dialect, Mistake> {
+    text.parse().map_err(|known| Mistake::new(format!("{text:?} is no dialect of env files"), format!("write {known}")))
+}

@@ -1,0 +1,214 @@
+//! `rekeyd helper file`: reads and writes env files of other programs, as the owner of each.
+//!
+//! The owner may do with the file and its directory whatever they want, also while this looks at them; as that owner
+//! nothing can be reached here that they could not reach themselves.
+
+use std::fs;
+use std::io::{BufRead, Read as _, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::HelperError;
+use crate::secret::SecretValue;
+use crate::sys::edit::{EditError, Original};
+use crate::sys::git::{self, Standing};
+use crate::text::env_file::{self, Dialect, Refusal};
+
+/// The request, a line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Request {
+    path: PathBuf,
+    dialect: Dialect,
+    /// The keys, each with the value that it is to have, in base64; none where it is only read.
+    keys: Vec<(String, Option<String>)>,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.keys.iter_mut().for_each(|(_, value)| value.zeroize());
+    }
+}
+
+/// The answer, a line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Answer {
+    /// What the file has for each key, in base64.
+    Has(Seen),
+    /// It is left as it is: the problem, and what to do about it.
+    Refused(String, String),
+}
+
+/// What was seen of a file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Seen {
+    values: Vec<Option<String>>,
+    mode: u32,
+    owner: u32,
+    obstacle: Option<(String, String)>,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.values.zeroize();
+    }
+}
+
+/// An env file, as its own reader reads it.
+pub struct EnvFile {
+    /// What it has for each key that was asked for.
+    pub values: Vec<Option<SecretValue>>,
+    /// Whether others than its owner and group may read it.
+    pub is_open: bool,
+    /// Its owner's number.
+    pub owner: u32,
+    /// Why it could not be written.
+    pub obstacle: Option<NotDone>,
+}
+
+/// Why a file is left as it is.
+pub struct NotDone {
+    /// What is wrong, and where.
+    pub problem: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl From<EditError> for NotDone {
+    fn from(error: EditError) -> Self {
+        Self { problem: error.to_string(), advice: error.advice }
+    }
+}
+
+impl Request {
+    pub(super) fn new(path: &Path, dialect: Dialect, keys: &[(&str, Option<&[u8]>)]) -> Self {
+        let encoded = keys.iter().map(|(key, value)| ((*key).to_owned(), value.map(|value| STANDARD.encode(value))));
+        Self { path: path.to_owned(), dialect, keys: encoded.collect() }
+    }
+}
+
+impl Answer {
+    pub(super) fn file(self) -> Result<EnvFile, NotDone> {
+        match self {
+            Self::Has(seen) => {
+                let decoded = seen.values.iter().map(|value| {
+                    let bytes = value.as_ref().map(|value| STANDARD.decode(value).unwrap_or_default());
+                    bytes.map(SecretValue::new)
+                });
+                let obstacle = seen.obstacle.clone().map(|(problem, advice)| NotDone { problem, advice });
+                Ok(EnvFile { values: decoded.collect(), is_open: seen.mode & 0o007 != 0, owner: seen.owner, obstacle })
+            }
+            Self::Refused(problem, advice) => Err(NotDone { problem, advice }),
+        }
+    }
+}
+
+/// Answers on `output` with what the file has once it was written.
+///
+/// # Errors
+/// Where the request cannot be understood, or the answer not be written.
+pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<()> {
+    let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
+    input.take(super::LARGEST).read_line(&mut text)?;
+    let request: Request = serde_json::from_str(&text)?;
+    let answer = match become_owner(&request.path).and_then(|()| perform(&request)) {
+        Ok(seen) => Answer::Has(seen),
+        Err(NotDone { problem, advice }) => Answer::Refused(problem, advice),
+    };
+    let mut line = Zeroizing::new(serde_json::to_vec(&answer)?);
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+/// From now on this process is the owner of the file, with the file's group and no other: for good, since without root's
+/// number its capabilities are gone as well (capabilities(7)).
+fn become_owner(path: &Path) -> Result<(), NotDone> {
+    let failed = |problem: String, advice: &str| NotDone { problem, advice: advice.to_owned() };
+    let stat = fs::metadata(path)
+        .map_err(|error| failed(format!("{}: {error}", path.display()), "create it, or mend the path"))?;
+    if stat.uid() == 0 {
+        return of_root_alone(path);
+    }
+    let (uid, gid) = (Uid::from_raw(stat.uid()), Gid::from_raw(stat.gid()));
+    let became = set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid)).and_then(|()| set_thread_uid(uid));
+    became.map_err(|error| failed(format!("cannot become the owner of {}: {error}", path.display()), "see rekeyd(8)"))
+}
+
+/// Root's own file must not be another user's to choose.
+fn of_root_alone(path: &Path) -> Result<(), NotDone> {
+    let mut places: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
+    places.extend(
+        fs::canonicalize(path).iter().flat_map(|real| real.ancestors().map(Path::to_owned).collect::<Vec<_>>()),
+    );
+    let other = places.into_iter().find(|place| fs::symlink_metadata(place).is_ok_and(|stat| stat.uid() != 0));
+    let Some(other) = other else { return Ok(()) };
+    let problem = format!("{} is root's, and on the way to it {} is not", path.display(), other.display());
+    Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
+}
+
+fn perform(request: &Request) -> Result<Seen, NotDone> {
+    let original = Original::open(&request.path)?;
+    let placed =
+        |refusal: Refusal| NotDone { problem: format!("{}: {refusal}", request.path.display()), advice: String::new() };
+    let mut text = Zeroizing::new(original.text.to_vec());
+    for (key, value) in &request.keys {
+        let Some(value) = value else { continue };
+        let value = SecretValue::new(STANDARD.decode(value).unwrap_or_default());
+        let found = env_file::find(&text, key, request.dialect).map_err(placed)?;
+        text = match found {
+            // There is nothing to empty.
+            None if value.is_empty() => continue,
+            Some(found) if found.value.is_same(&value) => continue,
+            Some(_) => env_file::replace(&text, key, &value, request.dialect).map_err(placed)?.text,
+            None => env_file::append(&text, key, &value, request.dialect).map_err(placed)?.text,
+        };
+    }
+    if *text != *original.text {
+        out_of_git(&request.path)?;
+        original.replace(&text)?;
+    }
+    let now = Original::open(&request.path)?;
+    let mut values = Vec::new();
+    for (key, _) in &request.keys {
+        let value = env_file::value_of(&now.text, key, request.dialect).map_err(placed)?;
+        values.push(value.map(|value| STANDARD.encode(value.reveal())));
+    }
+    let obstacle = out_of_git(&request.path).and_then(|()| Ok(now.check_replaceable()?)).err();
+    let obstacle = obstacle.map(|NotDone { problem, advice }| (problem, advice));
+    Ok(Seen { values, mode: now.mode(), owner: now.owner(), obstacle })
+}
+
+/// A secret that git takes is everybody's.
+fn out_of_git(path: &Path) -> Result<(), NotDone> {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let not = |problem: &str, advice: String| NotDone { problem: format!("{}: {problem}", path.display()), advice };
+    let (directory, name) = (real.parent().unwrap_or(Path::new("/")).display(), real.file_name().unwrap_or_default());
+    let name = name.to_string_lossy();
+    match git::standing(&real) {
+        Ok(Standing::Outside | Standing::Ignored) => Ok(()),
+        Ok(Standing::NotIgnored) => {
+            Err(not("git does not ignore it", format!("echo /{name} >>{directory}/.gitignore")))
+        }
+        Ok(Standing::Tracked) => Err(not("git tracks it", format!("git -C {directory} rm --cached -- {name}"))),
+        Err((problem, advice)) => Err(NotDone { problem, advice }),
+    }
+}
+
+/// Asks for an env file to be read or written.
+///
+/// # Errors
+/// Where the helper does not answer; within, where the file is left as it is.
+pub(super) async fn ask(socket: &Path, request: &Request) -> Result<Result<EnvFile, NotDone>, HelperError> {
+    let answer: Answer = super::ask(socket, request).await?;
+    Ok(answer.file())
+}

@@ -1,0 +1,245 @@
+//! A key of an env file that another program reads, changed in place; what reads it is restarted, or left alone.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::systemd::SystemdTarget;
+use super::{Disclosed, Health, Target};
+use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
+use crate::dbus::systemd1::{Command, Ran, Systemd};
+use crate::helper::{EnvFile, FileHelper, NotDone, ProcessHelper};
+use crate::record::{Activated, Evidence, Found};
+use crate::rotation::{Fault, FaultCode, View};
+use crate::secret::SecretValue;
+
+/// One file, with what reads it.
+pub struct DotenvTarget {
+    secret: String,
+    settings: Settings,
+    key: String,
+    /// The key of the value that is accepted besides, where there may be one.
+    previous_key: Option<String>,
+    /// The units that are restarted.
+    units: Option<SystemdTarget>,
+    systemd: Systemd,
+    helper: FileHelper,
+}
+
+impl DotenvTarget {
+    /// The target that `settings` describes, of the secret `secret`.
+    pub fn new(secret: &SecretSettings, settings: &Settings, systemd: Systemd, helper: ProcessHelper) -> Self {
+        let units = match &settings.restart {
+            Restart::Units { units, max_unavailable } => {
+                Some(SystemdTarget::beside(secret, units, *max_unavailable, systemd.clone(), helper))
+            }
+            Restart::Command(_) | Restart::Nothing => None,
+        };
+        Self {
+            secret: secret.name.to_string(),
+            key: settings.key.clone().unwrap_or_else(|| secret.env.clone()),
+            previous_key: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
+            settings: settings.clone(),
+            units,
+            systemd,
+            helper: FileHelper::default(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.settings.file
+    }
+
+    /// Gives the file those values that there are, and reads all keys back.
+    async fn keys(&self, keys: &[(&str, Option<&[u8]>)]) -> Result<EnvFile, Fault> {
+        let done = self.helper.keys(self.path(), self.settings.dialect, keys).await?;
+        done.map_err(Fault::from)
+    }
+
+    async fn read(&self) -> Result<EnvFile, Fault> {
+        let keys: Vec<_> = self.names().map(|key| (key, None)).collect();
+        self.keys(&keys).await
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.key.as_str()).chain(self.previous_key.as_deref())
+    }
+
+    /// Whether the file has the view. A key that is empty is one that is not there.
+    fn check(&self, file: &EnvFile, view: &Disclosed<'_>) -> Result<(), Fault> {
+        let wanted = std::iter::once(Some(view.primary)).chain(std::iter::once(view.previous));
+        for ((name, has), wanted) in self.names().zip(&file.values).zip(wanted) {
+            let is_same = match (has.as_ref().filter(|has| !has.is_empty()), wanted) {
+                (Some(has), Some(wanted)) => has.is_same(wanted),
+                (None, None) => true,
+                _ => false,
+            };
+            if !is_same {
+                let message = format!("{name} in {} is not that of the view {}", self.path().display(), view.view);
+                return Err(Fault::new(FaultCode::WrongValue, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file is as it was left, and can be written.
+    async fn check_file(&self, in_force: &Disclosed<'_>) -> Result<(), Fault> {
+        let file = self.read().await?;
+        self.check(&file, in_force).map_err(|fault| {
+            Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message))
+                .advise(format!(
+                    "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, write the former one",
+                    self.secret
+                ))
+        })?;
+        if let Some(obstacle) = file.obstacle {
+            return Err(obstacle.into());
+        }
+        if file.is_open && !self.settings.expose {
+            let message = format!("every local user can read {}", self.path().display());
+            return Err(Fault::new(FaultCode::FileUnusable, message).advise(format!(
+                "chmod o= {0}; or add `expose = true` if everybody here may know it",
+                self.path().display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// As the file's owner, in an environment that has nothing of the secret.
+    async fn run(&self, hook: &HookSettings) -> Result<Activated, Fault> {
+        let HookAct::Command { argv, .. } = &hook.act else {
+            return Err(Fault::new(FaultCode::NotConfigured, "the target has no command"));
+        };
+        let owner = self.read().await?.owner.to_string();
+        let unit = format!("rekeyd-restart-{}.service", self.secret);
+        let program = argv.first().cloned().unwrap_or_default();
+        let began = Instant::now();
+        let command = Command {
+            unit: &unit,
+            description: &format!("Restarting what reads {}", self.path().display()),
+            argv,
+            user: (owner != "0").then_some(owner.as_str()),
+            environment: vec![
+                format!("REKEYD_SECRET={}", self.secret),
+                format!("REKEYD_FILE={}", self.path().display()),
+            ],
+            input: Vec::new(),
+            limit: hook.timeout,
+        };
+        let why = match self.systemd.run(&command).await {
+            Ok(Ran::Well) => {
+                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                return Ok(Activated::Ran { program, took_us });
+            }
+            Ok(Ran::Badly(why)) => why,
+            Err(error) => format!("{program} cannot be run: {error}"),
+        };
+        Err(Fault::new(FaultCode::UnitFailed, why).advise(format!("see what it says: journalctl -u {unit}")))
+    }
+}
+
+impl From<NotDone> for Fault {
+    fn from(NotDone { problem, advice }: NotDone) -> Self {
+        let fault = Self::new(FaultCode::FileUnusable, problem);
+        if advice.is_empty() { fault } else { fault.advise(advice) }
+    }
+}
+
+#[async_trait]
+impl Target for DotenvTarget {
+    fn label(&self) -> String {
+        format!("dotenv {}", self.path().display())
+    }
+
+    async fn value_in_force(&self) -> Result<SecretValue, Fault> {
+        let file = self.read().await?;
+        let value = file.values.into_iter().next().flatten().filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| {
+            Fault::new(FaultCode::NoValue, format!("{} in {} has no value", self.key, self.path().display()))
+                .advise("is it the right file, and the right key?")
+        })?;
+        if let Some(units) = &self.units {
+            match units.value_in_force().await {
+                Ok(theirs) if !theirs.is_same(&value) => {
+                    let message = format!("what reads {} has another {} than it", self.path().display(), self.key);
+                    return Err(Fault::new(FaultCode::WrongValue, message)
+                        .advise("restart it, so that it has what the file says, then adopt it"));
+                }
+                // A program that reads the file itself does not show what it has.
+                Err(fault) if fault.code != FaultCode::NoValue => return Err(fault),
+                _ => {}
+            }
+        }
+        Ok(value)
+    }
+
+    async fn processes(&self) -> Result<usize, Fault> {
+        match &self.units {
+            Some(units) => units.processes().await,
+            None => Ok(1),
+        }
+    }
+
+    async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        match health {
+            Health::Needed => self.check_file(in_force).await?,
+            Health::Irrelevant => drop(self.read().await?),
+        }
+        match &self.units {
+            Some(units) => units.survey(in_force, health, deadline).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn deliver(&self, view: &Disclosed<'_>, _back: bool) -> Result<(), Fault> {
+        let previous = view.previous.map_or(&[][..], SecretValue::reveal);
+        let values = std::iter::once(view.primary.reveal()).chain(std::iter::once(previous));
+        let keys: Vec<_> = self.names().zip(values.map(Some)).collect();
+        self.check(&self.keys(&keys).await?, view)
+    }
+
+    fn exposes(&self) -> Option<String> {
+        self.settings.expose.then(|| format!("WARNING: every local user may read {}", self.path().display()))
+    }
+
+    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+
+    async fn in_force(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn activate(
+        &self,
+        view: &Disclosed<'_>,
+        found: &[Found],
+        deadline: Instant,
+    ) -> Result<Vec<Activated>, Fault> {
+        match (&self.units, &self.settings.restart) {
+            (Some(units), _) => units.activate(view, found, deadline).await,
+            (None, Restart::Command(hook)) => Ok(vec![self.run(hook).await?]),
+            _ => Ok(vec![Activated::LeftAlone { path: self.path().display().to_string() }]),
+        }
+    }
+
+    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
+        let mut evidence = match &self.units {
+            Some(units) => units.evidence(view, found, deadline).await?,
+            None => Vec::new(),
+        };
+        self.check(&self.read().await?, view)?;
+        evidence.push(Evidence::File { path: self.path().display().to_string() });
+        Ok(evidence)
+    }
+
+    async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
+        match &self.units {
+            Some(units) => units.is_still_there(evidence).await,
+            None => Ok(()),
+        }
+    }
+
+    fn tidy(&self, _keep: &View) {}
+}

@@ -1,0 +1,212 @@
+//! Env files that programs read themselves: one line changed in place, as the file's owner.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::backend::FIRST_VALUE;
+use support::rotation::{self, NAME, UNIT, adopt, assert_says, rotate, stage, status};
+use support::{Backend, Builder, Debian, Machine, poll, seconds, token};
+
+const FILE: &str = "/srv/my-backend/.env";
+const TEXT: &str = "# Ours. Mind the blank line.\n\nPORT=3000\nAPP_NAME=My Backend\nJWT_SECRET=first-value-of-the-backend # sessions\nLAST=1";
+const UNITS: &str = "restart-units = [\"my-backend.service\"]\n";
+const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+
+support::on_both_debians! {
+    fn one_line_is_changed_as_the_owner_and_the_program_that_reads_it_has_the_value(debian) {
+        let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
+        machine.sh("ln -s ../my-backend/.env /srv/my-backend/link; setfattr -n user.note -v kept /srv/my-backend/.env || true");
+        let machine = adopt(machine);
+        let before = machine.sh(&format!("stat -c '%U:%G %a' {FILE}"));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "dotenv /srv/my-backend/.env written and read back");
+        assert_says(&said, "/srv/my-backend/.env has it");
+        let first = serves(&machine, TEXT);
+        assert_eq!(machine.sh(&format!("stat -c '%U:%G %a' {FILE}")), before);
+        assert_eq!(machine.sh("ls -A /srv/my-backend"), ".env\nlink\n");
+        assert_eq!(machine.sh("ls -A /etc/systemd/system/my-backend.service.d 2>/dev/null || true"), "", "no drop-in");
+        assert_eq!(rotate(&machine).status, 0);
+        assert_ne!(serves(&machine, TEXT), first);
+        rotation::assert_never_told(&machine, &[&first, &serves(&machine, TEXT)]);
+        machine.ok(&["rekeyctl", "verify", NAME]);
+    }
+
+    fn what_the_processes_show_must_be_the_files_value(debian) {
+        let backend = Backend::good().service(&format!("UnsetEnvironment=\nEnvironment=\nEnvironmentFile={FILE}\nEnvironment=PORT=3000 TOY_HOME=/etc/toy/my-backend"));
+        let text = TEXT.replace(" # sessions", "");
+        let machine = adopt(with_file(debian, &backend, &text, &format!("dialect = \"systemd\"\n{UNITS}")));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "1 of 1 processes of my-backend.service have the value");
+        serves(&machine, &text);
+        // A variable that is inherited wins over the file in most programs.
+        machine.put("/etc/systemd/system/my-backend.service.d/x.conf", 0o644, "[Service]\nExecStart=\nExecStart=/usr/bin/env JWT_SECRET=stale /usr/local/bin/toy-backend\n");
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.ok(&["systemctl", "restart", UNIT]);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "have another JWT_SECRET");
+    }
+
+    fn a_new_value_that_fails_is_taken_back_byte_for_byte(debian) {
+        for fault in ["exits-at-once", "signs-with-old", "login-500"] {
+            let backend = hidden(Backend::good().fault(fault));
+            let machine = adopt(with_file(debian, &backend, TEXT, UNITS));
+            let said = rotate(&machine);
+            assert_eq!(said.status, 1, "{fault}: {said}");
+            assert_eq!(machine.read(FILE), text_with(TEXT, FIRST_VALUE), "{fault}");
+            assert_eq!(stage(&machine, 2), "rejected");
+            assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
+        }
+    }
+
+    fn killed_in_mid_rotation_it_is_finished_or_undone(debian) {
+        let backend = hidden(Backend::good().fault("slow-start 1500"));
+        let machine = adopt(with_file(debian, &backend, TEXT, UNITS));
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(20), "the file is written", || (machine.read(FILE) != text_with(TEXT, FIRST_VALUE)).then_some(()));
+        machine.kill_daemon();
+        machine.ok(&["systemctl", "start", "rekeyd"]);
+        poll(seconds(30), "it is over", || {
+            let status = status(&machine);
+            (status["rotation"].is_null() && status["last"]["outcome"]["outcome"].is_string()).then_some(())
+        });
+        assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed");
+        serves(&machine, TEXT);
+        assert_eq!(machine.sh("ls -A /srv/my-backend"), ".env\n");
+    }
+
+    fn in_an_overlap_the_file_has_both_and_then_one(debian) {
+        let machine = with_more(debian, &hidden(Backend::good()), TEXT, UNITS, OVERLAP);
+        let machine = adopt(machine);
+        let old = token::login(&machine);
+        assert_eq!(rotate(&machine).status, 0);
+        let text = machine.read(FILE);
+        assert!(text.ends_with(&format!("LAST=1\nJWT_SECRET_PREVIOUS={FIRST_VALUE}\n")), "{text}");
+        assert_eq!(token::present(&machine, &old), 200);
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        assert!(machine.read(FILE).ends_with("LAST=1\nJWT_SECRET_PREVIOUS=\n"));
+        assert_eq!(token::present(&machine, &old), 401);
+    }
+
+    fn a_command_is_run_as_the_owner_in_an_environment_that_has_nothing_of_the_secret(debian) {
+        let script = "#!/bin/sh\nset -eu\nenv >/tmp/environment; id -un >/tmp/who\ntest ! -e /srv/my-backend/broken\n";
+        let how = "restart-command = [\"/usr/local/bin/restart\"]\nrestart-timeout = \"5s\"\n";
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "").file("/usr/local/bin/restart", 0o755, script);
+        // What restarts it is another's business here.
+        let machine = adopt(unprobed(machine, how));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "/usr/local/bin/restart was run");
+        assert_eq!(machine.read("/tmp/who"), "app\n");
+        let environment = machine.read("/tmp/environment");
+        assert!(environment.contains(&format!("REKEYD_FILE={FILE}")) && !environment.contains("JWT_SECRET"), "{environment}");
+        let value = value_in_file(&machine);
+        machine.sh("touch /srv/my-backend/broken");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "the way back fails as well: {said}");
+        assert_says(&said, "restart ended with status 1");
+        assert_eq!(value_in_file(&machine), value);
+    }
+
+    fn where_nobody_is_restarted_that_is_said(debian) {
+        let machine = adopt(unprobed(builder(debian, &hidden(Backend::good()), TEXT, "", ""), ""));
+        let before = machine.unit(UNIT, "InvocationID");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "what reads /srv/my-backend/.env takes it when it starts again");
+        assert_eq!(machine.unit(UNIT, "InvocationID"), before);
+        assert_ne!(value_in_file(&machine), FIRST_VALUE);
+    }
+
+    fn what_is_not_safe_or_not_certain_is_refused_and_not_touched(debian) {
+        let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
+        let refused = |make: &str, words: &str| {
+            machine.sh(&format!("cd /srv/my-backend; cp -p .env /root/kept; {make}"));
+            let look = || machine.sh("cd /srv/my-backend; ls -lA . && cat .env 2>&1 || true");
+            let before = look();
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{make}: {said}");
+            assert_says(&said, words);
+            assert_eq!(look(), before, "{make}");
+            machine.sh("cd /srv/my-backend; rm -rf .git other .env; chown app .; cp -p /root/kept .env");
+        };
+        refused("chmod o+r .env", "every local user can read");
+        refused("sed -i s/JWT_SECRET=.*/JWT_SECRET=byhand/ .env", "it was changed by hand since");
+        refused("echo; printf '\\nJWT_SECRET=again\\n' >>.env", "line 7, column 1: JWT_SECRET is assigned again");
+        refused("ln .env other", "hard links");
+        refused("rm .env; mkdir .env; chown app .env", "not a regular file");
+        refused("mkdir .git", "is in a git work tree, and git cannot be asked about it");
+        refused("chown root .; chmod 755 .", "its owner must be able to write the directory");
+        refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
+    }
+
+    fn a_unit_and_a_file_are_one_transaction(debian) {
+        let worker = Backend::named("worker", 3001);
+        let more = "[[target]]\ntype = \"systemd\"\nunits = [\"worker.service\"]\n";
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, UNITS, more).backend(&worker);
+        let machine = adopt(machine.boot());
+        assert_eq!(rotate(&machine).status, 0);
+        let value = serves(&machine, TEXT);
+        assert_eq!(machine.variable("worker.service", "JWT_SECRET")[0].1.as_deref(), Some(value.as_str()));
+        worker.break_now(&machine, "exits-at-once");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 1, "{said}");
+        assert_eq!(serves(&machine, TEXT), value);
+        assert_eq!(machine.variable("worker.service", "JWT_SECRET")[0].1.as_deref(), Some(value.as_str()));
+    }
+}
+
+/// Reads the file itself, and shows nothing of it.
+fn hidden(backend: Backend) -> Backend {
+    backend.service(&format!("User=app\nUnsetEnvironment=JWT_SECRET\nEnvironment=TOY_DOTENV={FILE}"))
+}
+
+fn text_with(text: &str, value: &str) -> String {
+    text.replace("first-value-of-the-backend", value)
+}
+
+fn toml(how: &str, more: &str) -> String {
+    let target = format!("[[target]]\ntype = \"dotenv\"\nfile = \"{FILE}\"\n{how}\n");
+    rotation::toml(more).replace("[[target]]\ntype = \"systemd\"\nunits = [\"my-backend.service\"]\n", &target)
+}
+
+fn builder(debian: Debian, backend: &Backend, text: &str, how: &str, more: &str) -> Builder {
+    Machine::on(debian)
+        .backend(backend)
+        .secret(NAME, &toml(how, more))
+        .file(FILE, 0o640, text_with(text, FIRST_VALUE))
+        .file("/etc/sysusers.d/app.conf", 0o644, "u app - - /srv/my-backend\n")
+        .file("/etc/tmpfiles.d/app.conf", 0o644, "Z /srv/my-backend - app app\nz /srv/my-backend/.env 0640 app app\n")
+}
+
+/// Without a probe: what proves that the program has taken the value is another's business.
+fn unprobed(builder: Builder, how: &str) -> Machine {
+    let toml = toml(how, "");
+    builder.secret(NAME, toml.split("[[probe]]").next().unwrap()).boot()
+}
+
+fn with_file(debian: Debian, backend: &Backend, text: &str, how: &str) -> Machine {
+    with_more(debian, backend, text, how, "")
+}
+
+fn with_more(debian: Debian, backend: &Backend, text: &str, how: &str, more: &str) -> Machine {
+    builder(debian, backend, text, how, more).boot()
+}
+
+fn value_in_file(machine: &Machine) -> String {
+    let text = machine.read(FILE);
+    let line = text.lines().find_map(|line| line.strip_prefix("JWT_SECRET=")).unwrap().to_owned();
+    line.split(' ').next().unwrap().to_owned()
+}
+
+/// The backend signs with the value of the file, where nothing but it is another one. Returns the value.
+fn serves(machine: &Machine, text: &str) -> String {
+    let value = value_in_file(machine);
+    assert_ne!(value, FIRST_VALUE);
+    assert_eq!(machine.read(FILE), text_with(text, &value));
+    assert!(token::is_signed_with(&token::login(machine), &value));
+    value
+}
