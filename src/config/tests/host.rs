@@ -79,7 +79,7 @@ fn the_stronger_directory_hides_the_weaker_and_masks_it() {
     let loaded = load(&dirs);
     assert_eq!(loaded.findings, []);
     assert_eq!(names(&loaded), ["one", "three"]);
-    assert_eq!(units(loaded.settings.secrets.values().next().unwrap()).collect::<Vec<_>>(), ["etc.service"]);
+    assert_eq!(loaded.settings.secrets.values().next().unwrap().targets[0].units(), ["etc.service"]);
     assert_eq!(loaded.settings.daemon.stop_timeout.as_secs(), 30);
     fs::write(dirs.etc.join("rekeyd.toml"), "# all defaults\n").unwrap();
     fs::set_permissions(dirs.etc.join("rekeyd.toml"), fs::Permissions::from_mode(0o644)).unwrap();

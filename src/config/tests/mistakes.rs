@@ -165,7 +165,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "exclude each other",
             "keep one",
         ),
-        (target("type = \"kubernetes\""), "4:8", "cannot be \"kubernetes\"", "use \"systemd\""),
+        (target("type = \"kubernetes\""), "4:8", "cannot be \"kubernetes\"", "use one of \"systemd\""),
         (target("type = \"systemd\""), "3:1", "`units` is missing", "my-backend.service"),
         (units("[]"), "5:9", "`units` is empty", "my-backend.service"),
         (units("[\"a\"]"), "5:10", "has no suffix", "add `.service`: \"a.service\""),

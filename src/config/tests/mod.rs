@@ -96,7 +96,8 @@ fn everything_that_can_be_said_is_taken_over() {
         (false, 10800, 600)
     );
     assert_eq!(secret.allow_without, ["nginx"]);
-    assert_eq!(units(secret).collect::<Vec<_>>(), ["a.service", "b@1.service", "c.service"]);
+    let units: Vec<_> = secret.targets.iter().flat_map(TargetSettings::units).collect();
+    assert_eq!(units, ["a.service", "b@1.service", "c.service"]);
     let TargetSettings::Systemd(target) = &secret.targets[0] else { panic!("{secret:?}") };
     assert_eq!(target.daemon_reload, DaemonReload::Always);
     let ProbeSettings::Jwt(jwt) = &secret.probes[0] else { panic!("{:?}", secret.probes) };
