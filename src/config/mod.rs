@@ -26,6 +26,7 @@ mod settings;
 mod source;
 mod suggest;
 mod target_section;
+mod target_settings;
 #[cfg(test)]
 mod tests;
 mod unit_name;
@@ -35,6 +36,7 @@ pub use daemon_settings::{DaemonSettings, Event, NotifySettings};
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
+pub use target_settings::{Activate, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings};
 pub use unit_name::template_of;
 
 use files::whole;

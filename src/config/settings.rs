@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::DaemonSettings;
+use super::{DaemonSettings, TargetSettings};
 use crate::secret::Format;
-use crate::text::env_file::Dialect;
 
 /// Everything that is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -248,128 +247,6 @@ pub struct Schedule {
     pub window: Duration,
     /// `overdue-after`: the age of the value in force at which a person is told.
     pub overdue_after: Option<Duration>,
-}
-
-/// `[[target]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetSettings {
-    /// `type = "systemd"`.
-    Systemd(SystemdTarget),
-    /// `type = "dotenv"`.
-    Dotenv(DotenvTarget),
-}
-
-impl TargetSettings {
-    /// The units that read the secret from this target, as they are configured.
-    pub fn units(&self) -> &[String] {
-        match self {
-            Self::Systemd(systemd) => &systemd.units,
-            Self::Dotenv(dotenv) => match &dotenv.restart {
-                Restart::Units { units, .. } => units,
-                Restart::Command(_) | Restart::Nothing => &[],
-            },
-        }
-    }
-
-    /// How records and people name it.
-    pub fn label(&self) -> String {
-        match self {
-            Self::Systemd(systemd) => format!("systemd {}", systemd.units.join(", ")),
-            Self::Dotenv(dotenv) => format!("dotenv {}", dotenv.file.display()),
-        }
-    }
-}
-
-/// A key of an env file that another program reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DotenvTarget {
-    /// `file`, an absolute path.
-    pub file: PathBuf,
-    /// `key`: its name there, the secret's `env` where it is left out.
-    pub key: Option<String>,
-    /// `dialect`, default `dotenv`: whose rules the file is read by.
-    pub dialect: Dialect,
-    /// Whether others than its owner and group may read the file: `expose = true`.
-    pub expose: bool,
-    /// What makes the consumer take the value.
-    pub restart: Restart,
-}
-
-/// What makes the reader of a file take what is in it now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// `restart-units`, one after the other, or `max-unavailable` at a time.
-    Units {
-        /// Full names of services, or of templates of services.
-        units: Vec<String>,
-        /// How many may be restarting at the same time.
-        max_unavailable: usize,
-    },
-    /// `restart-command`, run as the file's owner.
-    Command(HookSettings),
-    /// Nobody: a person does it, or the consumer watches the file.
-    Nothing,
-}
-
-/// A systemd target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SystemdTarget {
-    /// `units`, at least one, in order; full names of services, or of templates of services.
-    pub units: Vec<String>,
-    /// `deliver`, default `environment-file`.
-    pub deliver: Deliver,
-    /// `path-env`: the variable that names the file to units that get a credential.
-    pub path_env: Option<String>,
-    /// `activate`, default `restart`.
-    pub activate: Activate,
-    /// `max-unavailable`: how many units may be restarting at the same time, default 1.
-    pub max_unavailable: usize,
-    /// `daemon-reload`, default `auto`.
-    pub daemon_reload: DaemonReload,
-}
-
-/// `deliver`: how a unit gets the value (systemd.exec(5)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Deliver {
-    /// `EnvironmentFile=`.
-    #[default]
-    EnvironmentFile,
-    /// `LoadCredential=`.
-    Credential,
-    /// `LoadCredentialEncrypted=`, sealed with the host's key by systemd-creds(1).
-    EncryptedCredential,
-    /// `Environment=`, which systemd shows to every local user; only with `expose = true`.
-    Environment,
-}
-
-impl Deliver {
-    /// Whether the unit gets a file of its own in place of a variable.
-    pub fn is_credential(self) -> bool {
-        matches!(self, Self::Credential | Self::EncryptedCredential)
-    }
-}
-
-/// `activate`: how a unit takes up a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activate {
-    /// By a restart.
-    #[default]
-    Restart,
-    /// By its `ExecReload=`, which gets the new value; its processes keep the environment that they have.
-    Reload,
-}
-
-/// `daemon-reload`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DaemonReload {
-    /// When the drop-in in force is not the wanted one.
-    #[default]
-    Auto,
-    /// At every rotation.
-    Always,
 }
 
 /// `[[probe]]`.

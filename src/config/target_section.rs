@@ -6,7 +6,7 @@ use super::dotenv_section;
 use super::env_name::env_name;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSettings};
+use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSettings};
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.

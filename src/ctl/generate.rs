@@ -75,14 +75,11 @@ impl Generate {
         };
         let text = original.as_ref().map_or(&[][..], |original| &original.text);
         let (edited, replaced) = self.edited(text, &value)?;
-        match (standing, &original) {
-            (Standing::Tracked, _) => return Err(self.in_git("git tracks it: all who have the repository have it")),
-            (Standing::NotIgnored, Some(_)) => return Err(self.in_git("git does not ignore it")),
-            (Standing::NotIgnored, None) => {
-                self.ignore()?;
-                out.note(&format!("{} is in .gitignore beside it now", self.env_file.display()));
-            }
-            (Standing::Outside | Standing::Ignored, _) => {}
+        if standing == Standing::NotIgnored && original.is_none() {
+            self.ignore()?;
+            out.note(&format!("{} is in .gitignore beside it now", self.env_file.display()));
+        } else if let Some((problem, advice)) = standing.problem(&self.env_file) {
+            return Err(Refused(format!("{problem} — {advice}")));
         }
         match &original {
             Some(original) => original.replace(&edited.text)?,
@@ -100,26 +97,10 @@ impl Generate {
         Ok((edit(text, &self.key, value, self.dialect).map_err(placed)?, replaced))
     }
 
-    fn in_git(&self, why: &str) -> Refused {
-        let (file, line) = (self.env_file.display(), self.ignored());
-        let directory = self.directory().display().to_string();
-        let remove = format!("git -C {directory} rm --cached -- {}", line.trim_start_matches('/'));
-        let advice =
-            if why.starts_with("git tracks") { remove } else { format!("echo {line} >>{directory}/.gitignore") };
-        Refused(format!("{file}: {why} — {advice}"))
-    }
-
-    fn directory(&self) -> &Path {
-        self.env_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
-
-    /// The line of `.gitignore` that means this file alone: gitignore(5).
-    fn ignored(&self) -> String {
-        format!("/{}", self.env_file.file_name().unwrap_or_default().to_string_lossy())
-    }
-
+    /// Puts the file, and it alone, into the `.gitignore` beside it: gitignore(5).
     fn ignore(&self) -> Result<(), Refused> {
-        let (path, line) = (self.directory().join(".gitignore"), self.ignored());
+        let path = self.env_file.with_file_name(".gitignore");
+        let line = format!("/{}", self.env_file.file_name().unwrap_or_default().to_string_lossy());
         match Original::open(&path) {
             Ok(original) => {
                 let mut text = Zeroizing::new(original.text.to_vec());

@@ -18,7 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::HelperError;
 use crate::secret::SecretValue;
 use crate::sys::edit::{EditError, Original};
-use crate::sys::git::{self, Standing};
+use crate::sys::git;
 use crate::text::env_file::{self, Dialect, Refusal};
 
 /// The request, a line of JSON.
@@ -191,17 +191,8 @@ fn perform(request: &Request) -> Result<Seen, NotDone> {
 /// A secret that git takes is everybody's.
 fn out_of_git(path: &Path) -> Result<(), NotDone> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let not = |problem: &str, advice: String| NotDone { problem: format!("{}: {problem}", path.display()), advice };
-    let (directory, name) = (real.parent().unwrap_or(Path::new("/")).display(), real.file_name().unwrap_or_default());
-    let name = name.to_string_lossy();
-    match git::standing(&real) {
-        Ok(Standing::Outside | Standing::Ignored) => Ok(()),
-        Ok(Standing::NotIgnored) => {
-            Err(not("git does not ignore it", format!("echo /{name} >>{directory}/.gitignore")))
-        }
-        Ok(Standing::Tracked) => Err(not("git tracks it", format!("git -C {directory} rm --cached -- {name}"))),
-        Err((problem, advice)) => Err(NotDone { problem, advice }),
-    }
+    let standing = git::standing(&real).map_err(|(problem, advice)| NotDone { problem, advice })?;
+    standing.problem(&real).map_or(Ok(()), |(problem, advice)| Err(NotDone { problem, advice }))
 }
 
 /// Asks for an env file to be read or written.

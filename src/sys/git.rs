@@ -1,6 +1,6 @@
 //! Whether a file with secrets may end up in a git repository.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 /// How git stands to a file.
@@ -16,12 +16,29 @@ pub enum Standing {
     Tracked,
 }
 
+impl Standing {
+    /// What is wrong with that for a file that has a secret in it, and what to do about it.
+    pub fn problem(self, file: &Path) -> Option<(String, String)> {
+        let directory = directory(file).display().to_string();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let (what, advice) = match self {
+            Self::Outside | Self::Ignored => return None,
+            Self::NotIgnored => ("git does not ignore it", format!("echo /{name} >>{directory}/.gitignore")),
+            Self::Tracked => (
+                "git tracks it: all who have the repository have it",
+                format!("git -C {directory} rm --cached -- {name}"),
+            ),
+        };
+        Some((format!("{}: {what}", file.display()), advice))
+    }
+}
+
 /// How git stands to a file, which need not be there yet.
 ///
 /// # Errors
 /// Where git cannot be asked: why, and what to do about it.
 pub fn standing(file: &Path) -> Result<Standing, (String, String)> {
-    let Some(directory) = real_directory(file) else { return Ok(Standing::Outside) };
+    let Ok(directory) = directory(file).canonicalize() else { return Ok(Standing::Outside) };
     if !directory.ancestors().any(|above| above.join(".git").exists()) {
         return Ok(Standing::Outside);
     }
@@ -33,9 +50,8 @@ pub fn standing(file: &Path) -> Result<Standing, (String, String)> {
 }
 
 /// Where the file is, or will be.
-fn real_directory(file: &Path) -> Option<PathBuf> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    directory.canonicalize().ok()
+fn directory(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// git(1) ends with 128 where it cannot say, as in another user's repository.
