@@ -1,5 +1,7 @@
 //! `[[target]] type = "dotenv"`: a key of an env file that another program reads.
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -33,6 +35,35 @@ pub(super) fn read(mut section: Reader<'_>, named: &mut Vec<String>, report: &mu
         expose: expose.is_some_and(Spanned::into_inner),
         restart,
     })
+}
+
+/// `type = "environment"`: the file is `/etc/environment`, and nothing runs but units.
+pub(super) fn environment(
+    mut section: Reader<'_>,
+    kind: Range<usize>,
+    named: &mut Vec<String>,
+    report: &mut Report<'_>,
+) -> Option<DotenvTarget> {
+    let key = section.text("key", "key = \"JWT_SECRET\"", report, env_name);
+    let expose = section.take::<bool>("expose", "expose = true", report);
+    let restart = restart(&mut section, named, report);
+    if let Restart::Command(_) = &restart {
+        report.error(
+            kind.clone(),
+            "`restart-command` is for `type = \"dotenv\"` alone",
+            "name `restart-units`, or none",
+        );
+    }
+    let is_exposed = expose.is_some_and(Spanned::into_inner);
+    if !is_exposed {
+        let message = "every local user can read /etc/environment, and every session has what is in it";
+        let advice = "use another type; or add `expose = true` if everybody here may know it";
+        report.error(kind, message, advice);
+    }
+    section.finish(report);
+    let (file, dialect) = (PathBuf::from("/etc/environment"), Dialect::Pam);
+    let key = key.map(Spanned::into_inner);
+    is_exposed.then_some(DotenvTarget { file, key, dialect, expose: true, restart })
 }
 
 fn restart(section: &mut Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Restart {

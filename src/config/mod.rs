@@ -94,6 +94,7 @@ pub fn template(kind: &str) -> Option<&'static str> {
     match kind {
         "systemd" => Some(include_str!("../../packaging/examples/systemd.toml")),
         "dotenv" => Some(include_str!("../../packaging/examples/dotenv.toml")),
+        "environment" => Some(include_str!("../../packaging/examples/environment.toml")),
         _ => None,
     }
 }
@@ -153,7 +154,7 @@ impl Loader {
 fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
     let units = secret.targets.iter().flat_map(|target| target.units().iter().cloned());
     let files = secret.targets.iter().filter_map(|target| match target {
-        TargetSettings::Dotenv(dotenv) => {
+        TargetSettings::Dotenv(dotenv) | TargetSettings::Environment(dotenv) => {
             let key = dotenv.key.clone().unwrap_or_else(|| secret.env.clone());
             Some((key, dotenv.file.display().to_string()))
         }

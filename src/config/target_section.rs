@@ -10,7 +10,7 @@ use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, Tar
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
-const LATER: &[&str] = &["environment", "compose", "pm2", "vercel", "netlify", "render", "railway", "command"];
+const LATER: &[&str] = &["compose", "pm2", "vercel", "netlify", "render", "railway", "command"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -33,10 +33,15 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", &["systemd", "dotenv"], LATER, report);
+    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment"], LATER, report);
     section.need("type", "type = \"systemd\"", report);
-    match kind?.get_ref().as_str() {
+    let kind = kind?;
+    let kind_span = kind.span();
+    match kind.get_ref().as_str() {
         "dotenv" => dotenv_section::read(section, named, report).map(TargetSettings::Dotenv),
+        "environment" => {
+            dotenv_section::environment(section, kind_span, named, report).map(TargetSettings::Environment)
+        }
         _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
     }
 }

@@ -14,6 +14,8 @@ pub enum TargetSettings {
     Systemd(SystemdTarget),
     /// `type = "dotenv"`.
     Dotenv(DotenvTarget),
+    /// `type = "environment"`: `/etc/environment`, which pam_env(8) reads for every session.
+    Environment(DotenvTarget),
 }
 
 impl TargetSettings {
@@ -21,7 +23,7 @@ impl TargetSettings {
     pub fn units(&self) -> &[String] {
         match self {
             Self::Systemd(systemd) => &systemd.units,
-            Self::Dotenv(dotenv) => match &dotenv.restart {
+            Self::Dotenv(dotenv) | Self::Environment(dotenv) => match &dotenv.restart {
                 Restart::Units { units, .. } => units,
                 Restart::Command(_) | Restart::Nothing => &[],
             },
@@ -33,6 +35,7 @@ impl TargetSettings {
         match self {
             Self::Systemd(systemd) => format!("systemd {}", systemd.units.join(", ")),
             Self::Dotenv(dotenv) => format!("dotenv {}", dotenv.file.display()),
+            Self::Environment(_) => "environment".to_owned(),
         }
     }
 }

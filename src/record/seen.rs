@@ -36,6 +36,8 @@ pub enum Evidence {
         /// Its path.
         path: String,
     },
+    /// A session of PAM that was opened for it has the view.
+    Session,
     /// The logout worked: a token that was kept from before the rotation is refused.
     LoggedOut {
         /// The protected endpoint.
@@ -162,6 +164,8 @@ pub enum Activated {
         /// How long it took, in microseconds.
         took_us: u64,
     },
+    /// Sessions that are open keep the value that they have.
+    OpenSessionsKeepTheirs,
     /// Nobody was told: what reads the file takes the view when it reads it again.
     LeftAlone {
         /// The file.

@@ -153,6 +153,7 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         }
         Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
         Evidence::File { path } => format!("{path} has it"),
+        Evidence::Session => "a new session has it".to_owned(),
         Evidence::LoggedOut { protected } => format!("{protected} refuses a token from before the rotation"),
         Evidence::ReEncrypted { took_us } => format!("all data was encrypted anew in {}", duration(*took_us)),
         Evidence::AtNextRestart { unit } => format!("{unit} goes on as it is and takes it with its next restart"),
@@ -188,6 +189,7 @@ fn activated_in_words(activated: &Activated) -> String {
         Activated::WithOthers { unit } => format!("{unit} restarted with the others of the batch"),
         Activated::AtNextRestart { unit } => format!("{unit} is not restarted for it"),
         Activated::Ran { program, took_us } => format!("{program} was run in {}", duration(*took_us)),
+        Activated::OpenSessionsKeepTheirs => "sessions that are open keep the old value".to_owned(),
         Activated::LeftAlone { path } => format!("nothing restarted: what reads {path} takes it when it starts again"),
         Activated::LeftStopped { unit } => format!("{unit} stays stopped"),
     }

@@ -51,6 +51,16 @@ impl DotenvTarget {
         &self.settings.file
     }
 
+    /// The secret.
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// The variable's name in the file.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Gives the file those values that there are, and reads all keys back.
     async fn keys(&self, keys: &[(&str, Option<&[u8]>)]) -> Result<EnvFile, Fault> {
         let done = self.helper.keys(self.path(), self.settings.dialect, keys).await?;

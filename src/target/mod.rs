@@ -11,6 +11,7 @@ use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
 
 pub mod dotenv;
+pub mod environment;
 pub mod systemd;
 
 /// The targets of a secret, in order.
@@ -22,6 +23,10 @@ pub fn from_settings(secret: &SecretSettings, systemd: &Systemd, helper: &Proces
             }
             TargetSettings::Dotenv(settings) => {
                 Box::new(dotenv::DotenvTarget::new(secret, settings, systemd.clone(), helper.clone()))
+            }
+            TargetSettings::Environment(settings) => {
+                let file = dotenv::DotenvTarget::new(secret, settings, systemd.clone(), helper.clone());
+                Box::new(environment::EnvironmentTarget::new(file, systemd.clone(), helper.clone()))
             }
         }
     };

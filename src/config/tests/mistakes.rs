@@ -154,6 +154,13 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         // [[target]]
         (target(""), "3:1", "`type` is missing in [[target]]", "type = \"systemd\""),
         (target("type = \"pm2\""), "4:8", "`type = \"pm2\"` is not available in this version yet", "\"dotenv\""),
+        (target("type = \"environment\""), "4:8", "every local user can read /etc/environment", "`expose = true`"),
+        (
+            target("type = \"environment\"\nexpose = true\nrestart-command = [\"/bin/true\"]"),
+            "4:8",
+            "is for `type = \"dotenv\"` alone",
+            "`restart-units`",
+        ),
         (target("type = \"dotenv\""), "3:1", "`file` is missing in [[target]]", "/.env"),
         (dotenv("file = \".env\""), "5:8", "is not an absolute path", "/"),
         (dotenv("file = \"/a/.env\"\ndialect = \"ini\""), "6:11", "is no dialect", "dotenv, systemd, compose"),

@@ -146,7 +146,7 @@ fn the_shipped_files_are_valid_as_they_stand() {
 
 #[test]
 fn a_template_says_every_default_as_it_is() {
-    for kind in ["systemd", "dotenv"] {
+    for kind in ["systemd", "dotenv", "environment"] {
         let plain = checked("a.toml", template(kind).unwrap());
         assert_eq!(plain.findings, []);
         let uncommented: String = template(kind).unwrap().lines().map(uncomment).collect();
@@ -157,7 +157,7 @@ fn a_template_says_every_default_as_it_is() {
             (secret.file, secret.probes, secret.allow_without, secret.watch, secret.logout) = Default::default();
             secret.schedule.iter_mut().for_each(|schedule| schedule.overdue_after = None);
             for target in &mut secret.targets {
-                let TargetSettings::Dotenv(dotenv) = target else { continue };
+                let (TargetSettings::Dotenv(dotenv) | TargetSettings::Environment(dotenv)) = target else { continue };
                 dotenv.key.get_or_insert_with(|| secret.env.clone());
             }
             secret

@@ -119,7 +119,7 @@ impl Systemd {
     }
 }
 
-fn ended_well(call: &'static str, unit: &str, end: &JobEnd) -> Result<(), SystemdError> {
+pub(super) fn ended_well(call: &'static str, unit: &str, end: &JobEnd) -> Result<(), SystemdError> {
     let refused = |message: String| Err(SystemdError::Refused { call, name: "job".to_owned(), message });
     match end {
         JobEnd::Result(result) if result != "done" => refused(format!("the job of {unit} ended as {result}")),

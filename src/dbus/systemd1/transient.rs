@@ -11,6 +11,9 @@ use super::call::LOOK;
 use super::job::JobEnd;
 use super::{Systemd, SystemdError};
 
+/// How long a session may take to open.
+const SESSION: Duration = Duration::from_secs(10);
+
 /// A command.
 #[derive(Clone, Debug)]
 pub struct Command<'a> {
@@ -77,6 +80,30 @@ impl Systemd {
         let ran = if end == JobEnd::Result("done".to_owned()) { Ran::Well } else { self.how_it_ended(command).await };
         let _ = self.manager("UnrefUnit", &command.unit).await;
         Ok(ran)
+    }
+
+    /// Starts a process, sleep(1), in a session that PAM opens by the rules of `service`; [`Systemd::stop`] ends it. It may
+    /// be on its way still.
+    ///
+    /// # Errors
+    /// Where systemd does not start it.
+    pub async fn open_session(&self, unit: &str, service: &str) -> Result<(), SystemdError> {
+        let argv = vec!["/usr/bin/sleep", "60"];
+        let properties: Vec<(&str, Variant<'_>)> = vec![
+            ("Description", Variant::from("A session to see what a new one gets")),
+            // With `exec`, systemd 252 waits for its own process that keeps the session open as well.
+            ("Type", Variant::from("simple")),
+            ("ExecStart", Variant::from(vec![("/usr/bin/sleep", argv, false)])),
+            ("User", Variant::from("nobody")),
+            ("PAMName", Variant::from(service)),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+            ("RuntimeMaxUSec", Variant::from(60_000_000_u64)),
+        ];
+        let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
+        let mut ends = self.ends().await?;
+        let reply = self.manager("StartTransientUnit", &(unit, "replace", properties, aux)).await?;
+        let end = self.follow(&reply, &mut ends, Instant::now() + SESSION).await?;
+        super::job::ended_well("StartTransientUnit", unit, &end)
     }
 
     async fn how_it_ended(&self, command: &Command<'_>) -> Ran {

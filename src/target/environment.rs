@@ -1,0 +1,140 @@
+//! `/etc/environment`: an env file by pam_env's rules, and a session that PAM opens to see that new ones have the value.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+
+use super::dotenv::DotenvTarget;
+use super::{Disclosed, Health, Target};
+use crate::dbus::systemd1::Systemd;
+use crate::helper::{Answer, ProcessHelper, Question};
+use crate::record::{Activated, Evidence, Found};
+use crate::rotation::{Fault, FaultCode, View};
+use crate::secret::{SecretValue, digest, random};
+use crate::store::StoreError;
+
+/// The rules that the session is opened by: pam_env(8) alone, of /etc/pam.d/rekeyd.
+const PAM: &str = "rekeyd";
+
+/// How long a session may take to open.
+const LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+/// `/etc/environment`.
+pub struct EnvironmentTarget {
+    file: DotenvTarget,
+    systemd: Systemd,
+    helper: ProcessHelper,
+}
+
+impl EnvironmentTarget {
+    /// The target whose file is `file`.
+    pub fn new(file: DotenvTarget, systemd: Systemd, helper: ProcessHelper) -> Self {
+        Self { file, systemd, helper }
+    }
+
+    /// Whether a session that is opened now has the value.
+    async fn look_into_a_session(&self, value: &SecretValue) -> Result<Evidence, Fault> {
+        let unit = format!("rekeyd-session-{}.service", self.file.secret());
+        self.systemd.open_session(&unit, PAM).await?;
+        let has = self.has(&unit, value).await;
+        let _ = self.systemd.stop(&unit).await;
+        if has? {
+            return Ok(Evidence::Session);
+        }
+        let message = format!("a new session does not have the {} of /etc/environment", self.file.key());
+        Err(Fault::new(FaultCode::WrongValue, message)
+            .advise("what else sets it? see /etc/security/pam_env.conf and man pam_env"))
+    }
+
+    /// Waits for the session's process: before it there is only systemd's own one, which keeps the session open.
+    async fn has(&self, unit: &str, value: &SecretValue) -> Result<bool, Fault> {
+        let until = Instant::now() + LIMIT;
+        let key: [u8; 32] = random().map_err(StoreError::from)?;
+        let wanted = hex::encode(digest(&key, value.reveal()));
+        loop {
+            let question = Question::Processes {
+                control_group: self.systemd.unit(unit).await?.control_group,
+                pids: self.systemd.processes(unit).await?,
+                variables: vec![self.file.key().to_owned()],
+                credentials: Vec::new(),
+                key: hex::encode(key),
+            };
+            let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(false) };
+            if let Some(process) = processes.iter().find(|process| process.comm == "sleep") {
+                return Ok(process.digests.first() == Some(&Some(wanted)));
+            }
+            if Instant::now() >= until {
+                let message = "no session could be opened by the rules of /etc/pam.d/rekeyd";
+                return Err(Fault::new(FaultCode::NoValue, message).advise(format!("journalctl -u {unit}")));
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Target for EnvironmentTarget {
+    fn label(&self) -> String {
+        "environment".to_owned()
+    }
+
+    async fn value_in_force(&self) -> Result<SecretValue, Fault> {
+        self.file.value_in_force().await
+    }
+
+    async fn processes(&self) -> Result<usize, Fault> {
+        self.file.processes().await
+    }
+
+    async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        let found = self.file.survey(in_force, health, deadline).await?;
+        if health == Health::Needed {
+            self.look_into_a_session(in_force.primary).await?;
+        }
+        Ok(found)
+    }
+
+    async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
+        self.file.deliver(view, back).await
+    }
+
+    fn exposes(&self) -> Option<String> {
+        self.file.exposes()
+    }
+
+    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+
+    async fn in_force(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn activate(
+        &self,
+        view: &Disclosed<'_>,
+        found: &[Found],
+        deadline: Instant,
+    ) -> Result<Vec<Activated>, Fault> {
+        let mut activated = self.file.activate(view, found, deadline).await?;
+        activated.retain(|did| !matches!(did, Activated::LeftAlone { .. }));
+        activated.push(Activated::OpenSessionsKeepTheirs);
+        Ok(activated)
+    }
+
+    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
+        let mut evidence = self.file.evidence(view, found, deadline).await?;
+        evidence.push(self.look_into_a_session(view.primary).await?);
+        Ok(evidence)
+    }
+
+    async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
+        self.file.is_still_there(evidence).await
+    }
+
+    fn tidy(&self, keep: &View) {
+        self.file.tidy(keep);
+    }
+}
