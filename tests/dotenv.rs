@@ -111,6 +111,51 @@ support::on_both_debians! {
         assert_eq!(value_in_file(&machine), value);
     }
 
+    fn a_file_is_touched_for_a_program_that_watches_it(debian) {
+        let how = "touch = \"/srv/my-backend/server.js\"\n";
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "").file("/srv/my-backend/server.js", 0o644, "//");
+        let machine = adopt(unprobed(machine, how));
+        machine.sh("chown app /srv/my-backend/server.js; touch -d 2001-01-01 /srv/my-backend/server.js");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "what reads it was told by /srv/my-backend/server.js");
+        assert_eq!(machine.sh("find /srv/my-backend/server.js -newermt 2020-01-01").trim(), "/srv/my-backend/server.js");
+        machine.sh("rm /srv/my-backend/server.js");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "cannot touch /srv/my-backend/server.js");
+    }
+
+    fn a_signal_is_sent_to_the_process_that_is_meant_and_to_no_other(debian) {
+        let how = "signal = \"SIGHUP\"\npid-file = \"/run/reader/pid\"\n";
+        let reader = "#!/bin/sh\ntrap 'cp /srv/my-backend/.env /run/reader/seen' HUP\necho $$ >/run/reader/pid\n\
+            while :; do sleep 1000 & wait $!; done\n";
+        let unit = "[Service]\nUser=app\nRuntimeDirectory=reader\nExecStart=/usr/local/bin/reader\n";
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "")
+            .file("/usr/local/bin/reader", 0o755, reader)
+            .file("/etc/systemd/system/reader.service", 0o644, unit);
+        let machine = adopt(unprobed(machine, how));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "cannot read /run/reader/pid");
+        machine.ok(&["systemctl", "start", "reader.service"]);
+        poll(seconds(10), "the reader is there", || (machine.exec(&["test", "-s", "/run/reader/pid"]).status == 0).then_some(()));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        let seen = poll(seconds(10), "it has read the file", || Some(machine.exec(&["cat", "/run/reader/seen"]).stdout).filter(|seen| !seen.is_empty()));
+        assert_eq!(seen, machine.read(FILE));
+        let refused = |make: &str, words: &str| {
+            machine.sh(make);
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{make}: {said}");
+            assert_says(&said, words);
+        };
+        refused("touch -d '1 hour ago' /run/reader/pid", "is younger than that file");
+        refused("systemctl show -P MainPID rekeyd >/run/reader/pid", "is not one of the env file's owner");
+        refused("echo 4194303 >/run/reader/pid", "is not running");
+        refused("echo none >/run/reader/pid", "has no process number in it");
+    }
+
     fn where_nobody_is_restarted_that_is_said(debian) {
         let machine = adopt(unprobed(builder(debian, &hidden(Backend::good()), TEXT, "", ""), ""));
         let before = machine.unit(UNIT, "InvocationID");

@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::settings::{HookAct, HookSettings};
 use super::target_section::{each_once, max_unavailable};
-use super::target_settings::{DotenvTarget, Restart};
+use super::target_settings::{DotenvTarget, Restart, WakeSignal};
 use super::unit_name::service_name;
 use super::values::{Bounds, absolute, duration};
 use crate::text::env_file::Dialect;
@@ -47,12 +47,9 @@ pub(super) fn environment(
     let key = section.text("key", "key = \"JWT_SECRET\"", report, env_name);
     let expose = section.take::<bool>("expose", "expose = true", report);
     let restart = restart(&mut section, named, report);
-    if let Restart::Command(_) = &restart {
-        report.error(
-            kind.clone(),
-            "`restart-command` is for `type = \"dotenv\"` alone",
-            "name `restart-units`, or none",
-        );
+    if !matches!(restart, Restart::Units { .. } | Restart::Nothing) {
+        let message = "nothing but units can follow /etc/environment; the rest is for `type = \"dotenv\"`";
+        report.error(kind.clone(), message, "name `restart-units`, or none");
     }
     let is_exposed = expose.is_some_and(Spanned::into_inner);
     if !is_exposed {
@@ -79,20 +76,43 @@ fn restart(section: &mut Reader<'_>, named: &mut Vec<String>, report: &mut Repor
     if let Some(timeout) = timeout.as_ref().filter(|_| !section.had("restart-command")) {
         report.error(timeout.span(), "`restart-timeout` means nothing without `restart-command`", "leave it out");
     }
-    if let Some(command) = command.as_ref().filter(|_| has_units) {
-        let message = "`restart-units` and `restart-command` exclude each other";
-        report.error(command.span(), message, "keep one of them");
+    let touch = section.text("touch", "touch = \"/srv/my-backend/server.js\"", report, absolute);
+    let signal = section.choice::<WakeSignal>("signal", &["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM"], &[], report);
+    let pid_file = section.text("pid-file", "pid-file = \"/run/my-backend/pid\"", report, absolute);
+    match (&signal, &pid_file) {
+        (Some(signal), None) if !section.had("pid-file") => {
+            report.error(signal.span(), "`signal` needs the process that it is for", "add `pid-file`");
+        }
+        (None, Some(pid_file)) if !section.had("signal") => {
+            report.error(pid_file.span(), "`pid-file` means nothing without `signal`", "leave it out");
+        }
+        _ => {}
     }
-    match (units, command) {
-        (Some(units), _) => Restart::Units {
-            units: each_once("restart-units", units.into_inner(), named, report),
-            max_unavailable: max_unavailable.map_or(1, |(_, number)| number),
-        },
-        (None, Some(argv)) => Restart::Command(HookSettings {
+    let ways = ["restart-units", "restart-command", "touch", "signal"];
+    let spans = [
+        units.as_ref().map(Spanned::span),
+        command.as_ref().map(Spanned::span),
+        touch.as_ref().map(Spanned::span),
+        signal.as_ref().map(Spanned::span),
+    ];
+    let mut named_ways = ways.into_iter().zip(spans).filter_map(|(way, span)| Some((way, span?)));
+    if let (Some((first, _)), Some((second, span))) = (named_ways.next(), named_ways.next()) {
+        report.error(span, format!("`{first}` and `{second}` exclude each other"), "keep one of them");
+    }
+    if let Some(units) = units {
+        let units = each_once("restart-units", units.into_inner(), named, report);
+        return Restart::Units { units, max_unavailable: max_unavailable.map_or(1, |(_, number)| number) };
+    }
+    match (command, touch, signal.zip(pid_file)) {
+        (Some(argv), ..) => Restart::Command(HookSettings {
             act: HookAct::Command { argv: argv.into_inner(), user: None },
             timeout: timeout.map_or(Duration::from_secs(60), Spanned::into_inner),
         }),
-        (None, None) => Restart::Nothing,
+        (None, Some(touch), _) => Restart::Touch(touch.into_inner()),
+        (None, None, Some((signal, pid_file))) => {
+            Restart::Signal { signal: signal.into_inner(), pid_file: pid_file.into_inner() }
+        }
+        (None, None, None) => Restart::Nothing,
     }
 }
 

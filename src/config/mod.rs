@@ -36,7 +36,9 @@ pub use daemon_settings::{DaemonSettings, Event, NotifySettings};
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
-pub use target_settings::{Activate, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings};
+pub use target_settings::{
+    Activate, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings, WakeSignal,
+};
 pub use unit_name::template_of;
 
 use files::whole;

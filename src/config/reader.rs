@@ -21,7 +21,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[invalidation]", &["mode", "previous-env", "overlap", "strategy", "shape", "retire"]),
     ("[logout]", &["command", "user", "url", "method", "header-file", "timeout"]),
     ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
-    ("[[target]] of type \"dotenv\"", &["file", "dialect", "restart-units", "restart-command", "restart-timeout"]),
+    (
+        "[[target]] of type \"dotenv\"",
+        &["file", "dialect", "restart-units", "restart-command", "restart-timeout", "touch", "signal", "pid-file"],
+    ),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),
     ("[notify] of rekeyd.toml", &["webhook", "on", "repeat"]),

@@ -25,7 +25,7 @@ impl TargetSettings {
             Self::Systemd(systemd) => &systemd.units,
             Self::Dotenv(dotenv) | Self::Environment(dotenv) => match &dotenv.restart {
                 Restart::Units { units, .. } => units,
-                Restart::Command(_) | Restart::Nothing => &[],
+                Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => &[],
             },
         }
     }
@@ -67,8 +67,31 @@ pub enum Restart {
     },
     /// `restart-command`, run as the file's owner.
     Command(HookSettings),
+    /// `touch`: a file that the consumer watches.
+    Touch(PathBuf),
+    /// `signal` and `pid-file`.
+    Signal {
+        /// Which.
+        signal: WakeSignal,
+        /// The file that names the process.
+        pid_file: PathBuf,
+    },
     /// Nobody: a person does it, or the consumer watches the file.
     Nothing,
+}
+
+/// `signal`: what makes a program read its file again, or end and be started anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum WakeSignal {
+    /// Hangup.
+    Sighup,
+    /// The first one of the user.
+    Sigusr1,
+    /// The second one of the user.
+    Sigusr2,
+    /// Termination.
+    Sigterm,
 }
 
 /// A systemd target.

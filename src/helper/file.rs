@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::HelperError;
+use super::wake::Wake;
 use crate::secret::SecretValue;
 use crate::sys::edit::{EditError, Original};
 use crate::sys::git;
@@ -29,6 +30,8 @@ pub(super) struct Request {
     dialect: Dialect,
     /// The keys, each with the value that it is to have, in base64; none where it is only read.
     keys: Vec<(String, Option<String>)>,
+    /// What is done afterwards, as the file's owner too; whether really, or only looked at.
+    wake: Option<(Wake, bool)>,
 }
 
 impl Drop for Request {
@@ -92,7 +95,11 @@ impl From<EditError> for NotDone {
 impl Request {
     pub(super) fn new(path: &Path, dialect: Dialect, keys: &[(&str, Option<&[u8]>)]) -> Self {
         let encoded = keys.iter().map(|(key, value)| ((*key).to_owned(), value.map(|value| STANDARD.encode(value))));
-        Self { path: path.to_owned(), dialect, keys: encoded.collect() }
+        Self { path: path.to_owned(), dialect, keys: encoded.collect(), wake: None }
+    }
+
+    pub(super) fn wake(path: &Path, wake: Wake, really: bool) -> Self {
+        Self { path: path.to_owned(), dialect: Dialect::default(), keys: Vec::new(), wake: Some((wake, really)) }
     }
 }
 
@@ -176,6 +183,9 @@ fn perform(request: &Request) -> Result<Seen, NotDone> {
     if *text != *original.text {
         out_of_git(&request.path)?;
         original.replace(&text)?;
+    }
+    if let Some((wake, really)) = &request.wake {
+        wake.perform(*really)?;
     }
     let now = Original::open(&request.path)?;
     let mut values = Vec::new();

@@ -29,10 +29,12 @@ mod key;
 mod process;
 mod questions;
 mod queue;
+mod wake;
 
 pub use file::{EnvFile, NotDone};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::ProcessHelper;
+pub use wake::Wake;
 
 /// No question takes this long; a helper that hangs must not hang the daemon.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -119,6 +121,15 @@ impl FileHelper {
         keys: &[(&str, Option<&[u8]>)],
     ) -> Result<Result<EnvFile, NotDone>, HelperError> {
         file::ask(&self.0, &file::Request::new(path, dialect, keys)).await
+    }
+
+    /// Tells what reads an env file that it is another one now, as the file's owner; or, where it is not `really` to be
+    /// done, looks whether that would do.
+    ///
+    /// # Errors
+    /// Where the helper does not answer; within, where that cannot be done.
+    pub async fn wake(&self, path: &Path, wake: Wake, really: bool) -> Result<Result<EnvFile, NotDone>, HelperError> {
+        file::ask(&self.0, &file::Request::wake(path, wake, really)).await
     }
 }
 

@@ -164,6 +164,11 @@ pub enum Activated {
         /// How long it took, in microseconds.
         took_us: u64,
     },
+    /// What reads the file was told that it is another one, by a touched file or a signal.
+    Told {
+        /// The file that was touched, or that names the process.
+        by: String,
+    },
     /// Sessions that are open keep the value that they have.
     OpenSessionsKeepTheirs,
     /// Nobody was told: what reads the file takes the view when it reads it again.

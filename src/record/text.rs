@@ -190,6 +190,7 @@ fn activated_in_words(activated: &Activated) -> String {
         Activated::AtNextRestart { unit } => format!("{unit} is not restarted for it"),
         Activated::Ran { program, took_us } => format!("{program} was run in {}", duration(*took_us)),
         Activated::OpenSessionsKeepTheirs => "sessions that are open keep the old value".to_owned(),
+        Activated::Told { by } => format!("what reads it was told by {by}"),
         Activated::LeftAlone { path } => format!("nothing restarted: what reads {path} takes it when it starts again"),
         Activated::LeftStopped { unit } => format!("{unit} stays stopped"),
     }

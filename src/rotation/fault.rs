@@ -113,6 +113,8 @@ fault_codes! {
     ErrorBudget = "error-budget",
     /// An env file cannot be read or changed with certainty.
     FileUnusable = "file-unusable",
+    /// What reads an env file could not be told that it is another one.
+    NotTold = "not-told",
     /// Nobody could be told.
     NotifyFailed = "notify-failed",
     /// A command or request that follows on a rotation failed.

@@ -9,7 +9,7 @@ use super::systemd::SystemdTarget;
 use super::{Disclosed, Health, Target};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
 use crate::dbus::systemd1::{Command, Ran, Systemd};
-use crate::helper::{EnvFile, FileHelper, NotDone, ProcessHelper};
+use crate::helper::{EnvFile, FileHelper, NotDone, ProcessHelper, Wake};
 use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
@@ -34,7 +34,7 @@ impl DotenvTarget {
             Restart::Units { units, max_unavailable } => {
                 Some(SystemdTarget::beside(secret, units, *max_unavailable, systemd.clone(), helper))
             }
-            Restart::Command(_) | Restart::Nothing => None,
+            Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => None,
         };
         Self {
             secret: secret.name.to_string(),
@@ -114,6 +114,23 @@ impl DotenvTarget {
             )));
         }
         Ok(())
+    }
+
+    /// What tells the program, and the file that it is told by; none where something else, or nothing, makes it take the
+    /// value.
+    fn wake(&self) -> Option<(Wake, &Path)> {
+        match &self.settings.restart {
+            Restart::Touch(path) => Some((Wake::Touch(path.clone()), path)),
+            Restart::Signal { signal, pid_file } => Some((Wake::Signal(*signal, pid_file.clone()), pid_file)),
+            Restart::Units { .. } | Restart::Command(_) | Restart::Nothing => None,
+        }
+    }
+
+    /// Tells the program; or only looks whether it could be told.
+    async fn tell(&self, wake: Wake, really: bool) -> Result<(), Fault> {
+        let done = self.helper.wake(self.path(), wake, really).await?;
+        let not_told = |NotDone { problem, advice }| Fault::new(FaultCode::NotTold, problem).advise(advice);
+        done.map(drop).map_err(not_told)
     }
 
     /// As the file's owner, in an environment that has nothing of the secret.
@@ -196,6 +213,9 @@ impl Target for DotenvTarget {
             Health::Needed => self.check_file(in_force).await?,
             Health::Irrelevant => drop(self.read().await?),
         }
+        if let Some((wake, _)) = self.wake() {
+            self.tell(wake, false).await?;
+        }
         match &self.units {
             Some(units) => units.survey(in_force, health, deadline).await,
             None => Ok(Vec::new()),
@@ -227,6 +247,10 @@ impl Target for DotenvTarget {
         found: &[Found],
         deadline: Instant,
     ) -> Result<Vec<Activated>, Fault> {
+        if let Some((wake, by)) = self.wake() {
+            self.tell(wake, true).await?;
+            return Ok(vec![Activated::Told { by: by.display().to_string() }]);
+        }
         match (&self.units, &self.settings.restart) {
             (Some(units), _) => units.activate(view, found, deadline).await,
             (None, Restart::Command(hook)) => Ok(vec![self.run(hook).await?]),

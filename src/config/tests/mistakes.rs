@@ -158,7 +158,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         (
             target("type = \"environment\"\nexpose = true\nrestart-command = [\"/bin/true\"]"),
             "4:8",
-            "is for `type = \"dotenv\"` alone",
+            "nothing but units",
             "`restart-units`",
         ),
         (target("type = \"dotenv\""), "3:1", "`file` is missing in [[target]]", "/.env"),
@@ -166,6 +166,8 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         (dotenv("file = \"/a/.env\"\ndialect = \"ini\""), "6:11", "is no dialect", "dotenv, systemd, compose"),
         (dotenv("file = \"/a/.env\"\nunits = [\"a.service\"]"), "6:1", "", ""),
         (dotenv("file = \"/a/.env\"\nrestart-timeout = \"5s\""), "6:19", "without `restart-command`", "leave it out"),
+        (dotenv("file = \"/a/.env\"\nsignal = \"SIGHUP\""), "6:10", "needs the process", "`pid-file`"),
+        (dotenv("file = \"/a/.env\"\npid-file = \"/run/a\""), "6:12", "without `signal`", "leave it out"),
         (
             dotenv("file = \"/a/.env\"\nrestart-units = [\"a.service\"]\nrestart-command = [\"/bin/true\"]"),
             "7:19",
