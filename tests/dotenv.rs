@@ -188,6 +188,24 @@ support::on_both_debians! {
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 
+    fn two_keys_of_one_file_that_are_due_together_both_get_their_values(debian) {
+        let schedule = "[schedule]\non-calendar = \"2099-01-01\"\n";
+        let session = format!(
+            "[secret]\nenv = \"SESSION_SECRET\"\n{schedule}[[target]]\ntype = \"dotenv\"\nfile = \"{FILE}\"\n"
+        );
+        let text = format!("{TEXT}\nSESSION_SECRET=of-the-sessions\n");
+        let machine = builder(debian, &hidden(Backend::good()), &text, UNITS, schedule).secret("session", &session);
+        let machine = adopt(machine.boot());
+        machine.ok(&["rekeyctl", "adopt", "session"]);
+        for _ in 0..3 {
+            let before = machine.read(FILE);
+            machine.ok(&["systemctl", "start", &format!("rekeyd-rotate@{NAME}.service"), "rekeyd-rotate@session.service"]);
+            let after = machine.read(FILE);
+            let changed = before.lines().zip(after.lines()).filter(|(before, after)| before != after).count();
+            assert_eq!(changed, 2, "{before}\n{after}");
+        }
+    }
+
     fn a_unit_and_a_file_are_one_transaction(debian) {
         let worker = Backend::named("worker", 3001);
         let more = "[[target]]\ntype = \"systemd\"\nunits = [\"worker.service\"]\n";

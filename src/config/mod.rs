@@ -91,14 +91,21 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
     loader.end()
 }
 
-/// A commented starting file for a kind of target: `systemd`.
+/// The kinds of targets, each with a commented file to start from.
+const TEMPLATES: [(&str, &str); 3] = [
+    ("systemd", include_str!("../../packaging/examples/systemd.toml")),
+    ("dotenv", include_str!("../../packaging/examples/dotenv.toml")),
+    ("environment", include_str!("../../packaging/examples/environment.toml")),
+];
+
+/// The kinds of targets that there is a starting file for.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    TEMPLATES.iter().map(|(kind, _)| *kind)
+}
+
+/// A commented starting file for a kind of target.
 pub fn template(kind: &str) -> Option<&'static str> {
-    match kind {
-        "systemd" => Some(include_str!("../../packaging/examples/systemd.toml")),
-        "dotenv" => Some(include_str!("../../packaging/examples/dotenv.toml")),
-        "environment" => Some(include_str!("../../packaging/examples/environment.toml")),
-        _ => None,
-    }
+    TEMPLATES.iter().find(|(name, _)| *name == kind).map(|(_, text)| *text)
 }
 
 #[derive(Default)]

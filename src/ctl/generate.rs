@@ -68,7 +68,7 @@ impl Generate {
         let value = secret::generate(usize::from(self.bytes), self.format);
         let value = value.map_err(|error| Refused(format!("the system gives no random bytes: {error}")))?;
         let standing = git::standing(&self.env_file).map_err(|(why, advice)| Refused(format!("{why} — {advice}")))?;
-        let original = match Original::open(&self.env_file) {
+        let original = match Original::open_alone(&self.env_file) {
             Ok(original) => Some(original),
             Err(error) if error.is_missing => None,
             Err(error) => return Err(error.into()),

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde::de::DeserializeOwned;
 
+use crate::config;
 use crate::dbus::rekeyd1::{Error, ManagerProxy};
 
 mod acting;
@@ -125,7 +127,8 @@ enum Verb {
     Check(check::Check),
     /// Print a commented starting file for a kind of target
     New {
-        /// The kind of target: systemd
+        /// The kind of target
+        #[arg(value_parser = PossibleValuesParser::new(config::kinds()))]
         kind: String,
     },
     /// Send a notification that says that it is a test

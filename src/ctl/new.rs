@@ -4,11 +4,6 @@ use super::{Exit, Out};
 use crate::config;
 
 pub(super) fn run(out: &Out, kind: &str) -> Exit {
-    match config::template(kind) {
-        Some(text) => {
-            out.text(text.trim_end());
-            Exit::Done
-        }
-        None => out.fail(Exit::Usage, &format!("there is no starting file for {kind:?}; there is one for: systemd")),
-    }
+    config::template(kind).into_iter().for_each(|text| out.text(text.trim_end()));
+    Exit::Done
 }

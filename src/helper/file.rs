@@ -164,7 +164,7 @@ fn of_root_alone(path: &Path) -> Result<(), NotDone> {
 }
 
 fn perform(request: &Request) -> Result<Seen, NotDone> {
-    let original = Original::open(&request.path)?;
+    let original = Original::open_alone(&request.path)?;
     let placed =
         |refusal: Refusal| NotDone { problem: format!("{}: {refusal}", request.path.display()), advice: String::new() };
     let mut text = Zeroizing::new(original.text.to_vec());

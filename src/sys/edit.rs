@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, XattrFlags};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -34,6 +34,9 @@ impl EditError {
         let error = error.into();
         let is_missing = error.kind() == std::io::ErrorKind::NotFound;
         let advice = match error.kind() {
+            std::io::ErrorKind::PermissionDenied if ["find it", "open it", "read it"].contains(&what) => {
+                "do it as its owner, or as root"
+            }
             std::io::ErrorKind::PermissionDenied => {
                 "its owner must be able to write the directory that it is in, since it is replaced there as a whole"
             }
@@ -49,6 +52,8 @@ pub struct Original {
     path: PathBuf,
     file: File,
     stat: fs::Metadata,
+    /// Keeps others of us out.
+    _lock: Option<File>,
     /// What is in it.
     pub text: Zeroizing<Vec<u8>>,
 }
@@ -79,7 +84,20 @@ impl Original {
         // All at once, since a buffer that grows leaves copies of what it held.
         let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(stat.len()).unwrap_or(0) + 1));
         (&file).take(LARGEST).read_to_end(&mut text).map_err(|error| EditError::io(&real, "read it", error))?;
-        Ok(Self { path: real, file, stat, text })
+        Ok(Self { path: real, file, stat, _lock: None, text })
+    }
+
+    /// The same, once nobody else who opens it so is at work in its directory: of two changes at once, one would be lost.
+    ///
+    /// # Errors
+    /// As for [`Original::open`].
+    pub fn open_alone(path: &Path) -> Result<Self, EditError> {
+        let real = fs::canonicalize(path).map_err(|error| EditError::io(path, "find it", error))?;
+        let directory = File::open(real.parent().unwrap_or(Path::new("/")));
+        let lock = directory.map_err(|error| EditError::io(&real, "open its directory", error))?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+            .map_err(|error| EditError::io(&real, "lock its directory", error))?;
+        Ok(Self { _lock: Some(lock), ..Self::open(&real)? })
     }
 
     /// Where it really is.

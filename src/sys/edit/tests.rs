@@ -88,3 +88,21 @@ fn a_new_file_is_its_owners_alone_and_never_takes_the_place_of_another() {
     assert!(create(&path, b"other").is_err());
     assert_eq!(fs::read(&path).unwrap(), b"new");
 }
+
+#[test]
+fn of_changes_at_once_none_is_lost() {
+    let (_dir, path) = dir("");
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let path = &path;
+            scope.spawn(move || {
+                for change in 0..25 {
+                    let original = Original::open_alone(path).unwrap();
+                    let line = format!("{writer} {change}\n");
+                    original.replace(&[&original.text[..], line.as_bytes()].concat()).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 100);
+}
