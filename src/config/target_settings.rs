@@ -30,6 +30,13 @@ impl TargetSettings {
         }
     }
 
+    /// What is moved with the secret: two rotations never move one of them at the same time.
+    pub fn consumers(&self) -> Vec<String> {
+        match self {
+            Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
+        }
+    }
+
     /// How records and people name it.
     pub fn label(&self) -> String {
         match self {

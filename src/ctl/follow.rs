@@ -42,6 +42,7 @@ pub(super) async fn follow(
         return Ok(Exit::Done);
     }
     let mut signals = daemon.receive_happened().await?;
+    let mut progress = daemon.receive_progressed().await?;
     // Whoever may rotate but not look is told of this rotation alone, and only by the daemon that began it. Where too many
     // listen already, asking now and then does as well.
     let mut reader = match daemon.subscribe().await {
@@ -68,6 +69,12 @@ pub(super) async fn follow(
                 let Ok(happened) = signal.args() else { continue };
                 if *happened.rotation() == id {
                     story.hear(&document(happened.record())?, happened.line()).await;
+                }
+            }
+            Some(signal) = progress.next() => {
+                let Ok(progressed) = signal.args() else { continue };
+                if *progressed.rotation() == id && !out.json {
+                    out.goes_on(progressed.line());
                 }
             }
             () = sleep(LOOK), if reader != Reader::Member => {

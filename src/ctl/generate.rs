@@ -11,7 +11,8 @@ use super::{Exit, Out};
 use crate::secret::{self, Format, SecretValue};
 use crate::sys::edit::{self, EditError, Original};
 use crate::sys::git::{self, Standing};
-use crate::text::env_file::{self, Dialect, Edited, Refusal};
+use crate::text::Refusal;
+use crate::text::env_file::{self, Dialect, Edited};
 
 #[derive(Debug, Args)]
 pub(super) struct Generate {

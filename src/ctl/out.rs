@@ -52,6 +52,11 @@ impl Out {
         }
     }
 
+    /// Says what goes on in a step: on a terminal in place of what was said before.
+    pub fn goes_on(&self, line: &str) {
+        if self.terminal { self.progress(line) } else { self.text(&format!("… {line}")) }
+    }
+
     fn end_progress(&self) {
         if self.in_progress.take() {
             // ECMA-48: to the start of the line, erase it.

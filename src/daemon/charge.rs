@@ -162,21 +162,17 @@ impl Charge {
     }
 }
 
-/// What is moved with a secret: its units, and the templates of those that are instances, so that nobody moves a
+/// What is moved with a secret: its consumers, and the templates of those that are instances, so that nobody moves a
 /// template and one of its instances at once.
 pub fn consumers(settings: &SecretSettings) -> Vec<String> {
-    let units = configured(settings);
-    let mut consumers: Vec<String> = units.iter().filter_map(|unit| template_of(unit)).chain(units.clone()).collect();
+    let moved: Vec<String> = settings.targets.iter().flat_map(TargetSettings::consumers).collect();
+    let mut consumers: Vec<String> = moved.iter().filter_map(|unit| template_of(unit)).chain(moved.clone()).collect();
     consumers.sort();
     consumers.dedup();
     consumers
 }
 
-/// The consumers, as the journal wants them.
+/// The units among the consumers, as the journal wants them.
 pub fn units(settings: &SecretSettings) -> Arc<[String]> {
-    configured(settings).into()
-}
-
-fn configured(settings: &SecretSettings) -> Vec<String> {
     settings.targets.iter().flat_map(TargetSettings::units).cloned().collect()
 }

@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use super::host::DaemonHost;
 use crate::config::{HookAct, HookSettings};
-use crate::dbus::systemd1::{Command, Ran};
 use crate::record::Hook;
 use crate::rotation::{Fault, FaultCode};
 use crate::store::DELIVERED;
+use crate::sys::command::{Command, Prints, Runner as _};
 use crate::sys::credentials;
 use crate::sys::http::{Call, NoAnswer, send};
 
@@ -49,13 +49,23 @@ async fn command(
     ];
     let description = format!("The {hook} after a rotation of the secret {name}");
     let (unit, description) = (unit.as_str(), description.as_str());
-    let command = Command { unit, description, argv, user, environment, input: Vec::new(), limit };
+    let command = Command {
+        unit,
+        description,
+        argv,
+        directory: None,
+        user,
+        environment,
+        input: Vec::new(),
+        value: None,
+        limit,
+        prints: Prints::ToJournal,
+    };
     let failed =
         |why: String| Fault::new(FaultCode::HookFailed, why).advise(format!("see what it says: journalctl -u {unit}"));
     match host.systemd.run(&command).await {
-        Ok(Ran::Well) => Ok(()),
-        Ok(Ran::Badly(why)) => Err(failed(why)),
-        Err(error) => Err(failed(format!("{} cannot be run: {error}", argv.first().map_or("", String::as_str)))),
+        Ok(ran) => ran.end.problem(argv).map_or(Ok(()), |why| Err(failed(why))),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 

@@ -16,9 +16,10 @@ use crate::config::{HookSettings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
 use crate::record::chain::Head;
-use crate::record::journal::Priority;
-use crate::record::{Hook, Record, RotationId, Standing, journal};
+use crate::record::journal::{Entry, Priority};
+use crate::record::{Hook, Record, RotationId, Standing, journal, message_id};
 use crate::rotation::Fault;
+use crate::target::Report;
 
 /// The host of one secret's engine.
 pub struct DaemonHost {
@@ -47,6 +48,20 @@ pub struct DaemonHost {
 impl DaemonHost {
     fn wave(&self) -> Option<Arc<Rider>> {
         self.wave.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Report for DaemonHost {
+    fn progress(&self, line: &str) {
+        let name = self.charge.name();
+        let rotation = self.charge.standing().transaction.map(|transaction| transaction.id);
+        let mut entry = Entry::new(Priority::Info, message_id::STEP_GOES_ON, format!("{name}: {line}"));
+        entry.secret = Some(name.to_string());
+        entry.rotation = rotation.as_ref().map(ToString::to_string);
+        self.journal.send(entry, &self.units);
+        if let Some(rotation) = &rotation {
+            self.listeners.progress(name.as_str(), rotation, line);
+        }
     }
 }
 

@@ -116,6 +116,14 @@ impl Listeners {
         }
     }
 
+    /// Tells those whom a rotation concerns what goes on in a step of it that takes long.
+    pub fn progress(&self, secret: &str, rotation: &RotationId, line: &str) {
+        let body = (secret, rotation.as_str(), line);
+        for (name, _) in self.lock().iter().filter(|(_, listener)| listener.scope.has_rotation(rotation)) {
+            self.send(Message::signal(PATH, INTERFACE, "Progressed").destination(name.as_str()).build(&body));
+        }
+    }
+
     /// Tells those who are told everything how the properties of a secret changed.
     pub fn tell_changes(&self, before: &SecretStatus, after: &SecretStatus) {
         let told = self.lock();
@@ -146,6 +154,14 @@ impl Scope {
             Self::Everything => true,
             Self::NextOwn => false,
             Self::Rotation(id) => record.rotation.as_ref() == Some(id),
+        }
+    }
+
+    fn has_rotation(&self, rotation: &RotationId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::NextOwn => false,
+            Self::Rotation(id) => id == rotation,
         }
     }
 }

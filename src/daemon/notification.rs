@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 use super::hook::headers;
 use crate::config::{Event, NotifySettings};
-use crate::dbus::systemd1::{Command, Ran, Systemd};
+use crate::dbus::systemd1::Systemd;
 use crate::record::notice::Trouble;
 use crate::rotation::{Fault, FaultCode};
+use crate::sys::command::{Command, Prints, Runner as _};
 use crate::sys::http::{Call, origin, send};
 
 /// How long a command may take.
@@ -100,16 +101,19 @@ impl Notification {
             unit: &unit,
             description: &format!("Telling a person of the secret {secret}"),
             argv,
+            directory: None,
             user,
             environment: environment.into_iter().map(|(name, value)| format!("REKEYD_{name}={value}")).collect(),
             input: self.document(),
+            value: None,
             limit: LIMIT,
+            prints: Prints::ToJournal,
         };
         let why = match systemd.run(&command).await {
-            Ok(Ran::Well) => return Ok(()),
-            Ok(Ran::Badly(why)) => why,
-            Err(error) => format!("{} cannot be run: {error}", argv.first().map_or("", String::as_str)),
+            Ok(ran) => ran.end.problem(argv),
+            Err(error) => Some(error.to_string()),
         };
+        let Some(why) = why else { return Ok(()) };
         Err(Fault::new(FaultCode::NotifyFailed, why).advise(format!("see what it says: journalctl -u {unit}")))
     }
 

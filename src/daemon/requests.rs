@@ -13,7 +13,7 @@ use super::charge::{Charge, consumers};
 use super::rotations::{self, Begun};
 use super::state::Daemon;
 use super::wave::{self, Rider};
-use crate::config::SecretSettings;
+use crate::config::{SecretSettings, TargetSettings};
 use crate::dbus::rekeyd1::{Error, RotateFlags};
 use crate::policy;
 use crate::record::journal::{Entry, Priority};
@@ -106,9 +106,9 @@ async fn take(daemon: &Daemon, asked: &Asked) -> Result<Taken, Error> {
 /// What a rotation moves: its consumers by their real names, and the units that systemd restarts with them.
 async fn moved(daemon: &Daemon, settings: &SecretSettings) -> Vec<String> {
     let mut moved = consumers(settings);
-    for unit in consumers(settings) {
+    for unit in settings.targets.iter().flat_map(TargetSettings::units) {
         // What systemd does not tell, preflight will.
-        let Ok(status) = daemon.systemd.unit(&unit).await else { continue };
+        let Ok(status) = daemon.systemd.unit(unit).await else { continue };
         moved.extend(daemon.systemd.active_dependents(&status).await.unwrap_or_default());
         moved.push(status.id);
     }

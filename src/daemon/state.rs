@@ -23,7 +23,7 @@ use crate::record::text::fault_in_words;
 use crate::record::{Happening, message_id};
 use crate::rotation::Fault;
 use crate::store::{Ledger, Store, StoreError};
-use crate::target::{self, Target};
+use crate::target::{self, Means, Target};
 
 /// The daemon, shared by everything that runs in it.
 pub struct Daemon {
@@ -265,7 +265,7 @@ impl Daemon {
     /// The parts of a secret's engine that goes side by side with others.
     pub fn parts_in(&self, wave: Option<&Arc<Rider>>, settings: &SecretSettings, charge: &Arc<Charge>) -> Parts {
         Parts {
-            targets: target::from_settings(settings, &self.systemd, &self.helper),
+            targets: target::from_settings(settings, &Means::of_daemon(self.systemd.clone(), self.helper.clone())),
             probes: settings.probes.iter().map(proof::from_settings).collect(),
             host: DaemonHost {
                 systemd: self.systemd.clone(),

@@ -7,7 +7,7 @@ use super::Engine;
 use super::plans::not_adopted;
 use crate::record::{Evidence, Found, Seen};
 use crate::rotation::{Fault, Generation, Plan};
-use crate::target::Health;
+use crate::target::{Errand, Health};
 
 /// What speaks for the view in force, now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +49,11 @@ impl Engine<'_> {
             found.extend(target.survey(&values.of(&view), Health::Needed, deadline).await?);
         }
         let mut evidence = Vec::new();
+        let disclosed = values.of(&view);
+        let report = self.host;
+        let errand = Errand { view: &disclosed, back: false, found: &found, noted: &[], mark: "", deadline, report };
         for target in self.targets {
-            evidence.extend(target.evidence(&values.of(&view), &found, deadline).await?);
+            evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = found.iter().any(|consumer| consumer.running);
         evidence.extend(self.ask_probes(anyone, &view, &values, Vec::new(), deadline).await?);

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::config::{HookSettings, SecretSettings, Shape};
 use crate::proof::Probe;
@@ -16,7 +17,7 @@ use crate::record::{Actor, Batch, Happening, Hook, Progress, Record, RotationId,
 use crate::rotation::{Fault, FaultCode, Generation, Phase, Plan, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
-use crate::target::{Disclosed, Target};
+use crate::target::{Disclosed, Errand, Report, Target};
 
 mod adopt;
 pub mod batch;
@@ -32,7 +33,7 @@ pub use look::{Forecast, Verdict};
 
 /// What the engine needs of its host besides targets and probes.
 #[async_trait]
-pub trait Host: Send + Sync {
+pub trait Host: Report {
     /// Makes the service manager read its unit files again, where that is `needed`. Told also where it is not: others
     /// that are as far may need it, and one serves all.
     ///
@@ -136,10 +137,36 @@ impl Engine<'_> {
         }
         let view = self.view_in(&phase)?;
         let values = self.disclose(&view)?;
-        for target in self.targets {
-            target.deliver(&values.of(&view), phase.is_back()).await?;
+        let (view, mark) = (values.of(&view), self.mark(&phase));
+        let errand = self.errand(&view, &phase, &mark, Instant::now() + self.settings.deadline);
+        for target in self.targets.iter().filter(|target| target.is_local()) {
+            target.deliver(&errand).await?;
         }
         Ok(())
+    }
+
+    /// What the targets are to bring about in a phase.
+    fn errand<'e>(&'e self, view: &'e Disclosed<'e>, phase: &Phase, mark: &'e str, deadline: Instant) -> Errand<'e> {
+        let transaction = self.ledger.standing().transaction.as_ref();
+        Errand {
+            view,
+            back: phase.is_back(),
+            found: transaction.map_or(&[], |transaction| &transaction.found),
+            noted: transaction.map_or(&[], |transaction| &transaction.noted),
+            mark,
+            deadline,
+            report: self.host,
+        }
+    }
+
+    /// Names the movement that a phase is of.
+    fn mark(&self, phase: &Phase) -> String {
+        let id = self.under_way().map_or_else(String::new, |(id, _)| id.to_string());
+        match phase {
+            Phase::Forth { movement, .. } => format!("{id}-{}", movement + 1),
+            Phase::Back { .. } => format!("{id}-back"),
+            Phase::Preflight | Phase::Generate | Phase::Commit => id,
+        }
     }
 
     /// Records something that belongs to no rotation.

@@ -9,7 +9,7 @@ use crate::record::{Activated, Evidence, Found, NewValue, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Intent, Phase, Step, View};
 use crate::secret::{Fingerprint, SecretValue, generate};
 use crate::store::StoreError;
-use crate::target::Health;
+use crate::target::{Errand, Health};
 
 impl Engine<'_> {
     /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
@@ -30,13 +30,13 @@ impl Engine<'_> {
             }
             Phase::Generate => self.make(),
             Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
-                self.deliver(&view, phase.is_back()).await
+                self.deliver(phase, &view, deadline).await
             }
             Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
                 if self.waits_for_restart(phase) {
                     self.prove_delivered(&view, deadline).await
                 } else {
-                    self.prove(&view, deadline).await
+                    self.prove(phase, &view, deadline).await
                 }
             }
             Phase::Forth { step: Step::Activate, .. } | Phase::Back { step: Step::Activate, .. } | Phase::Commit => {
@@ -104,13 +104,16 @@ impl Engine<'_> {
         Ok(self.store.fingerprint(&value)?)
     }
 
-    async fn deliver(&self, view: &View, back: bool) -> Result<Seen, Fault> {
+    async fn deliver(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
+        let (view, mark) = (values.of(view), self.mark(phase));
+        let errand = self.errand(&view, phase, &mark, deadline);
+        let mut noted = Vec::new();
         for target in self.targets {
-            target.deliver(&values.of(view), back).await?;
+            noted.extend(target.deliver(&errand).await?);
         }
         let exposed = self.targets.iter().filter_map(|target| target.exposes()).collect();
-        Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect(), exposed })
+        Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect(), exposed, noted })
     }
 
     /// Makes each consumer take the view, but for those that were `restarted` for others of the batch since this view
@@ -133,8 +136,10 @@ impl Engine<'_> {
         let (done, due): (Vec<_>, Vec<_>) =
             self.found().iter().cloned().partition(|found| restarted.contains(&found.unit));
         let mut activated: Vec<_> = done.into_iter().map(|found| Activated::WithOthers { unit: found.unit }).collect();
+        let (view, mark) = (values.of(&view), self.mark(phase));
+        let errand = Errand { found: &due, ..self.errand(&view, phase, &mark, deadline) };
         for target in self.targets {
-            activated.extend(target.activate(&values.of(&view), &due, deadline).await?);
+            activated.extend(target.activate(&errand).await?);
         }
         restarted.extend(activated.iter().filter_map(|activated| match activated {
             Activated::Restarted { unit, .. } => Some(unit.clone()),
@@ -181,12 +186,13 @@ impl Engine<'_> {
         Ok(Seen::Proven { evidence })
     }
 
-    async fn prove(&self, view: &View, deadline: Instant) -> Result<Seen, Fault> {
+    async fn prove(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
-        let found = self.found();
+        let (disclosed, mark) = (values.of(view), self.mark(phase));
+        let errand = self.errand(&disclosed, phase, &mark, deadline);
         let mut evidence = Vec::new();
         for target in self.targets {
-            evidence.extend(target.evidence(&values.of(view), found, deadline).await?);
+            evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = evidence.is_empty() || !evidence.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }));
         let probed = self.ask_probes(anyone, view, &values, self.out_of_force(view), deadline).await?;

@@ -20,23 +20,22 @@ use super::wake::Wake;
 use crate::secret::SecretValue;
 use crate::sys::edit::{EditError, Original};
 use crate::sys::git;
-use crate::text::env_file::{self, Dialect, Refusal};
+use crate::text::{Refusal, Slot};
 
 /// The request, a line of JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Request {
     path: PathBuf,
-    dialect: Dialect,
-    /// The keys, each with the value that it is to have, in base64; none where it is only read.
-    keys: Vec<(String, Option<String>)>,
+    /// The places, each with the value that it is to have, in base64; none where it is only read.
+    slots: Vec<(Slot, Option<String>)>,
     /// What is done afterwards, as the file's owner too; whether really, or only looked at.
     wake: Option<(Wake, bool)>,
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.keys.iter_mut().for_each(|(_, value)| value.zeroize());
+        self.slots.iter_mut().for_each(|(_, value)| value.zeroize());
     }
 }
 
@@ -44,8 +43,8 @@ impl Drop for Request {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Answer {
-    /// What the file has for each key, in base64.
-    Has(Seen),
+    /// What the file has.
+    Has(Told),
     /// It is left as it is: the problem, and what to do about it.
     Refused(String, String),
 }
@@ -53,22 +52,23 @@ pub(super) enum Answer {
 /// What was seen of a file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Seen {
+pub(super) struct Told {
+    /// In base64.
     values: Vec<Option<String>>,
     mode: u32,
     owner: u32,
     obstacle: Option<(String, String)>,
 }
 
-impl Drop for Seen {
+impl Drop for Told {
     fn drop(&mut self) {
         self.values.zeroize();
     }
 }
 
-/// An env file, as its own reader reads it.
-pub struct EnvFile {
-    /// What it has for each key that was asked for.
+/// A file, as its own reader reads it.
+pub struct Seen {
+    /// What it has in each place that was asked for.
     pub values: Vec<Option<SecretValue>>,
     /// Whether others than its owner and group may read it.
     pub is_open: bool,
@@ -93,26 +93,26 @@ impl From<EditError> for NotDone {
 }
 
 impl Request {
-    pub(super) fn new(path: &Path, dialect: Dialect, keys: &[(&str, Option<&[u8]>)]) -> Self {
-        let encoded = keys.iter().map(|(key, value)| ((*key).to_owned(), value.map(|value| STANDARD.encode(value))));
-        Self { path: path.to_owned(), dialect, keys: encoded.collect(), wake: None }
+    pub(super) fn new(path: &Path, slots: &[(Slot, Option<&[u8]>)]) -> Self {
+        let encoded = slots.iter().map(|(slot, value)| (slot.clone(), value.map(|value| STANDARD.encode(value))));
+        Self { path: path.to_owned(), slots: encoded.collect(), wake: None }
     }
 
     pub(super) fn wake(path: &Path, wake: Wake, really: bool) -> Self {
-        Self { path: path.to_owned(), dialect: Dialect::default(), keys: Vec::new(), wake: Some((wake, really)) }
+        Self { path: path.to_owned(), slots: Vec::new(), wake: Some((wake, really)) }
     }
 }
 
 impl Answer {
-    pub(super) fn file(self) -> Result<EnvFile, NotDone> {
+    pub(super) fn seen(self) -> Result<Seen, NotDone> {
         match self {
-            Self::Has(seen) => {
-                let decoded = seen.values.iter().map(|value| {
+            Self::Has(told) => {
+                let decoded = told.values.iter().map(|value| {
                     let bytes = value.as_ref().map(|value| STANDARD.decode(value).unwrap_or_default());
                     bytes.map(SecretValue::new)
                 });
-                let obstacle = seen.obstacle.clone().map(|(problem, advice)| NotDone { problem, advice });
-                Ok(EnvFile { values: decoded.collect(), is_open: seen.mode & 0o007 != 0, owner: seen.owner, obstacle })
+                let obstacle = told.obstacle.clone().map(|(problem, advice)| NotDone { problem, advice });
+                Ok(Seen { values: decoded.collect(), is_open: told.mode & 0o007 != 0, owner: told.owner, obstacle })
             }
             Self::Refused(problem, advice) => Err(NotDone { problem, advice }),
         }
@@ -127,14 +127,18 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
     let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
     input.take(super::LARGEST).read_line(&mut text)?;
     let request: Request = serde_json::from_str(&text)?;
-    let answer = match become_owner(&request.path).and_then(|()| perform(&request)) {
-        Ok(seen) => Answer::Has(seen),
-        Err(NotDone { problem, advice }) => Answer::Refused(problem, advice),
-    };
+    let answer = answer(become_owner(&request.path).and_then(|()| perform(&request)));
     let mut line = Zeroizing::new(serde_json::to_vec(&answer)?);
     line.push(b'\n');
     output.write_all(&line)?;
     output.flush()
+}
+
+fn answer(told: Result<Told, NotDone>) -> Answer {
+    match told {
+        Ok(told) => Answer::Has(told),
+        Err(NotDone { problem, advice }) => Answer::Refused(problem, advice),
+    }
 }
 
 /// From now on this process is the owner of the file, with the file's group and no other: for good, since without root's
@@ -163,22 +167,17 @@ fn of_root_alone(path: &Path) -> Result<(), NotDone> {
     Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
 }
 
-fn perform(request: &Request) -> Result<Seen, NotDone> {
+fn perform(request: &Request) -> Result<Told, NotDone> {
     let original = Original::open_alone(&request.path)?;
     let placed =
         |refusal: Refusal| NotDone { problem: format!("{}: {refusal}", request.path.display()), advice: String::new() };
     let mut text = Zeroizing::new(original.text.to_vec());
-    for (key, value) in &request.keys {
+    for (slot, value) in &request.slots {
         let Some(value) = value else { continue };
         let value = SecretValue::new(STANDARD.decode(value).unwrap_or_default());
-        let found = env_file::find(&text, key, request.dialect).map_err(placed)?;
-        text = match found {
-            // There is nothing to empty.
-            None if value.is_empty() => continue,
-            Some(found) if found.value.is_same(&value) => continue,
-            Some(_) => env_file::replace(&text, key, &value, request.dialect).map_err(placed)?.text,
-            None => env_file::append(&text, key, &value, request.dialect).map_err(placed)?.text,
-        };
+        if let Some(edited) = slot.put(&text, &value).map_err(placed)? {
+            text = edited;
+        }
     }
     if *text != *original.text {
         out_of_git(&request.path)?;
@@ -189,13 +188,13 @@ fn perform(request: &Request) -> Result<Seen, NotDone> {
     }
     let now = Original::open(&request.path)?;
     let mut values = Vec::new();
-    for (key, _) in &request.keys {
-        let value = env_file::value_of(&now.text, key, request.dialect).map_err(placed)?;
+    for (slot, _) in &request.slots {
+        let value = slot.value_in(&now.text).map_err(placed)?;
         values.push(value.map(|value| STANDARD.encode(value.reveal())));
     }
     let obstacle = out_of_git(&request.path).and_then(|()| Ok(now.check_replaceable()?)).err();
     let obstacle = obstacle.map(|NotDone { problem, advice }| (problem, advice));
-    Ok(Seen { values, mode: now.mode(), owner: now.owner(), obstacle })
+    Ok(Told { values, mode: now.mode(), owner: now.owner(), obstacle })
 }
 
 /// A secret that git takes is everybody's.
@@ -205,11 +204,19 @@ fn out_of_git(path: &Path) -> Result<(), NotDone> {
     standing.problem(&real).map_or(Ok(()), |(problem, advice)| Err(NotDone { problem, advice }))
 }
 
-/// Asks for an env file to be read or written.
+/// Asks for a file to be read or written.
 ///
 /// # Errors
 /// Where the helper does not answer; within, where the file is left as it is.
-pub(super) async fn ask(socket: &Path, request: &Request) -> Result<Result<EnvFile, NotDone>, HelperError> {
+pub(super) async fn ask(socket: &Path, request: &Request) -> Result<Result<Seen, NotDone>, HelperError> {
     let answer: Answer = super::ask(socket, request).await?;
-    Ok(answer.file())
+    Ok(answer.seen())
+}
+
+/// Reads or writes a file in this process, as the user that it is.
+///
+/// # Errors
+/// Where the file is left as it is.
+pub(super) fn do_here(request: &Request) -> Result<Seen, NotDone> {
+    answer(perform(request)).seen()
 }

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::rotation::{Fault, FaultCode};
 use crate::store::{Keys, Locked};
-use crate::text::env_file::Dialect;
+use crate::text::Slot;
 
 mod calendar;
 mod file;
@@ -31,7 +31,7 @@ mod questions;
 mod queue;
 mod wake;
 
-pub use file::{EnvFile, NotDone};
+pub use file::{NotDone, Seen};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::ProcessHelper;
 pub use wake::Wake;
@@ -98,29 +98,33 @@ impl KeyHelper {
     }
 }
 
-/// Reads and writes env files of other programs.
+/// Reads and writes files of other programs.
 #[derive(Clone, Debug)]
-pub struct FileHelper(PathBuf);
+pub enum FileHelper {
+    /// As the owner of each: the helper that answers on this socket.
+    Socket(PathBuf),
+    /// In this process, as the user that it is.
+    Here,
+}
 
 impl Default for FileHelper {
     fn default() -> Self {
-        Self(PathBuf::from("/run/rekeyd/file.sock"))
+        Self::Socket(PathBuf::from("/run/rekeyd/file.sock"))
     }
 }
 
 impl FileHelper {
-    /// Gives the keys of an env file those values that there are, and reads all of them back by the rules of its reader.
-    /// A key that is not in the file is added, but not to be empty.
+    /// Gives the places in a file those values that there are, and reads all of them back by the rules of its reader. A
+    /// place that is not in the file is added where it can be, but not to be empty.
     ///
     /// # Errors
     /// Where the helper does not answer; within, where the file is left as it is.
-    pub async fn keys(
+    pub async fn put(
         &self,
         path: &Path,
-        dialect: Dialect,
-        keys: &[(&str, Option<&[u8]>)],
-    ) -> Result<Result<EnvFile, NotDone>, HelperError> {
-        file::ask(&self.0, &file::Request::new(path, dialect, keys)).await
+        slots: &[(Slot, Option<&[u8]>)],
+    ) -> Result<Result<Seen, NotDone>, HelperError> {
+        self.ask(&file::Request::new(path, slots)).await
     }
 
     /// Tells what reads an env file that it is another one now, as the file's owner; or, where it is not `really` to be
@@ -128,8 +132,15 @@ impl FileHelper {
     ///
     /// # Errors
     /// Where the helper does not answer; within, where that cannot be done.
-    pub async fn wake(&self, path: &Path, wake: Wake, really: bool) -> Result<Result<EnvFile, NotDone>, HelperError> {
-        file::ask(&self.0, &file::Request::wake(path, wake, really)).await
+    pub async fn wake(&self, path: &Path, wake: Wake, really: bool) -> Result<Result<Seen, NotDone>, HelperError> {
+        self.ask(&file::Request::wake(path, wake, really)).await
+    }
+
+    async fn ask(&self, request: &file::Request) -> Result<Result<Seen, NotDone>, HelperError> {
+        match self {
+            Self::Socket(socket) => file::ask(socket, request).await,
+            Self::Here => Ok(file::do_here(request)),
+        }
     }
 }
 

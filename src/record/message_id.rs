@@ -15,6 +15,8 @@ message_ids! {
     ROTATION_BEGAN = "01abc44fa8e141bd9ccef35379d13e99";
     /// A step's intent was recorded; it is about to act.
     STEP_BEGAN = "1c882dfd4dd547a896f3f59b19dbebf2";
+    /// Something goes on in a step that takes long.
+    STEP_GOES_ON = "f2d3f51c0c2a4cf0b8a6cd1e2a1f9c07";
     /// A step was done, with what it saw.
     STEP_PASSED = "5940a13a9a134df99fe432d499b76581";
     /// A view was delivered to a place that every local user can read, as the configuration allows.

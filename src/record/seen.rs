@@ -1,5 +1,7 @@
 //! What a phase saw and did, as it is stored with the rotation.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::rotation::Generation;
@@ -122,6 +124,18 @@ pub struct Found {
     /// Sockets of systemd in which connections wait while it restarts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<String>,
+    /// What else its target must know of how it was: ids of what runs or serves, by their names there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
+
+/// What a target must know, once it was delivered to, to go on: recorded, so that it is known after a crash too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// The target, by its label.
+    pub target: String,
+    /// Ids and times, by their names there.
+    pub details: BTreeMap<String, String>,
 }
 
 /// What an activation did.
@@ -215,6 +229,9 @@ pub enum Seen {
         /// Who else can read the value there, where the configuration allows that.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         exposed: Vec<String>,
+        /// What they must know to go on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        noted: Vec<Noted>,
     },
     /// Activate.
     Active {

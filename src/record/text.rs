@@ -127,7 +127,7 @@ pub fn seen_in_words(seen: &Seen) -> String {
             };
             made.iter().map(one).collect::<Vec<_>>().join("; ")
         }
-        Seen::Delivered { targets, exposed } => {
+        Seen::Delivered { targets, exposed, .. } => {
             let written = format!("{} written and read back", targets.join(", "));
             std::iter::once(&written).chain(exposed).map(String::as_str).collect::<Vec<_>>().join("; ")
         }

@@ -1,5 +1,6 @@
 //! The host: files and HTTP. With `dbus` and `helper` the only place where the world is touched.
 
+pub mod command;
 pub mod credentials;
 pub mod edit;
 pub mod files;

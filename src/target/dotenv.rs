@@ -1,18 +1,20 @@
 //! A key of an env file that another program reads, changed in place; what reads it is restarted, or left alone.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::systemd::SystemdTarget;
-use super::{Disclosed, Health, Target};
+use super::{Disclosed, Errand, Health, Means, Target};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
-use crate::dbus::systemd1::{Command, Ran, Systemd};
-use crate::helper::{EnvFile, FileHelper, NotDone, ProcessHelper, Wake};
-use crate::record::{Activated, Evidence, Found};
+use crate::helper::{FileHelper, NotDone, Seen, Wake};
+use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
+use crate::sys::command::{Command, Prints, Runner};
+use crate::text::Slot;
 
 /// One file, with what reads it.
 pub struct DotenvTarget {
@@ -23,16 +25,16 @@ pub struct DotenvTarget {
     previous_key: Option<String>,
     /// The units that are restarted.
     units: Option<SystemdTarget>,
-    systemd: Systemd,
-    helper: FileHelper,
+    files: FileHelper,
+    runner: Arc<dyn Runner>,
 }
 
 impl DotenvTarget {
     /// The target that `settings` describes, of the secret `secret`.
-    pub fn new(secret: &SecretSettings, settings: &Settings, systemd: Systemd, helper: ProcessHelper) -> Self {
+    pub fn new(secret: &SecretSettings, settings: &Settings, means: &Means) -> Self {
         let units = match &settings.restart {
             Restart::Units { units, max_unavailable } => {
-                Some(SystemdTarget::beside(secret, units, *max_unavailable, systemd.clone(), helper))
+                Some(SystemdTarget::beside(secret, units, *max_unavailable, means))
             }
             Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => None,
         };
@@ -42,8 +44,8 @@ impl DotenvTarget {
             previous_key: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             settings: settings.clone(),
             units,
-            systemd,
-            helper: FileHelper::default(),
+            files: means.files.clone(),
+            runner: Arc::clone(&means.runner),
         }
     }
 
@@ -62,12 +64,14 @@ impl DotenvTarget {
     }
 
     /// Gives the file those values that there are, and reads all keys back.
-    async fn keys(&self, keys: &[(&str, Option<&[u8]>)]) -> Result<EnvFile, Fault> {
-        let done = self.helper.keys(self.path(), self.settings.dialect, keys).await?;
+    async fn keys(&self, keys: &[(&str, Option<&[u8]>)]) -> Result<Seen, Fault> {
+        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: self.settings.dialect };
+        let slots: Vec<_> = keys.iter().map(|(key, value)| (slot(key), *value)).collect();
+        let done = self.files.put(self.path(), &slots).await?;
         done.map_err(Fault::from)
     }
 
-    async fn read(&self) -> Result<EnvFile, Fault> {
+    async fn read(&self) -> Result<Seen, Fault> {
         let keys: Vec<_> = self.names().map(|key| (key, None)).collect();
         self.keys(&keys).await
     }
@@ -77,7 +81,7 @@ impl DotenvTarget {
     }
 
     /// Whether the file has the view. A key that is empty is one that is not there.
-    fn check(&self, file: &EnvFile, view: &Disclosed<'_>) -> Result<(), Fault> {
+    fn check(&self, file: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
         let wanted = std::iter::once(Some(view.primary)).chain(std::iter::once(view.previous));
         for ((name, has), wanted) in self.names().zip(&file.values).zip(wanted) {
             let is_same = match (has.as_ref().filter(|has| !has.is_empty()), wanted) {
@@ -128,7 +132,7 @@ impl DotenvTarget {
 
     /// Tells the program; or only looks whether it could be told.
     async fn tell(&self, wake: Wake, really: bool) -> Result<(), Fault> {
-        let done = self.helper.wake(self.path(), wake, really).await?;
+        let done = self.files.wake(self.path(), wake, really).await?;
         let not_told = |NotDone { problem, advice }| Fault::new(FaultCode::NotTold, problem).advise(advice);
         done.map(drop).map_err(not_told)
     }
@@ -146,21 +150,24 @@ impl DotenvTarget {
             unit: &unit,
             description: &format!("Restarting what reads {}", self.path().display()),
             argv,
+            directory: None,
             user: (owner != "0").then_some(owner.as_str()),
             environment: vec![
                 format!("REKEYD_SECRET={}", self.secret),
                 format!("REKEYD_FILE={}", self.path().display()),
             ],
             input: Vec::new(),
+            value: None,
             limit: hook.timeout,
+            prints: Prints::ToJournal,
         };
-        let why = match self.systemd.run(&command).await {
-            Ok(Ran::Well) => {
-                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                return Ok(Activated::Ran { program, took_us });
-            }
-            Ok(Ran::Badly(why)) => why,
-            Err(error) => format!("{program} cannot be run: {error}"),
+        let why = match self.runner.run(&command).await {
+            Ok(ran) => ran.end.problem(argv),
+            Err(error) => Some(error.to_string()),
+        };
+        let Some(why) = why else {
+            let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            return Ok(Activated::Ran { program, took_us });
         };
         Err(Fault::new(FaultCode::UnitFailed, why).advise(format!("see what it says: journalctl -u {unit}")))
     }
@@ -222,11 +229,12 @@ impl Target for DotenvTarget {
         }
     }
 
-    async fn deliver(&self, view: &Disclosed<'_>, _back: bool) -> Result<(), Fault> {
+    async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
+        let view = errand.view;
         let previous = view.previous.map_or(&[][..], SecretValue::reveal);
         let values = std::iter::once(view.primary.reveal()).chain(std::iter::once(previous));
         let keys: Vec<_> = self.names().zip(values.map(Some)).collect();
-        self.check(&self.keys(&keys).await?, view)
+        self.check(&self.keys(&keys).await?, view).map(|()| Vec::new())
     }
 
     fn exposes(&self) -> Option<String> {
@@ -241,29 +249,24 @@ impl Target for DotenvTarget {
         Ok(())
     }
 
-    async fn activate(
-        &self,
-        view: &Disclosed<'_>,
-        found: &[Found],
-        deadline: Instant,
-    ) -> Result<Vec<Activated>, Fault> {
+    async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         if let Some((wake, by)) = self.wake() {
             self.tell(wake, true).await?;
             return Ok(vec![Activated::Told { by: by.display().to_string() }]);
         }
         match (&self.units, &self.settings.restart) {
-            (Some(units), _) => units.activate(view, found, deadline).await,
+            (Some(units), _) => units.activate(errand).await,
             (None, Restart::Command(hook)) => Ok(vec![self.run(hook).await?]),
             _ => Ok(vec![Activated::LeftAlone { path: self.path().display().to_string() }]),
         }
     }
 
-    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
+    async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
         let mut evidence = match &self.units {
-            Some(units) => units.evidence(view, found, deadline).await?,
+            Some(units) => units.evidence(errand).await?,
             None => Vec::new(),
         };
-        self.check(&self.read().await?, view)?;
+        self.check(&self.read().await?, errand.view)?;
         evidence.push(Evidence::File { path: self.path().display().to_string() });
         Ok(evidence)
     }

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::dotenv::DotenvTarget;
-use super::{Disclosed, Health, Target};
+use super::{Disclosed, Errand, Health, Means, Target};
+use crate::config::{DotenvTarget as Settings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{Answer, ProcessHelper, Question};
-use crate::record::{Activated, Evidence, Found};
+use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{SecretValue, digest, random};
 use crate::store::StoreError;
@@ -29,9 +30,10 @@ pub struct EnvironmentTarget {
 }
 
 impl EnvironmentTarget {
-    /// The target whose file is `file`.
-    pub fn new(file: DotenvTarget, systemd: Systemd, helper: ProcessHelper) -> Self {
-        Self { file, systemd, helper }
+    /// The target that `settings` describes, of the secret `secret`.
+    pub fn new(secret: &SecretSettings, settings: &Settings, means: &Means) -> Self {
+        let file = DotenvTarget::new(secret, settings, means);
+        Self { file, systemd: means.systemd.clone(), helper: means.processes.clone() }
     }
 
     /// Whether a session that is opened now has the value.
@@ -96,8 +98,8 @@ impl Target for EnvironmentTarget {
         Ok(found)
     }
 
-    async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
-        self.file.deliver(view, back).await
+    async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
+        self.file.deliver(errand).await
     }
 
     fn exposes(&self) -> Option<String> {
@@ -112,21 +114,16 @@ impl Target for EnvironmentTarget {
         Ok(())
     }
 
-    async fn activate(
-        &self,
-        view: &Disclosed<'_>,
-        found: &[Found],
-        deadline: Instant,
-    ) -> Result<Vec<Activated>, Fault> {
-        let mut activated = self.file.activate(view, found, deadline).await?;
+    async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
+        let mut activated = self.file.activate(errand).await?;
         activated.retain(|did| !matches!(did, Activated::LeftAlone { .. }));
         activated.push(Activated::OpenSessionsKeepTheirs);
         Ok(activated)
     }
 
-    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
-        let mut evidence = self.file.evidence(view, found, deadline).await?;
-        evidence.push(self.look_into_a_session(view.primary).await?);
+    async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
+        let mut evidence = self.file.evidence(errand).await?;
+        evidence.push(self.look_into_a_session(errand.view.primary).await?);
         Ok(evidence)
     }
 

@@ -1,32 +1,51 @@
 //! Places a view is delivered to, with the consumer behind each: one file per system.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::config::{SecretSettings, TargetSettings};
 use crate::dbus::systemd1::Systemd;
-use crate::helper::ProcessHelper;
-use crate::record::{Activated, Evidence, Found};
+use crate::helper::{FileHelper, ProcessHelper};
+use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
+use crate::sys::command::Runner;
 
 pub mod dotenv;
 pub mod environment;
 pub mod systemd;
 
+/// What targets act with.
+#[derive(Clone)]
+pub struct Means {
+    /// systemd.
+    pub systemd: Systemd,
+    /// Looks into other users' processes.
+    pub processes: ProcessHelper,
+    /// Reads and writes other users' files.
+    pub files: FileHelper,
+    /// Runs other people's tools.
+    pub runner: Arc<dyn Runner>,
+}
+
+impl Means {
+    /// The daemon's: helpers and tools are units of their own.
+    pub fn of_daemon(systemd: Systemd, processes: ProcessHelper) -> Self {
+        let runner = Arc::new(systemd.clone());
+        Self { systemd, processes, files: FileHelper::default(), runner }
+    }
+}
+
 /// The targets of a secret, in order.
-pub fn from_settings(secret: &SecretSettings, systemd: &Systemd, helper: &ProcessHelper) -> Vec<Box<dyn Target>> {
+pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Target>> {
     let target = |settings: &TargetSettings| -> Box<dyn Target> {
         match settings {
-            TargetSettings::Systemd(settings) => {
-                Box::new(systemd::SystemdTarget::new(secret, settings, systemd.clone(), helper.clone()))
-            }
-            TargetSettings::Dotenv(settings) => {
-                Box::new(dotenv::DotenvTarget::new(secret, settings, systemd.clone(), helper.clone()))
-            }
+            TargetSettings::Systemd(settings) => Box::new(systemd::SystemdTarget::new(secret, settings, means)),
+            TargetSettings::Dotenv(settings) => Box::new(dotenv::DotenvTarget::new(secret, settings, means)),
             TargetSettings::Environment(settings) => {
-                let file = dotenv::DotenvTarget::new(secret, settings, systemd.clone(), helper.clone());
-                Box::new(environment::EnvironmentTarget::new(file, systemd.clone(), helper.clone()))
+                Box::new(environment::EnvironmentTarget::new(secret, settings, means))
             }
         }
     };
@@ -43,6 +62,32 @@ pub struct Disclosed<'a> {
     pub accepted: Vec<&'a SecretValue>,
     /// What the variable of the accepted ones holds, where there are any.
     pub previous: Option<&'a SecretValue>,
+}
+
+/// What a target is to bring about: one step of a movement.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// The view.
+    pub view: &'a Disclosed<'a>,
+    /// Whether a movement is undone: the way in which the consumer got the value before is restored, too.
+    pub back: bool,
+    /// What preflight found of all consumers of the secret, as it was recorded before anything was touched.
+    pub found: &'a [Found],
+    /// What all targets noted when they were last delivered to, as it was recorded before anything was activated.
+    pub noted: &'a [Noted],
+    /// Names the rotation and the movement, and is the same when the step is done again after a crash: what is set going
+    /// elsewhere is marked with it, so that it is found again and not set going twice.
+    pub mark: &'a str,
+    /// When the movement must have ended.
+    pub deadline: Instant,
+    /// Is told what goes on meanwhile.
+    pub report: &'a dyn Report,
+}
+
+/// Is told what goes on during a step that takes long.
+pub trait Report: Send + Sync {
+    /// A line for people, without the value of anything.
+    fn progress(&self, line: &str);
 }
 
 /// What is asked of a consumer before anything is touched.
@@ -79,13 +124,17 @@ pub trait Target: Send + Sync {
     /// The obstacle.
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault>;
 
-    /// Puts the view in place and reads it back by the rules of the consumer's own parser. Local files only: it is
-    /// also how recovery repairs them before the daemon is ready. `back` says that a movement is undone: the way in
-    /// which the consumer got the value before it is restored, too.
+    /// Whether delivering touches nothing but files of this host: then recovery does it before the daemon is ready.
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    /// Puts the view in place and reads it back by the rules of the consumer's own parser. What must be known to
+    /// activate it, also after a crash, is returned, and recorded before that.
     ///
     /// # Errors
     /// What could not be written or read back.
-    async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault>;
+    async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault>;
 
     /// Who else can read what was delivered, where the configuration allows that: a warning.
     fn exposes(&self) -> Option<String>;
@@ -108,14 +157,13 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// What kept the consumer from coming up.
-    async fn activate(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant)
-    -> Result<Vec<Activated>, Fault>;
+    async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault>;
 
     /// Process and unit evidence, through `settle`.
     ///
     /// # Errors
     /// What speaks against it.
-    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault>;
+    async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault>;
 
     /// Whether the consumer is still the one that this evidence is about, once all else has been proven.
     ///

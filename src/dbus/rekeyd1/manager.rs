@@ -228,8 +228,8 @@ impl Manager {
         json(&self.0.reload().await?)
     }
 
-    /// From now on the caller is sent, to it alone, a `Happened` signal for every record, and the changes of the
-    /// secrets' properties.
+    /// From now on the caller is sent, to it alone, a `Happened` signal for every record, a `Progressed` signal for what
+    /// goes on in between, and the changes of the secrets' properties.
     async fn subscribe(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         let admitted = self.admit(&header, Right::Look, "").await?;
         self.0.subscribe(admitted.caller).await
@@ -244,6 +244,15 @@ impl Manager {
         rotation: &str,
         line: &str,
         record: &str,
+    ) -> zbus::Result<()>;
+
+    /// Something goes on in a step that takes long; there is no record of it.
+    #[zbus(signal)]
+    async fn progressed(
+        emitter: &zbus::object_server::SignalEmitter<'_>,
+        secret: &str,
+        rotation: &str,
+        line: &str,
     ) -> zbus::Result<()>;
 }
 

@@ -21,7 +21,6 @@ mod transient;
 
 pub use call::SystemdError;
 pub use job::JobEnd;
-pub use transient::{Command, Ran};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";

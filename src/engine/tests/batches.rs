@@ -60,11 +60,11 @@ impl Target for Part {
         let (configured, unit) = ("sim".to_owned(), "sim.service".to_owned());
         Ok(vec![Found { configured, unit, running: true, ..Found::default() }])
     }
-    async fn deliver(&self, view: &Disclosed<'_>, _: bool) -> Result<(), Fault> {
+    async fn deliver(&self, Errand { view, .. }: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
         self.0.tick();
         self.fail("deliver", view.primary.reveal())?;
         self.0.get().delivered[self.1] = view.primary.reveal().to_vec();
-        Ok(())
+        Ok(Vec::new())
     }
     fn exposes(&self) -> Option<String> {
         None
@@ -75,7 +75,7 @@ impl Target for Part {
     async fn in_force(&self) -> Result<(), Fault> {
         Ok(())
     }
-    async fn activate(&self, view: &Disclosed<'_>, found: &[Found], _: Instant) -> Result<Vec<Activated>, Fault> {
+    async fn activate(&self, Errand { view, found, .. }: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         self.0.tick();
         let unit = "sim.service".to_owned();
         if found.is_empty() {
@@ -95,7 +95,7 @@ impl Target for Part {
         process.iter().enumerate().try_for_each(|(of, value)| Part(self.0.clone(), of).fail("activate", value))?;
         Ok(vec![Activated::Restarted { unit, took_us: 1 }])
     }
-    async fn evidence(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Evidence>, Fault> {
+    async fn evidence(&self, Errand { view, .. }: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
         self.0.tick();
         self.fail("prove", view.primary.reveal())?;
         let has_it = self.0.get().process[self.1] == view.primary.reveal();
@@ -105,6 +105,10 @@ impl Target for Part {
         Ok(())
     }
     fn tidy(&self, _: &View) {}
+}
+
+impl Report for Both {
+    fn progress(&self, _: &str) {}
 }
 
 #[async_trait]

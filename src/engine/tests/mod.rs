@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::config::{Course, HookSettings, Kind, Overlap, Retire, SecretName, Shape};
-use crate::record::{Activated, Evidence, Found, Hold, Hook, Stage};
+use crate::record::{Activated, Evidence, Found, Hold, Hook, Noted, Stage};
 use crate::rotation::Outcome;
 use crate::secret::Format;
 use crate::store::{Keys, StoreLock};
-use crate::target::Health;
+use crate::target::{Errand, Health};
 
 mod batches;
 mod overlap;
@@ -90,12 +90,12 @@ impl Target for SimTarget {
             ..Found::default()
         }])
     }
-    async fn deliver(&self, view: &Disclosed<'_>, _: bool) -> Result<(), Fault> {
+    async fn deliver(&self, Errand { view, .. }: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
         tick(&self.0);
         fail(&self.0, "deliver", view.primary.reveal())?;
         lock(&self.0).delivered = given(view);
         tick(&self.0);
-        Ok(())
+        Ok(Vec::new())
     }
     fn exposes(&self) -> Option<String> {
         None
@@ -106,7 +106,7 @@ impl Target for SimTarget {
     async fn in_force(&self) -> Result<(), Fault> {
         Ok(())
     }
-    async fn activate(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Activated>, Fault> {
+    async fn activate(&self, Errand { view, .. }: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let unit = "sim.service".to_owned();
         tick(&self.0);
         if lock(&self.0).process == given(view) {
@@ -121,7 +121,7 @@ impl Target for SimTarget {
         fail(&self.0, "activate", view.primary.reveal())?;
         Ok(vec![Activated::Restarted { unit, took_us: 1 }])
     }
-    async fn evidence(&self, view: &Disclosed<'_>, _: &[Found], _: Instant) -> Result<Vec<Evidence>, Fault> {
+    async fn evidence(&self, Errand { view, .. }: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
         tick(&self.0);
         fail(&self.0, "prove", view.primary.reveal())?;
         let has_it = lock(&self.0).process == given(view);
@@ -134,6 +134,10 @@ impl Target for SimTarget {
 }
 
 struct SimHost(Shared);
+
+impl Report for SimHost {
+    fn progress(&self, _: &str) {}
+}
 
 #[async_trait]
 impl Host for SimHost {

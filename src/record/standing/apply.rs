@@ -58,6 +58,7 @@ impl Standing {
                     progress: Progress::In(Phase::Preflight),
                     interruptions: 0,
                     found: Vec::new(),
+                    noted: Vec::new(),
                     back_to: None,
                     hooks: Vec::new(),
                 });
@@ -75,8 +76,10 @@ impl Standing {
                     self.re_encrypted = self.in_force.as_ref().map(|view| view.primary);
                 }
                 let transaction = self.under_way(record)?;
-                if let Seen::Ready { found, .. } = seen {
-                    transaction.found.clone_from(found);
+                match seen {
+                    Seen::Ready { found, .. } => transaction.found.clone_from(found),
+                    Seen::Delivered { noted, .. } => transaction.noted.clone_from(noted),
+                    _ => {}
                 }
                 transaction.advance(phase, Event::Passed);
             }

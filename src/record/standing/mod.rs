@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Batch, Found, Hook, RotationId};
+use super::{Actor, Batch, Found, Hook, Noted, RotationId};
 
 use crate::config::SecretName;
 use crate::policy::{AfterRollback, after_rollback};
@@ -115,6 +115,9 @@ pub struct Transaction {
     pub interruptions: u32,
     /// The consumers that preflight found.
     pub found: Vec<Found>,
+    /// What the targets noted when they were last delivered to.
+    #[serde(default)]
+    pub noted: Vec<Noted>,
     /// The view that the way back leads to, once it was taken.
     #[serde(default)]
     pub back_to: Option<View>,

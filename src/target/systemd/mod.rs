@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Disclosed, Health, Target};
+use super::{Disclosed, Errand, Health, Means, Target};
 use crate::config::{
     Activate, DaemonReload, Deliver, ProbeSettings, Retire, SecretSettings, SystemdTarget as Settings,
 };
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
-use crate::record::{Activated, Evidence, Found};
+use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
 use crate::store;
@@ -73,7 +73,7 @@ pub struct SystemdTarget {
 
 impl SystemdTarget {
     /// The target that `settings` describes, of the secret `secret`.
-    pub fn new(secret: &SecretSettings, settings: &Settings, systemd: Systemd, helper: ProcessHelper) -> Self {
+    pub fn new(secret: &SecretSettings, settings: &Settings, means: &Means) -> Self {
         Self {
             secret: secret.name.to_string(),
             env: secret.env.clone(),
@@ -89,20 +89,14 @@ impl SystemdTarget {
             allow_without: secret.allow_without.clone(),
             has_token_probe: secret.probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_))),
             places: Places::default(),
-            systemd,
-            helper,
+            systemd: means.systemd.clone(),
+            helper: means.processes.clone(),
             keys: KeyHelper::default(),
         }
     }
 
     /// Units that read the value where another target puts it: only restarted and looked at.
-    pub(super) fn beside(
-        secret: &SecretSettings,
-        units: &[String],
-        max_unavailable: usize,
-        systemd: Systemd,
-        helper: ProcessHelper,
-    ) -> Self {
+    pub(super) fn beside(secret: &SecretSettings, units: &[String], max_unavailable: usize, means: &Means) -> Self {
         let settings = Settings {
             units: units.to_owned(),
             deliver: Deliver::EnvironmentFile,
@@ -111,7 +105,7 @@ impl SystemdTarget {
             max_unavailable,
             daemon_reload: DaemonReload::Auto,
         };
-        Self { delivers: false, ..Self::new(secret, &settings, systemd, helper) }
+        Self { delivers: false, ..Self::new(secret, &settings, means) }
     }
 }
 
@@ -139,8 +133,8 @@ impl Target for SystemdTarget {
         Survey { target: self, in_force, health, deadline }.units().await
     }
 
-    async fn deliver(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
-        self.put(view, back).await
+    async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
+        self.put(errand.view, errand.back).await.map(|()| Vec::new())
     }
 
     fn exposes(&self) -> Option<String> {
@@ -163,16 +157,11 @@ impl Target for SystemdTarget {
         self.check_in_force().await
     }
 
-    async fn activate(
-        &self,
-        view: &Disclosed<'_>,
-        found: &[Found],
-        deadline: Instant,
-    ) -> Result<Vec<Activated>, Fault> {
-        let consumers = self.consumers(found).await?;
+    async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
+        let consumers = self.consumers(errand.found).await?;
         let mut activated = Vec::new();
         for together in consumers.chunks(self.max_unavailable) {
-            let jobs = together.iter().map(|unit| self.activate_unit(view, unit, deadline));
+            let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.deadline));
             // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
             for came in join_all(jobs).await {
                 activated.push(came?);
@@ -181,8 +170,8 @@ impl Target for SystemdTarget {
         Ok(activated)
     }
 
-    async fn evidence(&self, view: &Disclosed<'_>, found: &[Found], deadline: Instant) -> Result<Vec<Evidence>, Fault> {
-        self.gather(view, &self.consumers(found).await?, deadline).await
+    async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
+        self.gather(errand.view, &self.consumers(errand.found).await?, errand.deadline).await
     }
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {

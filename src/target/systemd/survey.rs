@@ -87,7 +87,7 @@ impl Survey<'_> {
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
-        Ok(Found { configured, unit, running, dependents, start_us, sockets })
+        Ok(Found { configured, unit, running, dependents, start_us, sockets, ..Found::default() })
     }
 }
 

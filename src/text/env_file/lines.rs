@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::dialect::Dialect;
-use super::refusal::{Problem, Refusal, problem};
 use super::value::{Shape, shape};
+use crate::text::refusal::{Problem, Refusal, problem};
 
 /// The byte order mark of UTF-8.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -12,16 +12,14 @@ use crate::secret::SecretValue;
 
 mod dialect;
 mod lines;
-mod refusal;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
+use super::refusal::{self, Refusal, problem};
 pub use dialect::Dialect;
 use lines::{Assignment, assignments};
-pub use refusal::Refusal;
-use refusal::problem;
 
 /// A file's new text.
 pub struct Edited {

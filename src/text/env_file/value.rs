@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::dialect::Dialect;
-use super::refusal::{Problem, problem};
+use crate::text::refusal::{Problem, problem};
 
 /// The parts of what follows an equals sign, by places counted from there.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Why an env file is left alone. Never a byte of what is in the file: any of it may be a secret.
+//! Why a file is left alone. Never a byte of what is in the file: any of it may be a secret.
 
 use thiserror::Error;
 
@@ -21,12 +21,12 @@ impl Refusal {
         self.at.map(|(line, column)| format!("line {line}, column {column}: ")).unwrap_or_default()
     }
 
-    pub(super) fn general(problem: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(in crate::text) fn general(problem: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { at: None, problem: problem.into(), advice: advice.into() }
     }
 
     /// A refusal of the byte at `offset` of `text`.
-    pub(super) fn of(text: &[u8], offset: usize, problem: Problem) -> Self {
+    pub(in crate::text) fn of(text: &[u8], offset: usize, problem: Problem) -> Self {
         let before = &text[..(offset + problem.at).min(text.len())];
         let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -38,13 +38,13 @@ impl Refusal {
 
 /// A refusal whose place is counted from the start of what was looked at.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(in crate::text) struct Problem {
     pub at: usize,
     pub what: String,
     pub advice: &'static str,
 }
 
 /// A problem at a place, as an error.
-pub(super) fn problem<T>(at: usize, what: impl Into<String>, advice: &'static str) -> Result<T, Problem> {
+pub(in crate::text) fn problem<T>(at: usize, what: impl Into<String>, advice: &'static str) -> Result<T, Problem> {
     Err(Problem { at, what: what.into(), advice })
 }

@@ -1,0 +1,117 @@
+//! Programs of the administrator's and tools of other people's: what is run, in an environment that is built from nothing,
+//! and how it ended.
+//!
+//! What a tool prints may have secrets in it. It goes to the journal where the administrator wrote the program for rekeyd,
+//! and else to who asked for it, in memory and bounded; never into a record or an error.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::secret::SecretValue;
+
+/// What is kept of each of a program's two streams; the rest is read and dropped.
+pub const PRINTED: usize = 4 << 20;
+
+/// A program to be run.
+#[derive(Clone)]
+pub struct Command<'a> {
+    /// The unit that it runs in, where it runs in one: `rekeyd-….service`.
+    pub unit: &'a str,
+    /// What `systemctl status` says of it.
+    pub description: &'a str,
+    /// The program, an absolute path, and its arguments.
+    pub argv: &'a [String],
+    /// Where it runs; `/` where it is left out.
+    pub directory: Option<&'a Path>,
+    /// As whom; root, or whoever asks, where it is left out.
+    pub user: Option<&'a str>,
+    /// Its environment, besides what every service is given.
+    pub environment: Vec<String>,
+    /// What it reads on its standard input.
+    pub input: Vec<u8>,
+    /// A value that it may read in the file that [`VALUE_FILE`] names.
+    pub value: Option<&'a SecretValue>,
+    /// How long it may take.
+    pub limit: Duration,
+    /// Where what it prints goes.
+    pub prints: Prints,
+}
+
+/// The variable that names the file with the value.
+pub const VALUE_FILE: &str = "REKEYD_VALUE_FILE";
+
+/// Where what a program prints goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prints {
+    /// To the journal, under its unit's name.
+    ToJournal,
+    /// To who runs it.
+    ToCaller,
+}
+
+/// How a program ended.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// In which way.
+    pub end: End,
+    /// What it printed, where that is the caller's: at most [`PRINTED`] bytes.
+    pub stdout: Zeroizing<Vec<u8>>,
+    /// What it complained of, likewise.
+    pub stderr: Zeroizing<Vec<u8>>,
+}
+
+/// The ways in which a program ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// With status 0.
+    #[default]
+    Well,
+    /// With another status.
+    Status(i32),
+    /// It took too long, and was ended.
+    TooLong(Duration),
+    /// In another way, in words.
+    Otherwise(String),
+}
+
+impl End {
+    /// What was wrong, of a program by its path; none where nothing was.
+    pub fn problem(&self, argv: &[String]) -> Option<String> {
+        let program = argv.first().map(Path::new).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        match self {
+            Self::Well => None,
+            Self::Status(status) => Some(format!("{program} ended with status {status}")),
+            Self::TooLong(limit) => Some(format!("{program} did not end within {} s", limit.as_secs())),
+            Self::Otherwise(how) => Some(format!("{program} failed ({how})")),
+        }
+    }
+}
+
+/// A program could not be run at all.
+#[derive(Clone, Debug, Error)]
+#[error("{program} cannot be run: {why}", program = program.display())]
+pub struct NotRun {
+    program: PathBuf,
+    why: String,
+}
+
+impl NotRun {
+    /// Why `command` was not run.
+    pub fn new(command: &Command<'_>, why: impl Into<String>) -> Self {
+        Self { program: command.argv.first().map(PathBuf::from).unwrap_or_default(), why: why.into() }
+    }
+}
+
+/// Runs programs.
+#[async_trait]
+pub trait Runner: Send + Sync {
+    /// Runs a program to its end, or to the end of its time.
+    ///
+    /// # Errors
+    /// Where it cannot be run.
+    async fn run(&self, command: &Command<'_>) -> Result<Ran, NotRun>;
+}

@@ -1,0 +1,56 @@
+//! Where in a file a value stands, whatever kind of file it is.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::Refusal;
+use super::env_file::{self, Dialect};
+use crate::secret::SecretValue;
+
+/// A place in a file for one value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// A key of an env file.
+    Env {
+        /// Its name.
+        key: String,
+        /// Whose rules the file is read by.
+        dialect: Dialect,
+    },
+}
+
+impl Slot {
+    /// What the file's own reader finds there; `None` where there is no such place.
+    ///
+    /// # Errors
+    /// Where that is not certain.
+    pub fn value_in(&self, text: &[u8]) -> Result<Option<SecretValue>, Refusal> {
+        match self {
+            Self::Env { key, dialect } => env_file::value_of(text, key, *dialect),
+        }
+    }
+
+    /// The text with `value` there, and every other byte as it was; `None` where it is there already. A place that is not
+    /// there yet is made where that can be done, but not to be empty.
+    ///
+    /// # Errors
+    /// Where the file cannot be read with certainty, or the value cannot be written there.
+    pub fn put(&self, text: &[u8], value: &SecretValue) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+        match self.value_in(text)? {
+            // There is nothing to empty.
+            None if value.is_empty() => Ok(None),
+            Some(found) if found.is_same(value) => Ok(None),
+            found => self.written(text, value, found.is_some()).map(Some),
+        }
+    }
+
+    fn written(&self, text: &[u8], value: &SecretValue, is_there: bool) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        match self {
+            Self::Env { key, dialect } => {
+                let write = if is_there { env_file::replace } else { env_file::append };
+                write(text, key, value, *dialect).map(|edited| edited.text)
+            }
+        }
+    }
+}
