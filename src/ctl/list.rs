@@ -40,7 +40,8 @@ pub(super) fn ago(at: Timestamp) -> String {
 /// A state with what goes with it.
 pub(super) fn state(status: &SecretStatus) -> String {
     let paused = if status.paused { ", paused" } else { "" };
-    format!("{}{paused}", status.state)
+    let drifted = if status.drift.is_empty() { "" } else { ", drifted" };
+    format!("{}{drifted}{paused}", status.state)
 }
 
 fn table(statuses: &[SecretStatus]) -> String {

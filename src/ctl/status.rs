@@ -76,6 +76,9 @@ fn in_words(status: &SecretStatus) -> String {
     for target in &status.targets {
         row("Target", target.clone());
     }
+    for drift in &status.drift {
+        row("Drift", drift.clone());
+    }
     if let Some(next) = status.next {
         let skipped = if status.paused || status.hold.is_some() { ", will be skipped" } else { "" };
         row("Next", format!("{next:.0} ({}{skipped})", ago(next)));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 use tokio::time::timeout;
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::config::{SecretName, SecretSettings, TargetSettings, template_of};
 use crate::dbus::rekeyd1::{Error, GenerationStatus, RotationStatus, SecretStatus};
 use crate::engine::Outdated;
+use crate::policy::Drift;
 use crate::record::text::fault_in_words;
 use crate::record::{Progress, Standing};
 use crate::rotation::{Fault, FaultCode};
@@ -24,6 +25,8 @@ pub struct Charge {
     /// The records; whoever appends holds the lock. None where they cannot be read.
     pub ledger: AsyncMutex<Option<Ledger>>,
     standing: Mutex<Standing>,
+    /// What was not as it was left, and when that was looked at.
+    drift: Mutex<(Vec<Drift>, Option<Instant>)>,
     unreadable: Option<String>,
 }
 
@@ -35,7 +38,13 @@ impl Charge {
             Err(error) => (None, Some(error.to_string())),
         };
         let standing = ledger.as_ref().map(|ledger| ledger.standing().clone()).unwrap_or_default();
-        Self { name: name.clone(), ledger: AsyncMutex::new(ledger), standing: Mutex::new(standing), unreadable }
+        Self {
+            name: name.clone(),
+            ledger: AsyncMutex::new(ledger),
+            standing: Mutex::new(standing),
+            drift: Mutex::default(),
+            unreadable,
+        }
     }
 
     /// The secret.
@@ -51,6 +60,26 @@ impl Charge {
     /// Takes note of what the records add up to now.
     pub fn note(&self, standing: &Standing) {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(standing);
+    }
+
+    /// Takes note of what is not as it was left, and returns what was so before.
+    pub fn note_drift(&self, drift: &[Drift]) -> Vec<Drift> {
+        let mut noted = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *noted, (drift.to_vec(), Some(Instant::now()))).0
+    }
+
+    /// When that was looked at last.
+    pub fn looked_for_drift(&self) -> Option<Instant> {
+        self.drift.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// The same in words, with what to do about it; nothing while that is being changed.
+    fn drift(&self, standing: &Standing) -> Vec<String> {
+        if standing.transaction.is_some() {
+            return Vec::new();
+        }
+        let drift = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
+        drift.0.iter().map(|drift| format!("{drift} — {}", drift.advice(self.name.as_str()))).collect()
     }
 
     /// Why nothing can be done with this secret.
@@ -157,6 +186,7 @@ impl Charge {
             paused: standing.paused,
             hold: hold.or_else(|| standing.hold.as_ref().map(|hold| hold.sentence())),
             rotation,
+            drift: self.drift(&standing),
             last: standing.last,
         }
     }

@@ -25,6 +25,7 @@ mod calendar;
 mod callers;
 mod charge;
 mod custody;
+mod drift;
 mod gate;
 mod hook;
 mod host;
@@ -108,6 +109,7 @@ async fn serve() -> Result<(), StartError> {
     rotations::resume_all(&daemon);
     rotations::tell_of_orphans(&daemon);
     notice::begin(&daemon);
+    drift::begin(&daemon);
     metrics::begin(&daemon);
     tokio::spawn({
         let daemon = Arc::clone(&daemon);

@@ -4,13 +4,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use zbus::Connection;
 
 use super::callers::Callers;
 use super::requests::{self, Wish};
 use super::rotations;
 use super::state::Daemon;
-use super::{calendar, custody, notice, schedule};
+use super::{calendar, custody, drift, notice, schedule};
 use crate::config::{self, Settings};
 use crate::dbus::rekeyd1::{
     Admitted, Caller, Condition, Error, Forgotten, Reloaded, RotateFlags, SecretStatus, Service,
@@ -133,15 +134,13 @@ impl Service for Served {
     async fn list(&self) -> Result<Vec<SecretStatus>, Error> {
         self.daemon.configuration_mistakes()?;
         let settings = self.daemon.settings();
-        let mut statuses = Vec::new();
-        for name in settings.secrets.keys() {
-            statuses.push(self.get(name.as_str()).await?);
-        }
-        Ok(statuses)
+        // Side by side, so that the helpers are asked for all at once.
+        join_all(settings.secrets.keys().map(|name| self.get(name.as_str()))).await.into_iter().collect()
     }
 
     async fn get(&self, name: &str) -> Result<SecretStatus, Error> {
         let (settings, charge) = self.daemon.find(name)?;
+        drift::look_again(&self.daemon, &settings, &charge).await;
         let mut status = self.daemon.status(&settings, &charge);
         status.next = schedule::next(&self.daemon.systemd, &settings).await;
         Ok(status)

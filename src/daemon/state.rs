@@ -284,6 +284,11 @@ impl Daemon {
 }
 
 impl Parts {
+    /// The targets of the secret.
+    pub fn targets(&self) -> &[Box<dyn Target>] {
+        &self.targets
+    }
+
     /// The engine of a secret.
     pub fn engine<'a>(&'a self, settings: &'a SecretSettings, store: &'a Store, ledger: &'a mut Ledger) -> Engine<'a> {
         let kept = Kept::default();

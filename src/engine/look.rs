@@ -5,9 +5,12 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::plans::not_adopted;
-use crate::record::{Evidence, Found, Seen};
+use crate::config::SecretName;
+use crate::policy::{self, Drift};
+use crate::record::{Evidence, Found, Seen, Standing};
 use crate::rotation::{Fault, Generation, Plan};
-use crate::target::{Errand, Health};
+use crate::store::{Store, StoreError};
+use crate::target::{Errand, Health, Known, Target};
 
 /// What speaks for the view in force, now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,30 @@ pub struct Forecast {
     pub probes: Vec<String>,
     /// What the probes say of the view in force.
     pub evidence: Vec<Evidence>,
+}
+
+/// What is not as it was left: the files and processes of all targets, held against the view in force.
+///
+/// # Errors
+/// Where a value of the store, or a target, cannot be looked at.
+pub async fn drift(
+    name: &SecretName,
+    standing: &Standing,
+    store: &Store,
+    targets: &[Box<dyn Target>],
+) -> Result<Vec<Drift>, Fault> {
+    let Some(view) = standing.in_force.as_ref().filter(|_| standing.transaction.is_none()) else {
+        return Ok(Vec::new());
+    };
+    let kept = standing.generations.iter().filter(|generation| store.has(name, generation.number));
+    let known: Result<Vec<_>, _> =
+        kept.map(|generation| Ok((generation.number, store.get(name, generation.number)?))).collect();
+    let known = known.map_err(|error: StoreError| Fault::from(error))?;
+    let mut drift = Vec::new();
+    for target in targets {
+        drift.extend(policy::drift(view.primary, &target.look(&Known(&known)).await?));
+    }
+    Ok(drift)
 }
 
 impl Engine<'_> {

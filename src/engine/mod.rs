@@ -29,7 +29,7 @@ mod plans;
 
 pub use adopt::{Adoption, Outdated};
 pub use hooks::Kept;
-pub use look::{Forecast, Verdict};
+pub use look::{Forecast, Verdict, drift};
 
 /// What the engine needs of its host besides targets and probes.
 #[async_trait]

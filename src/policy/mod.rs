@@ -1,10 +1,13 @@
-//! PURE: when a failed rotation is tried again and when a person is needed; who goes together.
+//! PURE: when a failed rotation is tried again and when a person is needed; who goes together; what is not as it was
+//! left.
 
 use std::time::Duration;
 
 mod batch;
+mod drift;
 
 pub use batch::batches;
+pub use drift::{Drift, Has, Kind, Sighting, drift};
 
 /// What follows when a rotation was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,6 +45,10 @@ message_ids! {
     SECRET_RELEASED = "9187ecbdf64240f683952180527e0674";
     /// The value in force was taken over.
     SECRET_ADOPTED = "206ab697a72b4c589fa0cfa727117dc5";
+    /// A file or a process of a consumer is not as rekeyd left it.
+    DRIFT_FOUND = "1f0a4f7d9f6b4f13a3fb1f36f1f9c2d4";
+    /// All files and processes are as rekeyd left them again.
+    DRIFT_GONE = "8c61e2f24c0f4a44b7d3a0a94f4b1f5e";
     /// A person paused a schedule.
     SCHEDULE_PAUSED = "df9a8ba14c1a46fa9cf3e3a8702eaead";
     /// A person resumed a schedule.

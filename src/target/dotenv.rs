@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::systemd::SystemdTarget;
-use super::{Disclosed, Errand, Health, Means, Target};
+use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
 use crate::helper::{FileHelper, NotDone, Seen, Wake};
+use crate::policy::{Kind, Sighting};
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
@@ -276,6 +277,16 @@ impl Target for DotenvTarget {
             Some(units) => units.is_still_there(evidence).await,
             None => Ok(()),
         }
+    }
+
+    async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        let file = self.read().await?;
+        let has = known.which(file.values.first().and_then(Option::as_ref));
+        let mut seen = vec![Sighting { place: self.path().display().to_string(), kind: Kind::File, has }];
+        if let Some(units) = &self.units {
+            seen.extend(units.look(known).await?);
+        }
+        Ok(seen)
     }
 
     fn tidy(&self, _keep: &View) {}

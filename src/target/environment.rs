@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::dotenv::DotenvTarget;
-use super::{Disclosed, Errand, Health, Means, Target};
+use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{DotenvTarget as Settings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{Answer, ProcessHelper, Question};
+use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{SecretValue, digest, random};
@@ -129,6 +130,10 @@ impl Target for EnvironmentTarget {
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
         self.file.is_still_there(evidence).await
+    }
+
+    async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        self.file.look(known).await
     }
 
     fn tidy(&self, keep: &View) {

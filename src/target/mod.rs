@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use crate::config::{SecretSettings, TargetSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{FileHelper, ProcessHelper};
+use crate::policy::{Has, Sighting};
 use crate::record::{Activated, Evidence, Found, Noted};
-use crate::rotation::{Fault, View};
+use crate::rotation::{Fault, Generation, View};
 use crate::secret::SecretValue;
 use crate::sys::command::Runner;
 
@@ -62,6 +63,18 @@ pub struct Disclosed<'a> {
     pub accepted: Vec<&'a SecretValue>,
     /// What the variable of the accepted ones holds, where there are any.
     pub previous: Option<&'a SecretValue>,
+}
+
+/// The values that the store has, to recognise them elsewhere.
+pub struct Known<'a>(pub &'a [(Generation, SecretValue)]);
+
+impl Known<'_> {
+    /// Which one this is.
+    pub fn which(&self, value: Option<&SecretValue>) -> Has {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return Has::Nothing };
+        let found = self.0.iter().find(|(_, known)| known.is_same(value));
+        found.map_or(Has::Unknown, |(generation, _)| Has::Generation(*generation))
+    }
 }
 
 /// What a target is to bring about: one step of a movement.
@@ -170,6 +183,16 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// What became of it.
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault>;
+
+    /// What its files and processes have now, as far as that is known without asking anybody else; `known` are the values
+    /// that the store has.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        let _ = known;
+        Ok(Vec::new())
+    }
 
     /// Removes what earlier views left behind, once `keep` is the one in force. Best effort.
     fn tidy(&self, keep: &View);

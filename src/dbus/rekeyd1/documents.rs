@@ -49,6 +49,9 @@ pub struct SecretStatus {
     pub hold: Option<String>,
     /// The rotation under way, with its step.
     pub rotation: Option<RotationStatus>,
+    /// What is not as it was left: files that were edited by hand, processes that are older than their file.
+    #[serde(default)]
+    pub drift: Vec<String>,
     /// The last rotation that ended.
     pub last: Option<LastRotation>,
 }

@@ -31,6 +31,17 @@ impl Ends {
         }
     }
 
+    /// The next unit whose job ends; none where nobody will tell it any more.
+    pub async fn next_unit(&mut self) -> Option<String> {
+        loop {
+            match self.0.recv().await {
+                Ok((_, unit, _)) => return Some(unit),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
     /// The units whose jobs have ended since this was asked last; none where some were missed.
     pub fn units(&mut self) -> Option<Vec<String>> {
         let mut units = Vec::new();

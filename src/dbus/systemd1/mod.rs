@@ -20,6 +20,7 @@ mod job;
 mod transient;
 
 pub use call::SystemdError;
+pub use ended::Ends;
 pub use job::JobEnd;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Means, Target};
+use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{
     Activate, DaemonReload, Deliver, ProbeSettings, Retire, SecretSettings, SystemdTarget as Settings,
 };
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
+use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, View};
 use crate::secret::SecretValue;
@@ -23,6 +24,7 @@ mod adopt;
 mod delivery;
 mod evidence;
 mod in_force;
+mod look;
 mod survey;
 mod tally;
 mod template;
@@ -176,6 +178,10 @@ impl Target for SystemdTarget {
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
         self.check_same(evidence).await
+    }
+
+    async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        self.sightings(known).await
     }
 
     fn tidy(&self, keep: &View) {

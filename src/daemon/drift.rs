@@ -1,0 +1,113 @@
+//! Noticing what was changed by hand: files and processes are held against the value in force when the daemon starts, when
+//! a consumer was started, and when somebody asks how a secret stands.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::charge::{self, Charge};
+use super::state::Daemon;
+use crate::config::{SecretSettings, TargetSettings, template_of};
+use crate::dbus::systemd1::Ends;
+use crate::engine;
+use crate::policy::Drift;
+use crate::record::journal::{Entry, Priority};
+use crate::record::message_id;
+
+/// A look takes no longer; who asks how a secret stands waits for it.
+const LOOK: Duration = Duration::from_secs(5);
+/// A process that was just started may not have its own environment yet: so long after it is looked again.
+const STARTED: Duration = Duration::from_secs(3);
+/// Who asks again and again does not have the helpers look each time.
+const RECENT: Duration = Duration::from_secs(1);
+/// A bus that is gone comes back.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// From now on, until the daemon ends.
+pub fn begin(daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    tokio::spawn(async move {
+        let all: Vec<SecretSettings> = daemon.settings().secrets.values().cloned().collect();
+        look_at(&daemon, &all).await;
+        while !daemon.is_stopping() {
+            match daemon.systemd.ends().await {
+                Ok(ends) => watch(&daemon, ends).await,
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    });
+}
+
+/// Until nobody tells any more which units were started.
+async fn watch(daemon: &Arc<Daemon>, mut ends: Ends) {
+    while let Some(unit) = ends.next_unit().await {
+        let mut units = BTreeSet::from([unit]);
+        let until = Instant::now() + STARTED;
+        while let Ok(Some(unit)) = timeout(until.saturating_duration_since(Instant::now()), ends.next_unit()).await {
+            units.insert(unit);
+        }
+        let settings = daemon.settings();
+        let concerned: Vec<SecretSettings> =
+            settings.secrets.values().filter(|secret| reads(secret, &units)).cloned().collect();
+        look_at(daemon, &concerned).await;
+    }
+}
+
+/// Whether one of the units is a consumer of the secret.
+fn reads(secret: &SecretSettings, units: &BTreeSet<String>) -> bool {
+    let mut consumers = secret.targets.iter().flat_map(TargetSettings::units);
+    consumers.any(|consumer| {
+        units.contains(consumer) || units.iter().any(|unit| template_of(unit).as_ref() == Some(consumer))
+    })
+}
+
+async fn look_at(daemon: &Arc<Daemon>, secrets: &[SecretSettings]) {
+    join_all(secrets.iter().map(|settings| async move {
+        let charge = daemon.charge(&settings.name);
+        look(daemon, settings, &charge).await;
+    }))
+    .await;
+}
+
+/// Looks for somebody who asks, unless that was done a moment ago.
+pub async fn look_again(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) {
+    if charge.looked_for_drift().is_none_or(|at| at.elapsed() > RECENT) {
+        look(daemon, settings, charge).await;
+    }
+}
+
+/// Looks, and tells the journal what is new. What cannot be looked at now is as it was.
+async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) {
+    let standing = charge.standing();
+    if standing.transaction.is_some() || standing.in_force.is_none() || daemon.store.locked().is_some() {
+        return;
+    }
+    let parts = daemon.parts(settings, charge);
+    let seen = engine::drift(&settings.name, &standing, &daemon.store, parts.targets());
+    let Ok(Ok(drift)) = timeout(LOOK, seen).await else { return };
+    if charge.standing().seq != standing.seq {
+        // A rotation was begun or ended meanwhile: what was seen may have been of both.
+        return;
+    }
+    let before = charge.note_drift(&drift);
+    for new in drift.iter().filter(|drift| !before.contains(drift)) {
+        tell(daemon, settings, new);
+    }
+    if drift.is_empty() && !before.is_empty() {
+        let text = format!("{}: files and processes are as rekeyd left them again", settings.name);
+        let mut entry = Entry::new(Priority::Info, message_id::DRIFT_GONE, text);
+        entry.secret = Some(settings.name.to_string());
+        daemon.journal.send(entry, &charge::units(settings));
+    }
+}
+
+fn tell(daemon: &Daemon, settings: &SecretSettings, drift: &Drift) {
+    let mut entry = Entry::new(Priority::Warning, message_id::DRIFT_FOUND, format!("{}: {drift}", settings.name));
+    entry.secret = Some(settings.name.to_string());
+    entry.reason = Some(drift.to_string());
+    entry.advice = Some(drift.advice(settings.name.as_str()));
+    daemon.journal.send(entry, &charge::units(settings));
+}

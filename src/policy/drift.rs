@@ -1,0 +1,138 @@
+//! Drift: what stands in files and processes, held against the value in force.
+
+use std::fmt;
+
+use crate::rotation::Generation;
+
+/// What was seen at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The place, as people name it: a path, or `2 of 3 processes of my-backend.service`.
+    pub place: String,
+    /// What kind of place it is.
+    pub kind: Kind,
+    /// What it has.
+    pub has: Has,
+}
+
+/// Where a value was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// In a file, which is read at the next start.
+    File,
+    /// In what runs.
+    Process,
+}
+
+/// What a place has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Has {
+    /// The value of a generation that the store knows.
+    Generation(Generation),
+    /// A value that it does not know.
+    Unknown,
+    /// No value.
+    Nothing,
+}
+
+/// A place that is not as rekeyd left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// A file was edited by hand; what runs has not taken that yet.
+    Edited(String),
+    /// A file was edited by hand, and what runs has taken that.
+    EditedAndTaken(String),
+    /// A file has another generation again: it was restored from somewhere.
+    Restored(String, Generation),
+    /// A file has the value no more.
+    Removed(String),
+    /// What runs was started before the file had its value.
+    Older(String, Generation),
+    /// What runs has a value that is neither in its file nor known: it was started from elsewhere.
+    FromElsewhere(String),
+}
+
+/// What of a target's places is not as it was left, where `in_force` is what all should have. Programs may hide what they
+/// have: that says nothing.
+pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
+    let has = |kind: Kind, what: Has| seen.iter().any(|sighting| sighting.kind == kind && sighting.has == what);
+    let one = |Sighting { place, kind, has: what }: &Sighting| {
+        let place = place.clone();
+        match (kind, what) {
+            (_, Has::Generation(generation)) if *generation == in_force => None,
+            (Kind::File, Has::Unknown) if has(Kind::Process, Has::Unknown) => Some(Drift::EditedAndTaken(place)),
+            (Kind::File, Has::Unknown) => Some(Drift::Edited(place)),
+            (Kind::File, Has::Generation(generation)) => Some(Drift::Restored(place, *generation)),
+            (Kind::File, Has::Nothing) => Some(Drift::Removed(place)),
+            // Told of the file already.
+            (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
+            (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation)),
+            (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place)),
+            (Kind::Process, Has::Nothing) => None,
+        }
+    };
+    seen.iter().filter_map(one).collect()
+}
+
+impl Drift {
+    /// What to do about it, for the secret `name`.
+    pub fn advice(&self, name: &str) -> String {
+        let adopt = format!("take that value over with rekeyctl adopt {name}");
+        match self {
+            Self::Edited(_) => format!("restart what reads it and {adopt}; or write the former value"),
+            Self::EditedAndTaken(_) | Self::FromElsewhere(_) => {
+                format!("{adopt}; rekeyctl rollback {name} then brings back the former one")
+            }
+            Self::Restored(..) => format!("restart what reads it and {adopt}; or write the value in force"),
+            Self::Removed(_) => "write the value in force, before what reads it starts again".to_owned(),
+            Self::Older(..) => "restart it".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Edited(place) => write!(f, "{place} was edited by hand, and what runs has not taken that yet"),
+            Self::EditedAndTaken(place) => write!(f, "{place} was edited by hand, and what runs has taken that"),
+            Self::Restored(place, generation) => write!(f, "{place} has generation {generation} again"),
+            Self::Removed(place) => write!(f, "{place} has the value no more"),
+            Self::Older(place, generation) => {
+                write!(f, "{place} still have generation {generation}, older than the file")
+            }
+            Self::FromElsewhere(place) => write!(f, "{place} have a value that is in no file and not known here"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(kind: Kind, has: Has) -> Sighting {
+        Sighting { place: if kind == Kind::File { "file" } else { "processes" }.to_owned(), kind, has }
+    }
+
+    #[test]
+    fn causes_are_told_apart() {
+        let (file, processes) = (|| "file".to_owned(), || "processes".to_owned());
+        let (old, now) = (Generation::FIRST, Generation::FIRST.next());
+        let (of_old, of_now) = (Has::Generation(old), Has::Generation(now));
+        let cases = [
+            (of_now, of_now, vec![]),
+            (of_now, Has::Nothing, vec![]),
+            (Has::Unknown, of_now, vec![Drift::Edited(file())]),
+            (Has::Unknown, Has::Unknown, vec![Drift::EditedAndTaken(file())]),
+            (Has::Unknown, of_old, vec![Drift::Edited(file()), Drift::Older(processes(), old)]),
+            (of_old, of_now, vec![Drift::Restored(file(), old)]),
+            (of_old, of_old, vec![Drift::Restored(file(), old)]),
+            (Has::Nothing, of_now, vec![Drift::Removed(file())]),
+            (of_now, of_old, vec![Drift::Older(processes(), old)]),
+            (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes())]),
+        ];
+        for (in_file, in_processes, wanted) in cases {
+            let seen = [seen(Kind::File, in_file), seen(Kind::Process, in_processes)];
+            assert_eq!(drift(now, &seen), wanted, "{in_file:?} {in_processes:?}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What units have now: in what is delivered to them, and in their processes.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::SystemdTarget;
+use super::way::{Form, credential_path};
+use crate::dbus::unit::UnitStatus;
+use crate::helper::{Answer, Question};
+use crate::policy::{Has, Kind, Sighting};
+use crate::rotation::Fault;
+use crate::secret::{SecretValue, digest, random};
+use crate::store::StoreError;
+use crate::sys::files;
+use crate::target::Known;
+use crate::text::systemd;
+
+const LARGEST: u64 = 1 << 20;
+
+impl SystemdTarget {
+    pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        let mut seen = if self.delivers { self.delivered(known) } else { Vec::new() };
+        for unit in &self.units {
+            for name in self.running_as(unit).await? {
+                let status = self.systemd.unit(&name).await?;
+                if status.active_state == "active" {
+                    seen.extend(self.running(&status, known).await?);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What stands in the files that units read from us. Where there are none, nothing was delivered yet.
+    fn delivered(&self, known: &Known<'_>) -> Vec<Sighting> {
+        let dir = self.root().join("current");
+        let sighting = |form: &Form| {
+            let path = dir.join(form.file(&self.env));
+            let bytes = Zeroizing::new(files::read(&path, LARGEST).ok()?);
+            let value = match form {
+                Form::Variables => systemd::value_of(&bytes, &self.env),
+                Form::Plain => Some(bytes),
+                Form::Sealed => return None,
+            };
+            let has = known.which(value.map(|value| SecretValue::new(value.to_vec())).as_ref());
+            Some(Sighting { place: path.display().to_string(), kind: Kind::File, has })
+        };
+        Form::ALL.iter().filter_map(sighting).collect()
+    }
+
+    async fn running(&self, status: &UnitStatus, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        let key: [u8; 32] = random().map_err(StoreError::from)?;
+        let is_credential = self.loads_credential(status);
+        let question = Question::Processes {
+            control_group: status.control_group.clone(),
+            pids: self.systemd.processes(&status.id).await?,
+            variables: vec![self.env.clone()],
+            credentials: is_credential.then(|| credential_path(&status.id, &self.env)).into_iter().collect(),
+            key: hex::encode(key),
+        };
+        let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Vec::new()) };
+        let of_known: BTreeMap<String, Has> = known
+            .0
+            .iter()
+            .map(|(generation, value)| (hex::encode(digest(&key, value.reveal())), Has::Generation(*generation)))
+            .collect();
+        let empty = hex::encode(digest(&key, b""));
+        let mut counted: Vec<(Has, u32)> = Vec::new();
+        for process in &processes {
+            let has = if is_credential { &process.credentials } else { &process.digests };
+            let has = match has.first().and_then(Option::as_ref).filter(|has| **has != empty) {
+                Some(digest) => of_known.get(digest).copied().unwrap_or(Has::Unknown),
+                None => Has::Nothing,
+            };
+            match counted.iter_mut().find(|(other, _)| *other == has) {
+                Some((_, count)) => *count += 1,
+                None => counted.push((has, 1)),
+            }
+        }
+        let of = processes.len();
+        let sighting = |(has, count): (Has, u32)| {
+            let place = format!("{count} of {of} processes of {}", status.id);
+            Sighting { place, kind: Kind::Process, has }
+        };
+        Ok(counted.into_iter().map(sighting).collect())
+    }
+}
