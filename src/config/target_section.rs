@@ -152,7 +152,7 @@ fn activate(section: &mut Reader<'_>, deliver: Deliver, context: Context<'_>, re
 /// escape.
 fn once(unit: &Spanned<String>, named: &mut Vec<String>, report: &Report<'_>) -> Result<(), Mistake> {
     let written = &report.source.text[unit.span()];
-    if written.starts_with('"') && written.contains("\\x") {
+    if written.starts_with('"') && escapes(written).any(|escaped| escaped == 'x') {
         let advice = "write it in single quotes, which keep backslashes";
         return Err(Mistake::new("`\\x` in double quotes is TOML's escape and not systemd's", advice));
     }
@@ -172,4 +172,13 @@ fn once(unit: &Spanned<String>, named: &mut Vec<String>, report: &Report<'_>) ->
     }
     named.push(name.clone());
     Ok(())
+}
+
+/// What follows on each backslash of a TOML string in double quotes: a backslash itself is written as two.
+fn escapes(written: &str) -> impl Iterator<Item = char> {
+    let mut rest = written.chars();
+    std::iter::from_fn(move || {
+        rest.find(|&c| c == '\\')?;
+        rest.next()
+    })
 }

@@ -173,6 +173,16 @@ fn uncomment(line: &str) -> String {
 }
 
 #[test]
+fn a_backslash_of_systemd_is_written_once_in_single_quotes_and_twice_in_double_quotes() {
+    for written in [r"'a\x2db@1.service'", r#""a\\x2db@1.service""#] {
+        let loaded = checked("a.toml", GOOD.replace("\"a.service\"", written));
+        assert_eq!(loaded.findings, [], "{written}");
+        let secret = loaded.settings.secrets.values().next().unwrap();
+        assert_eq!(secret.targets[0].units(), [r"a\x2db@1.service"]);
+    }
+}
+
+#[test]
 fn a_warning_leaves_the_configuration_valid() {
     let loaded =
         checked("a.toml", format!("{GOOD}[[probe]]\ntype = \"http\"\nurl = \"http://h/\"\ntimeout = \"1h\"\n"));
