@@ -29,6 +29,18 @@ support::on_both_debians! {
         assert_eq!(machine.exec(&["rekeyctl", "audit", "--rotation", "ffff"]).status, 64);
     }
 
+    fn who_may_not_read_the_journal_is_told_so_and_given_no_false_alarm(debian) {
+        let machine = rotated(debian);
+        machine.sh("useradd -G rekeyd reader");
+        // Of their own journal everybody may read.
+        machine.exec_as("reader", &["logger", "something"]);
+        machine.sh("journalctl --sync");
+        rotation::rotate_ok(&machine);
+        let said = machine.exec_as("reader", &["rekeyctl", "audit", NAME]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "nothing can be said, since the journal cannot be read");
+    }
+
     fn a_record_that_was_altered_is_found(debian) {
         let machine = rotated(debian);
         meddle(&machine, &format!("sed -i '2s/a reason/no reason/' {RECORDS}"));

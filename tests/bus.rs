@@ -55,6 +55,15 @@ support::on_both_debians! {
         assert_eq!((&status["generation"], &status["paused"]), (&Value::from(1), &Value::from(false)));
     }
 
+    fn what_is_for_root_alone_is_said_so(debian) {
+        let machine = machine(debian);
+        for verb in ["key rotate", "release --clone", "reveal my-backend-jwt --to-fd 3 3>/dev/null"] {
+            let said = machine.exec_as("alice", &["sh", "-c", &format!("rekeyctl {verb}")]);
+            assert_eq!(said.status, 77, "{verb}: {said}");
+            assert!(said.stderr.contains("only root may do this"), "{said}");
+        }
+    }
+
     fn whoever_is_not_of_the_group_sees_nothing(debian) {
         let machine = machine(debian);
         for verb in [&["list"][..], &["status", NAME], &["history", NAME], &["verify", NAME], &["rotate", "--dry-run", NAME]] {

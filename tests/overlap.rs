@@ -82,6 +82,9 @@ support::on_both_debians! {
         let said = machine.exec(&["rekeyctl", "rotate", NAME]);
         assert_eq!(said.status, 3, "{said}");
         assert_says(&said, "rekeyctl retire my-backend-jwt");
+        assert_eq!(machine.exec(&["rekeyctl", "rotate", "--dry-run", NAME]).status, 3);
+        let plan = machine.ok(&["rekeyctl", "rotate", "--dry-run", "--emergency", NAME]);
+        assert!(plan.contains("{2, accepts 1} → {3}") && plan.contains("are refused after the restart"), "{plan}");
         machine.ok(&["rekeyctl", "rotate", "--emergency", NAME]);
         assert_eq!(previous(&machine), None);
         for old in [FIRST_VALUE, &second] {

@@ -112,6 +112,7 @@ support::on_both_debians! {
         let machine = rotation::adopted(debian, &Backend::good());
         let before = machine.unit(UNIT, "InvocationID");
         let said = machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]);
+        assert!(!said.contains("about 0"), "{said}");
         assert!(said.contains("{1} → {2}") && said.contains("the drop-in of my-backend.service is new"), "{said}");
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
         machine.sh(&format!("! test -e {DROP_IN}"));
@@ -130,6 +131,21 @@ support::on_both_debians! {
         machine.ok(&["rekeyctl", "rotate", "--wait", NAME]);
         assert_eq!(rotation::status(&machine)["generation"], 3);
         assert!(machine.ok(&["rekeyctl", "history", NAME, "--rotation", &id]).contains("generation 2 "));
+    }
+
+    fn whoever_was_told_of_the_end_is_not_told_busy(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        rotation::rotate_ok(&machine);
+        // What is left to be done after the end asks systemd, which takes its time now.
+        machine.put("/etc/systemd/system-generators/slow", 0o755, "#!/bin/sh\nsleep 0.5\n");
+        machine.sh("systemd-run -q --unit=reloads sh -c 'while :; do systemctl daemon-reload; done'");
+        for generation in [3, 4] {
+            let said = machine.exec(&["sh", "-c", &format!("rekeyctl rotate {NAME} && rekeyctl verify {NAME}")]);
+            assert_eq!(said.status, 0, "{said}");
+            assert_eq!(rotation::status(&machine)["generation"], generation);
+        }
+        let said = machine.exec(&["sh", "-c", &format!("rekeyctl rotate {NAME} && rekeyctl rollback {NAME}")]);
+        assert_eq!(said.status, 0, "{said}");
     }
 
     fn a_unit_that_somebody_starts_in_mid_rotation_is_moved_and_proven_too(debian) {
@@ -151,6 +167,42 @@ support::on_both_debians! {
             assert_eq!(has.as_deref(), Some(value.as_str()), "{name} has another value");
         }
         machine.ok(&["rekeyctl", "verify", NAME]);
+    }
+
+    fn a_mistake_in_the_command_line_is_told_by_64_and_nothing_is_touched(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        let world = rotation::World::of(&machine);
+        for mistake in [
+            "rotate",
+            "rotate my-backend-jwt --nonsense",
+            "rotate --wait --no-wait my-backend-jwt",
+            "rotate --reason \"$(printf 'two\\nlines')\" my-backend-jwt",
+            "reveal my-backend-jwt --to-fd 77",
+            "key export --to-fd 77",
+            "history --rotation 0123456789abcdef0123456789abcdef",
+            "history --json --rotation 0123456789abcdef0123456789abcdef",
+            "new nonsense",
+        ] {
+            let said = machine.exec(&["sh", "-c", &format!("rekeyctl {mistake}")]);
+            assert_eq!((said.status, said.stdout.as_str()), (64, ""), "{mistake}: {said}");
+        }
+        world.assert_same(&machine);
+        assert_eq!(rotation::status(&machine)["generation"], 1);
+    }
+
+    fn the_host_is_checked_before_anything_is_in_force(debian) {
+        let machine = rotation::on(debian, &Backend::good()).boot();
+        let host = |machine: &Machine| {
+            let said = machine.exec(&["rekeyctl", "check", "--host", "--json"]);
+            (said.status, serde_json::from_str::<Value>(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said}")))
+        };
+        let (status, said) = host(&machine);
+        assert_eq!((status, &said["host"][0]["well"]), (0, &true.into()), "{said:#}");
+        machine.put("/etc/rekeyd/secrets.d/my-other-jwt.toml", 0o644, rotation::SECRET.replace("my-backend.service", "my-bakend.service"));
+        let (status, said) = host(&machine);
+        assert_eq!((status, &said["mistakes"]), (3, &serde_json::json!([])), "{said:#}");
+        assert_eq!((&said["host"][1]["secret"], &said["host"][1]["well"]), (&"my-other-jwt".into(), &false.into()), "{said:#}");
+        assert!(said["host"][1]["what"].as_str().unwrap().contains("my-bakend.service is not-found"), "{said:#}");
     }
 
     fn anybody_may_check_files(debian) {

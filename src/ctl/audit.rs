@@ -148,7 +148,8 @@ fn time(entry: &Value) -> Option<Timestamp> {
 
 fn journalctl(arguments: &[&str]) -> Command {
     let mut command = Command::new("/usr/bin/journalctl");
-    command.args(["--quiet", "--no-pager", "--output=json"]).args(arguments);
+    // Without --system, whoever may not read the system's journal would be shown their own, which tells nothing of it.
+    command.args(["--quiet", "--no-pager", "--output=json", "--system"]).args(arguments);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     command
 }

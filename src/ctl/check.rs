@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::out::in_words;
 use super::{Exit, Out, counted, daemon, document};
-use crate::config::{self, Dirs, Loaded};
+use crate::config::{self, Dirs, Loaded, SecretSettings, TargetSettings};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
+use crate::dbus::systemd1::Systemd;
 
 /// `rekeyctl check`.
 #[derive(Debug, Args)]
@@ -23,53 +26,93 @@ impl Check {
     pub(super) async fn run(self, out: &Out) -> Exit {
         let loaded =
             if self.files.is_empty() { config::load(&Dirs::default()) } else { config::check_files(&self.files) };
-        if out.json {
-            out.document(&loaded.findings.iter().map(config::Finding::one_line).collect::<Vec<_>>());
-        } else if !loaded.findings.is_empty() {
+        let mistakes: Vec<String> = loaded.findings.iter().map(config::Finding::one_line).collect();
+        if out.json && !self.host {
+            out.document(&mistakes);
+        } else if !out.json && !loaded.findings.is_empty() {
             out.text(&config::render(&loaded.findings, out.color()));
         }
-        if !loaded.is_valid() {
-            return Exit::Configuration;
-        }
-        if !out.json {
+        if loaded.is_valid() && !out.json {
             out.text(&format!("{}, no mistakes", counted(loaded.settings.secrets.len())));
         }
-        if self.host { host(out, &loaded).await } else { Exit::Done }
+        if !self.host {
+            return if loaded.is_valid() { Exit::Done } else { Exit::Configuration };
+        }
+        let (host, worst) = if loaded.is_valid() { host(out, &loaded).await } else { (Vec::new(), Exit::Configuration) };
+        if out.json {
+            out.document(&serde_json::json!({ "mistakes": mistakes, "host": host }));
+        }
+        worst
     }
+}
+
+/// What the host says of a secret.
+#[derive(Serialize)]
+struct Said {
+    secret: String,
+    /// Whether nothing speaks against it.
+    well: bool,
+    what: String,
 }
 
 /// Asks the daemon what it would say to a rotation of each secret: it has the rights to look everywhere.
-async fn host(out: &Out, loaded: &Loaded) -> Exit {
+async fn host(out: &Out, loaded: &Loaded) -> (Vec<Said>, Exit) {
     let daemon = match daemon().await {
         Ok(daemon) => daemon,
-        Err(error) => return out.error(&error),
+        Err(error) => return (Vec::new(), out.error(&error)),
     };
-    let mut worst = Exit::Done;
+    let (mut all, mut worst) = (Vec::new(), Exit::Done);
     for (name, settings) in &loaded.settings.secrets {
+        let mut told = Vec::new();
         for calendar in settings.schedule.iter().flat_map(|schedule| &schedule.on_calendar) {
             if let Err(problem) = calendar_is_valid(calendar) {
-                worst = worst.worse(out.fail(Exit::Configuration, &format!("{}: {problem}", settings.file.display())));
+                told.push((Exit::Configuration, format!("{}: {problem}", settings.file.display())));
             }
         }
-        match stands(&daemon, name.as_str()).await {
-            Ok(text) => out.text(&format!("{name}: {text}")),
-            Err(error) => worst = worst.worse(out.error(&error)),
+        match stands(&daemon, settings).await {
+            Ok(text) => told.push((Exit::Done, text)),
+            // Whoever may not look is told so once.
+            Err(Error::Bus(error)) => return (all, out.error(&Error::Bus(error))),
+            Err(error) => told.push((Exit::from(&error), in_words(&error))),
+        }
+        for (exit, what) in told {
+            let well = exit == Exit::Done;
+            if !out.json && well {
+                out.text(&format!("{name}: {what}"));
+            } else if !out.json {
+                out.note(&format!("{name}: {what}"));
+            }
+            worst = worst.worse(exit);
+            all.push(Said { secret: name.to_string(), well, what });
         }
     }
-    worst
+    (all, worst)
 }
 
 /// How a secret stands on this host, where nothing speaks against rotating it.
-async fn stands(daemon: &ManagerProxy<'_>, name: &str) -> Result<String, Error> {
-    let status: SecretStatus = match daemon.get_secret(name).await {
-        Err(Error::UnknownSecret(_)) => return Ok("not in force yet; next: rekeyctl reload".to_owned()),
-        status => document(&status?)?,
+async fn stands(daemon: &ManagerProxy<'_>, settings: &SecretSettings) -> Result<String, Error> {
+    let name = settings.name.as_str();
+    let next = match daemon.get_secret(name).await {
+        Err(Error::UnknownSecret(_)) => "not in force yet; next: rekeyctl reload".to_owned(),
+        status => match document::<SecretStatus>(&status?)? {
+            status if status.state == "not-adopted" => format!("not adopted yet; next: rekeyctl adopt {name}"),
+            _ => {
+                daemon.forecast(name, Vec::new()).await?;
+                return Ok("ready to be rotated".to_owned());
+            }
+        },
     };
-    if status.state == "not-adopted" {
-        return Ok(format!("not adopted yet; next: rekeyctl adopt {name}"));
+    // Preflight says more, and needs the value in force.
+    let systemd = Systemd::default();
+    let units = settings.targets.iter().flat_map(TargetSettings::units);
+    // A template cannot be loaded itself.
+    for unit in units.filter(|unit| !unit.contains("@.")) {
+        let status = systemd.unit(unit).await.map_err(|error| Error::Failed(error.to_string()))?;
+        if matches!(status.load_state.as_str(), "not-found" | "masked" | "bad-setting" | "error") {
+            return Err(Error::Refused(format!("{unit} is {}; see systemctl status {unit}", status.load_state)));
+        }
     }
-    daemon.forecast(name).await?;
-    Ok("ready to be rotated".to_owned())
+    Ok(next)
 }
 
 /// systemd parses calendars; nobody else does.

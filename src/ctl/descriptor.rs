@@ -14,7 +14,7 @@ const ASK: &str = "/usr/bin/systemd-ask-password";
 ///
 /// # Errors
 /// Where it is not open for that, or a terminal.
-pub(super) fn to_read(number: u32) -> Result<OwnedFd, Error> {
+pub(super) fn to_read(number: u32) -> Result<OwnedFd, String> {
     opened(number, OpenOptions::new().read(true))
 }
 
@@ -22,16 +22,16 @@ pub(super) fn to_read(number: u32) -> Result<OwnedFd, Error> {
 ///
 /// # Errors
 /// Where it is not open for that, or a terminal.
-pub(super) fn to_write(number: u32) -> Result<OwnedFd, Error> {
+pub(super) fn to_write(number: u32) -> Result<OwnedFd, String> {
     opened(number, OpenOptions::new().append(true))
 }
 
-fn opened(number: u32, how: &OpenOptions) -> Result<OwnedFd, Error> {
+fn opened(number: u32, how: &OpenOptions) -> Result<OwnedFd, String> {
     // proc_pid_fd(5): what is behind it is opened once more.
     let file = how.open(format!("/proc/self/fd/{number}"));
-    let file = file.map_err(|error| Error::Failed(format!("descriptor {number}: {error}; have the shell open it")))?;
+    let file = file.map_err(|error| format!("descriptor {number}: {error}; have the shell open it"))?;
     if file.is_terminal() {
-        return Err(Error::Failed(format!("descriptor {number} is a terminal: redirect it to a file or a pipe")));
+        return Err(format!("descriptor {number} is a terminal: redirect it to a file or a pipe"));
     }
     Ok(file.into())
 }
@@ -42,7 +42,7 @@ fn opened(number: u32, how: &OpenOptions) -> Result<OwnedFd, Error> {
 /// Where there is none, or the two differ.
 pub(super) fn passphrase(descriptor: Option<u32>, is_new: bool) -> Result<OwnedFd, Error> {
     if let Some(number) = descriptor {
-        return to_read(number);
+        return to_read(number).map_err(Error::Failed);
     }
     let first = ask("Passphrase of the key export:")?;
     if is_new && ask("The same passphrase again:")? != first {

@@ -35,7 +35,7 @@ impl Exit {
     pub fn worse(self, other: Self) -> Self {
         let urgency = |exit: Self| match exit {
             Self::Done => 0,
-            Self::Refused | Self::Busy => 1,
+            Self::Refused => 1,
             Self::Failed => 3,
             Self::RollbackFailed => 4,
             Self::Interrupted => 5,
@@ -84,5 +84,35 @@ pub fn is_denied(error: &zbus::Error) -> bool {
         zbus::Error::MethodError(name, ..) => name.as_str() == "org.freedesktop.DBus.Error.AccessDenied",
         zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::AccessDenied(_)),
         _ => false,
+    }
+}
+
+/// The error of a verb that is for root alone, where the bus itself kept the caller out.
+pub fn for_root(error: Error) -> Error {
+    match error {
+        Error::Bus(denied) if is_denied(&denied) => Error::NotAllowed("only root may do this: use sudo".to_owned()),
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_ends_the_worst_is_told_as_the_manual_says() {
+        let ascending = [
+            &[Exit::Done][..],
+            &[Exit::Refused],
+            &[Exit::Usage, Exit::Unreachable, Exit::Busy, Exit::NotAllowed, Exit::Configuration],
+            &[Exit::Failed],
+            &[Exit::RollbackFailed],
+            &[Exit::Interrupted],
+        ];
+        for pair in ascending.windows(2) {
+            for (&one, &other) in pair[0].iter().flat_map(|one| pair[1].iter().map(move |other| (one, other))) {
+                assert_eq!((one.worse(other), other.worse(one)), (other, other));
+            }
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! `rotate --dry-run`: what a rotation would do, in words.
 
 use super::{Exit, Out, document};
-use crate::dbus::rekeyd1::{Error, ManagerProxy};
+use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
 use crate::engine::Forecast;
 use crate::record::{Found, text};
 
-/// Prints what a rotation of `name` would do.
-pub(super) async fn forecast(out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
-    let forecast: Forecast = document(&daemon.forecast(name).await?)?;
+/// No service is ready sooner after its start than this.
+const KNOWN_US: u64 = 1000;
+
+/// Prints what a rotation of `name`, with these flags, would do.
+pub(super) async fn forecast(
+    out: &Out,
+    daemon: &ManagerProxy<'_>,
+    name: &str,
+    flags: RotateFlags,
+) -> Result<Exit, Error> {
+    let forecast: Forecast = document(&daemon.forecast(name, flags.names()).await?)?;
     if out.json {
         out.document(&forecast);
     } else {
@@ -55,8 +63,10 @@ fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
     let times = if restarts > 1 { format!(" each of {restarts} times") } else { String::new() };
     let tell = |found: &&Found| {
         let unit = &found.unit;
+        // Of a unit that does not say when it is ready (Type=simple, exec) systemd knows no time.
+        let measured = found.start_us.filter(|us| *us >= KNOWN_US);
         let long =
-            found.start_us.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
+            measured.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
         let others = running.iter().filter(|other| other.configured == found.configured).count() - 1;
         match (found.sockets.as_slice(), others) {
             ([], 0) => format!("  outage    {unit} answers nobody {long}{times}"),

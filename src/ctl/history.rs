@@ -11,12 +11,12 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
         Err(error) => return out.error(&error),
     };
     let wanted = |record: &Record| rotation.is_none() || record.rotation.as_ref().map(|id| id.as_str()) == rotation;
+    if let (Some(id), false) = (rotation, records.iter().flatten().any(wanted)) {
+        return out.fail(Exit::Usage, &format!("there is no rotation {id}; rekeyctl history shows all"));
+    }
     if out.json {
         out.document(&records.iter().flatten().filter(|record| wanted(record)).collect::<Vec<_>>());
         return Exit::Done;
-    }
-    if let (Some(id), false) = (rotation, records.iter().flatten().any(wanted)) {
-        return out.fail(Exit::Usage, &format!("there is no rotation {id}; rekeyctl history shows all"));
     }
     if !records.iter().flatten().any(wanted) {
         out.text("nothing has happened yet");

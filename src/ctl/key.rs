@@ -1,7 +1,10 @@
 //! `key`: the key that the store's values are sealed with.
 
+use std::os::fd::OwnedFd;
+
 use clap::Subcommand;
 
+use super::exit::for_root;
 use super::{Exit, Out, daemon, descriptor};
 use crate::dbus::rekeyd1::Error;
 
@@ -34,17 +37,25 @@ impl Key {
     pub(super) async fn run(self, out: &Out) -> Exit {
         let (done, text) = match self {
             Self::Export { to_fd, passphrase_fd } => {
+                let to = match descriptor::to_write(to_fd) {
+                    Ok(to) => to,
+                    Err(why) => return out.fail(Exit::Usage, &why),
+                };
                 // On standard output there is nothing but the export.
-                match export(to_fd, passphrase_fd).await {
+                match export(to, passphrase_fd).await {
                     Ok(()) => return Exit::Done,
                     Err(error) => return out.error(&error),
                 }
             }
             Self::Import { from_fd, passphrase_fd } => {
-                (import(from_fd, passphrase_fd).await, "the key opens every value of the store, and is in use")
+                let from = match descriptor::to_read(from_fd) {
+                    Ok(from) => from,
+                    Err(why) => return out.fail(Exit::Usage, &why),
+                };
+                (import(from, passphrase_fd).await, "the key opens every value of the store, and is in use")
             }
             Self::Rotate => {
-                let done = async { daemon().await?.rotate_key().await }.await;
+                let done = async { daemon().await?.rotate_key().await.map_err(for_root) }.await;
                 (done, "every value is sealed with the new key; earlier exports open none of them: export it again")
             }
         };
@@ -57,14 +68,12 @@ impl Key {
     }
 }
 
-async fn export(to: u32, passphrase: Option<u32>) -> Result<(), Error> {
-    let to = descriptor::to_write(to)?;
+async fn export(to: OwnedFd, passphrase: Option<u32>) -> Result<(), Error> {
     let passphrase = descriptor::passphrase(passphrase, true)?;
-    daemon().await?.export_key(passphrase.into(), to.into()).await
+    daemon().await?.export_key(passphrase.into(), to.into()).await.map_err(for_root)
 }
 
-async fn import(from: u32, passphrase: Option<u32>) -> Result<(), Error> {
-    let from = descriptor::to_read(from)?;
+async fn import(from: OwnedFd, passphrase: Option<u32>) -> Result<(), Error> {
     let passphrase = descriptor::passphrase(passphrase, false)?;
-    daemon().await?.import_key(from.into(), passphrase.into()).await
+    daemon().await?.import_key(from.into(), passphrase.into()).await.map_err(for_root)
 }

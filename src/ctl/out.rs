@@ -93,18 +93,21 @@ impl Out {
 
     /// Says what the daemon, or the way to it, made of a call.
     pub fn error(&self, error: &Error) -> Exit {
-        let exit = Exit::from(error);
-        let message = match error {
-            Error::Refused(text) => format!("refused, nothing was touched: {text}"),
-            Error::Configuration(text) => format!("the configuration has mistakes:\n{text}"),
-            Error::Busy(text)
-            | Error::UnknownSecret(text)
-            | Error::NotAllowed(text)
-            | Error::Skipped(text)
-            | Error::Failed(text) => text.clone(),
-            Error::Bus(error) if is_denied(error) => NOT_A_READER.to_owned(),
-            Error::Bus(error) => format!("cannot reach rekeyd: {error}; see systemctl status rekeyd"),
-        };
-        self.fail(exit, &message)
+        self.fail(Exit::from(error), &in_words(error))
+    }
+}
+
+/// What the daemon, or the way to it, made of a call.
+pub fn in_words(error: &Error) -> String {
+    match error {
+        Error::Refused(text) => format!("refused, nothing was touched: {text}"),
+        Error::Configuration(text) => format!("the configuration has mistakes:\n{text}"),
+        Error::Busy(text)
+        | Error::UnknownSecret(text)
+        | Error::NotAllowed(text)
+        | Error::Skipped(text)
+        | Error::Failed(text) => text.clone(),
+        Error::Bus(error) if is_denied(error) => NOT_A_READER.to_owned(),
+        Error::Bus(error) => format!("cannot reach rekeyd: {error}; see systemctl status rekeyd"),
     }
 }

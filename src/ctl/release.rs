@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::acting::act;
+use super::exit::for_root;
 use super::{Exit, Out, daemon};
 use crate::dbus::rekeyd1::Error;
 
@@ -22,7 +23,7 @@ impl Release {
         let done: Result<String, Error> = async {
             let daemon = daemon().await?;
             let Some(name) = &self.name else {
-                let aside = daemon.begin_anew().await?;
+                let aside = daemon.begin_anew().await.map_err(for_root)?;
                 return Ok(format!("the other machine's store is now {aside}\nnext: rekeyctl adopt --all"));
             };
             let () = act(&daemon, "Release", &(name,)).await?;

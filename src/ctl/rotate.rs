@@ -7,6 +7,7 @@ use super::follow::follow;
 use super::forecast::forecast;
 use super::{Exit, Out, daemon};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
+use crate::dbus::rights::check_words;
 
 /// `rekeyctl rotate`.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub struct Rollback {
 #[derive(Debug, Args)]
 struct How {
     /// Why, for the records and the journal
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
     reason: String,
     /// Return as soon as it is accepted
     #[arg(long, conflicts_with = "wait")]
@@ -62,6 +63,15 @@ struct How {
     /// Where a consumer is being moved by another rotation, wait for it instead of failing with 75
     #[arg(long)]
     wait: bool,
+}
+
+/// A reason as the daemon takes it.
+fn reason(text: &str) -> Result<String, String> {
+    match check_words("", text, &[]) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(Error::Failed(why)) => Err(why),
+        Err(other) => Err(other.to_string()),
+    }
 }
 
 impl Rotate {
@@ -79,7 +89,7 @@ impl Rotate {
         });
         for (done, name) in names.iter().enumerate() {
             let ended =
-                if self.dry_run { forecast(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
+                if self.dry_run { self.foretold(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
             worst = worst.worse(ended.unwrap_or_else(|error| out.error(&error)));
             if let (Exit::Interrupted, [_, ..]) = (worst, &names[done + 1..]) {
                 let left: Vec<&str> = names[done + 1..].iter().map(|name| name.as_str()).collect();
@@ -88,6 +98,11 @@ impl Rotate {
             }
         }
         worst
+    }
+
+    async fn foretold(&self, out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {
+        let flags = RotateFlags { emergency: self.emergency, ..RotateFlags::default() };
+        forecast(out, daemon, name, flags).await
     }
 
     async fn one(&self, out: &Out, daemon: &ManagerProxy<'_>, name: &str) -> Result<Exit, Error> {

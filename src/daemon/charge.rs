@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{SecretName, SecretSettings, TargetSettings, template_of};
 use crate::dbus::rekeyd1::{Error, GenerationStatus, RotationStatus, SecretStatus};
@@ -18,6 +18,8 @@ use crate::store::{DELIVERED, Ledger, Store, newest_delivered};
 
 /// A proof that is being gathered takes this long at most; a person who acts waits for it.
 const LOOKING: Duration = Duration::from_secs(45);
+/// How often somebody who merely looks sees whether the records are free.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One secret.
 pub struct Charge {
@@ -105,12 +107,23 @@ impl Charge {
         })
     }
 
-    /// The records, for somebody who merely looks.
+    /// The records, for somebody who merely looks. A rotation that has just ended still has them for a moment. Whoever
+    /// acts comes first: one who looks does not queue.
     ///
     /// # Errors
-    /// Where a rotation has them.
-    pub fn ledger_for_looking(&self) -> Result<MutexGuard<'_, Option<Ledger>>, Error> {
-        self.ledger.try_lock().map_err(|_| self.is_busy())
+    /// Where a rotation has them, or others look for too long.
+    pub async fn ledger_for_looking(&self) -> Result<MutexGuard<'_, Option<Ledger>>, Error> {
+        let until = Instant::now() + LOOKING;
+        loop {
+            match self.ledger.try_lock() {
+                Ok(guard) => return Ok(guard),
+                Err(_) if self.standing().transaction.is_some() => return Err(self.is_busy()),
+                Err(_) if Instant::now() > until => {
+                    return Err(Error::Busy(format!("others gather the proof of {} now; ask again", self.name)));
+                }
+                Err(_) => sleep(LOOK).await,
+            }
+        }
     }
 
     /// The records, for what a person wants to be recorded now. A rotation that is under way comes first; somebody who

@@ -23,7 +23,9 @@ use crate::record::{Actor, RotationId, message_id};
 const QUIET: Duration = Duration::from_secs(1);
 /// … and no longer than this.
 const GATHERED: Duration = Duration::from_secs(30);
-/// How often it is looked whether others are coming.
+/// How long what is left to be done after the end of a rotation may take, before one who asks is told busy.
+const ENDING: Duration = Duration::from_secs(10);
+/// How often it is looked whether others are coming, or have gone.
 const LOOK: Duration = Duration::from_millis(100);
 /// The services of the schedules' timers.
 const SERVICES: &str = "rekeyd-rotate@*.service";
@@ -91,16 +93,36 @@ pub async fn begin(
 
 async fn take(daemon: &Daemon, asked: &Asked) -> Result<Taken, Error> {
     let consumers = moved(daemon, &asked.settings).await;
-    match daemon.busy.take(&consumers) {
-        Ok(taken) => Ok(taken),
-        Err(_) if asked.flags.wait || asked.flags.scheduled => Ok(daemon.busy.wait_and_take(&consumers).await),
-        Err(consumer) => {
+    if asked.flags.wait || asked.flags.scheduled {
+        return Ok(daemon.busy.wait_and_take(&consumers).await);
+    }
+    let until = Instant::now() + ENDING;
+    loop {
+        let consumer = match daemon.busy.take(&consumers) {
+            Ok(taken) => return Ok(taken),
+            Err(consumer) => consumer,
+        };
+        if Instant::now() > until || is_under_way(daemon, &consumer).await {
             let step = asked.charge.status(&asked.settings).rotation.map_or_else(String::new, |rotation| {
                 format!(": rotation {} of this secret is in step {}", rotation.id, rotation.step)
             });
-            Err(Error::Busy(format!("{consumer} is being moved by another rotation{step}; wait for it with --wait")))
+            let message = format!("{consumer} is being moved by another rotation{step}; wait for it with --wait");
+            return Err(Error::Busy(message));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Whether a rotation that moves this consumer is under way: one that has ended, as its follower was told, has the consumer
+/// for a moment longer.
+async fn is_under_way(daemon: &Daemon, consumer: &String) -> bool {
+    let settings = daemon.settings();
+    for secret in settings.secrets.values() {
+        if daemon.charge(&secret.name).standing().transaction.is_some() && moved(daemon, secret).await.contains(consumer) {
+            return true;
         }
     }
+    false
 }
 
 /// What a rotation moves: its consumers by their real names, and the units that systemd restarts with them.

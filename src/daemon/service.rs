@@ -146,13 +146,13 @@ impl Service for Served {
         Ok(status)
     }
 
-    async fn forecast(&self, name: &str) -> Result<Forecast, Error> {
+    async fn forecast(&self, name: &str, emergency: bool) -> Result<Forecast, Error> {
         self.daemon.configuration_mistakes()?;
         let (settings, charge) = self.daemon.find_usable(name)?;
-        let mut guard = charge.ledger_for_looking()?;
+        let mut guard = charge.ledger_for_looking().await?;
         let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
-        Ok(parts.engine(&settings, &self.daemon.store, ledger).forecast().await?)
+        Ok(parts.engine(&settings, &self.daemon.store, ledger).forecast(emergency).await?)
     }
 
     async fn rotate(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error> {
@@ -189,7 +189,7 @@ impl Service for Served {
 
     async fn verify(&self, name: &str) -> Result<Verdict, Error> {
         let (settings, charge) = self.daemon.find_usable(name)?;
-        let mut guard = charge.ledger_for_looking()?;
+        let mut guard = charge.ledger_for_looking().await?;
         let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
         let verdict = parts.engine(&settings, &self.daemon.store, ledger).verify().await;

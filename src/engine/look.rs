@@ -87,12 +87,12 @@ impl Engine<'_> {
         Ok(Verdict { generation: view.primary, evidence })
     }
 
-    /// Does the preflight of a rotation and says what would follow.
+    /// Does the preflight of a rotation, or of one in an emergency, and says what would follow.
     ///
     /// # Errors
     /// The obstacle that it would be refused for.
-    pub async fn forecast(&self) -> Result<Forecast, Fault> {
-        let plan = self.plan_rotation(false).await?;
+    pub async fn forecast(&self, emergency: bool) -> Result<Forecast, Fault> {
+        let plan = self.plan_rotation(emergency).await?;
         let deadline = Instant::now() + self.settings.deadline;
         let (found, evidence) = match self.preflight(plan.start(), Health::Needed, deadline).await? {
             Seen::Ready { found, evidence } => (found, evidence),

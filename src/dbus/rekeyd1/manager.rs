@@ -19,7 +19,7 @@ pub trait Service: Send + Sync + 'static {
     fn glance(&self, name: &str) -> Result<SecretStatus, Error>;
     async fn list(&self) -> Result<Vec<SecretStatus>, Error>;
     async fn get(&self, name: &str) -> Result<SecretStatus, Error>;
-    async fn forecast(&self, name: &str) -> Result<crate::engine::Forecast, Error>;
+    async fn forecast(&self, name: &str, emergency: bool) -> Result<crate::engine::Forecast, Error>;
     async fn rotate(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error>;
     async fn rollback(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags)
     -> Result<RotationId, Error>;
@@ -63,10 +63,18 @@ impl Manager {
         json(&self.0.get(name).await?)
     }
 
-    /// What a rotation would do, as a JSON object. Touches nothing; fails as the rotation would be refused.
-    async fn forecast(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+    /// What a rotation would do, as a JSON object. Touches nothing; fails as the rotation would be refused. `flags`:
+    /// `emergency`.
+    async fn forecast(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        name: &str,
+        flags: Vec<String>,
+    ) -> Result<String, Error> {
+        check_words(name, "", &flags)?;
+        let flags = RotateFlags::parse(&flags)?;
         let _admitted = self.admit(&header, Right::Examine, name).await?;
-        json(&self.0.forecast(name).await?)
+        json(&self.0.forecast(name, flags.emergency).await?)
     }
 
     /// Starts a rotation and returns its id at once. `flags`: `wait`, `follow`, `emergency`; of root also `scheduled`,
