@@ -154,6 +154,17 @@ support::on_both_debians! {
         assert_eq!(token::present(&machine, &token::forge(by_hand)), 401);
     }
 
+    fn a_helper_process_without_the_variable_is_named_and_not_taken_for_a_change_by_hand(debian) {
+        let machine = adopted(debian, &Backend::good().always("bare-worker"));
+        is_refused(&machine, "no-value", &["lack JWT_SECRET: sleep", "allow-without"]);
+        let said = rotate(&machine);
+        assert!(!said.stdout.contains("by hand"), "{said}");
+        let allowed = SECRET.replace("[proof]\n", "[proof]\nallow-without = [\"sleep\"]\n");
+        machine.put(&format!("/etc/rekeyd/secrets.d/{NAME}.toml"), 0o644, allowed);
+        machine.ok(&["rekeyctl", "reload"]);
+        assert_eq!(rotate(&machine).status, 0);
+    }
+
     fn a_backend_that_accepts_tokens_of_anybody(debian) {
         let backend = Backend::good().always("accepts-random");
         let machine = adopted(debian, &backend);

@@ -156,6 +156,10 @@ impl SystemdTarget {
         // A process that is just being started may not have its environment yet.
         let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
         self.wait_for_value(&status.id, in_force, limit).await.map_err(|fault| {
+            // A process that has none at all is no change by hand: it may legitimately need none.
+            if fault.code != FaultCode::WrongValue {
+                return fault;
+            }
             let message = format!("{}: it was changed by hand since rekeyd last knew it", fault.message);
             Fault::new(fault.code, message).advise(format!(
                 "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, systemctl restart {} brings \
