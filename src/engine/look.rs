@@ -83,7 +83,7 @@ impl Engine<'_> {
             evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = found.iter().any(|consumer| consumer.running);
-        evidence.extend(self.ask_probes(anyone, &view, &values, Vec::new(), deadline).await?);
+        evidence.extend(self.ask_probes(anyone, 1, &view, (&values, Vec::new()), deadline).await?);
         Ok(Verdict { generation: view.primary, evidence })
     }
 

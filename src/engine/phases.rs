@@ -11,6 +11,9 @@ use crate::secret::{Fingerprint, SecretValue, generate};
 use crate::store::StoreError;
 use crate::target::{Errand, Health};
 
+/// So many processes are taken to answer, where none can be seen.
+const UNKNOWN_WORKERS: u32 = 4;
+
 impl Engine<'_> {
     /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
     /// the phase may have been performed before, by a daemon that was killed before it could say so.
@@ -53,7 +56,7 @@ impl Engine<'_> {
             found.extend(target.survey(&values.of(in_force), health, deadline).await?);
         }
         let anyone = health == Health::Needed && found.iter().any(|consumer| consumer.running);
-        let evidence = self.ask_probes(anyone, in_force, &values, Vec::new(), deadline).await?;
+        let evidence = self.ask_probes(anyone, 1, in_force, (&values, Vec::new()), deadline).await?;
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
             impact::check(watch).await?;
         }
@@ -182,7 +185,7 @@ impl Engine<'_> {
             false => Evidence::Stopped { unit: found.unit.clone() },
         };
         let mut evidence: Vec<_> = self.found().iter().map(left).collect();
-        evidence.extend(self.ask_probes(anyone, view, &self.disclose(view)?, Vec::new(), deadline).await?);
+        evidence.extend(self.ask_probes(anyone, 1, view, (&self.disclose(view)?, Vec::new()), deadline).await?);
         Ok(Seen::Proven { evidence })
     }
 
@@ -195,7 +198,7 @@ impl Engine<'_> {
             evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = evidence.is_empty() || !evidence.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }));
-        let probed = self.ask_probes(anyone, view, &values, self.out_of_force(view), deadline).await?;
+        let probed = self.ask_probes(anyone, workers(&evidence), view, (&values, self.out_of_force(view)), deadline).await?;
         for target in self.targets {
             target.is_still_there(&evidence).await?;
         }
@@ -207,15 +210,16 @@ impl Engine<'_> {
     pub(super) async fn ask_probes(
         &self,
         anyone: bool,
+        workers: u32,
         view: &View,
-        values: &Values,
-        retired: Vec<(Generation, SecretValue)>,
+        (values, retired): (&Values, Vec<(Generation, SecretValue)>),
         deadline: Instant,
     ) -> Result<Vec<Evidence>, Fault> {
         if !anyone {
             return Ok(Vec::new());
         }
         let question = Question {
+            workers,
             primary: (view.primary, &values.primary),
             accepted: view.accepted.iter().copied().zip(&values.accepted).collect(),
             retired: retired.iter().map(|(number, value)| (*number, value)).collect(),
@@ -239,4 +243,13 @@ impl Engine<'_> {
     pub(super) fn found(&self) -> &[Found] {
         self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
     }
+}
+
+/// How many processes may be answering a probe; where nobody knows, several.
+fn workers(evidence: &[Evidence]) -> u32 {
+    let of = |seen: &Evidence| match seen {
+        Evidence::Process { of, .. } => Some(*of),
+        _ => None,
+    };
+    evidence.iter().filter_map(of).reduce(u32::saturating_add).unwrap_or(UNKNOWN_WORKERS)
 }

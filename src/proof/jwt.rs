@@ -15,6 +15,13 @@ use crate::sys::http::{Call, line, send, shown};
 
 mod login;
 
+/// How often each of several processes is to be met, on average.
+const TIMES: u32 = 4;
+/// What is said of a token that some processes accept.
+const AT_TIMES: &str = "refuses at times, and accepts at others,";
+/// More of them are not counted.
+const MOST_WORKERS: u32 = 16;
+
 #[async_trait]
 impl Probe for JwtProbe {
     fn label(&self) -> String {
@@ -106,6 +113,7 @@ impl JwtProbe {
         self.check_accepted(&token, &text, generation, &retired, patience).await?;
         let accepted = self.check_still_accepted(question, &token, patience).await?;
         let refused = self.check_refused(&token, &retired, patience).await?;
+        self.check_every_worker(question, (&token, &text), &retired, patience).await?;
         Ok(Evidence::Jwt {
             source: self.source(),
             algorithm: token.algorithm.as_str().to_owned(),
@@ -250,6 +258,49 @@ impl JwtProbe {
             }
         }
         Ok(refused)
+    }
+
+    /// Of several processes one may have kept another value in memory, and any of them may answer: they are asked, each
+    /// time over another connection, until it is unlikely that one of them never was. Logging in is done once: that is
+    /// where people are told that they come too often.
+    async fn check_every_worker(
+        &self,
+        question: &Question<'_>,
+        (token, text): (&Token, &str),
+        retired: &[(Generation, Zeroizing<String>)],
+        patience: &Patience,
+    ) -> Result<(), Trouble> {
+        if question.workers < 2 || retired.is_empty() {
+            return Ok(());
+        }
+        let (protected, generation, until) = (self.protected(), question.primary.0, patience.surer());
+        let accepted = self.signed_with(&question.accepted, token);
+        for _ in 0..question.workers.min(MOST_WORKERS) * TIMES {
+            let good = std::iter::once((generation, text)).chain(accepted.iter().map(|(of, text)| (*of, text.as_str())));
+            let bad = retired.iter().map(|(of, text)| (*of, text.as_str()));
+            let all = good.map(|one| (one, true)).chain(bad.map(|one| (one, false)));
+            for ((of, text), is_good) in all {
+                if Instant::now() > until {
+                    return Ok(());
+                }
+                let (code, what) = match (self.present(text, patience).await?, is_good) {
+                    (Verdict::Accepted, true) | (Verdict::Refused(_), false) => continue,
+                    // It has had enough of being asked.
+                    (Verdict::Neither(408 | 425 | 429), _) => return Ok(()),
+                    (Verdict::Neither(status), _) => {
+                        return Err(neither(&protected, status, &format!("to a token of generation {of}")));
+                    }
+                    (Verdict::Accepted, false) => (FaultCode::AcceptsRetired, "accepts at times, and refuses at others,"),
+                    (Verdict::Refused(_), true) if of == generation => (FaultCode::ProtectedRefuses, AT_TIMES),
+                    (Verdict::Refused(_), true) => (FaultCode::RefusesAccepted, AT_TIMES),
+                };
+                let message = format!("{protected} {what} a token of generation {of}");
+                return Err(Trouble::Draining(Fault::new(code, message).advise(
+                    "one of several processes has another value than the rest: does each of them read it when it starts?",
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Shows a token to the protected endpoint.

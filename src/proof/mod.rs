@@ -33,6 +33,8 @@ pub struct Question<'a> {
     pub accepted: Vec<(Generation, &'a SecretValue)>,
     /// Values that it must no longer sign with nor accept.
     pub retired: Vec<(Generation, &'a SecretValue)>,
+    /// How many processes may be answering: one of them may have kept another value.
+    pub workers: u32,
     /// The end of the rotation's patience; a probe ends at the earlier of this and its own timeout.
     pub deadline: Instant,
 }

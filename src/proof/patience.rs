@@ -81,6 +81,11 @@ impl Patience {
         self.remaining().clamp(Duration::from_millis(10), REQUEST)
     }
 
+    /// Until when what is asked merely to be surer may go on.
+    pub(super) fn surer(&self) -> Instant {
+        Instant::now() + self.remaining() / 4
+    }
+
     /// Waits a moment, each time a longer one, before the next try.
     ///
     /// # Errors

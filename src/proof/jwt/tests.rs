@@ -116,6 +116,7 @@ struct Trial {
     primary: SecretValue,
     accepted: Vec<SecretValue>,
     retired: SecretValue,
+    workers: u32,
     deadline: Duration,
     dir: TempDir,
 }
@@ -142,6 +143,7 @@ impl Trial {
             primary: SecretValue::new(NEW.into()),
             accepted: Vec::new(),
             retired: SecretValue::new(OLD.into()),
+            workers: 1,
             deadline: Duration::from_secs(20),
             dir,
         };
@@ -176,6 +178,7 @@ impl Trial {
             primary: (Generation(2), &self.primary),
             accepted: self.accepted.iter().map(|value| (Generation(3), value)).collect(),
             retired: vec![(Generation(1), &self.retired)],
+            workers: self.workers,
             deadline: Instant::now() + self.deadline,
         };
         let result = self.probe.ask(&question).await;
@@ -484,4 +487,38 @@ async fn a_login_without_a_body_is_sent_as_one() {
     trial.ask().await.unwrap();
     let (head, body) = logins.lock().unwrap()[0].clone();
     assert!(body.is_empty() && !head.to_lowercase().contains("content-type"), "{head}");
+}
+
+/// One process of several goes on with the old value, and every seventh request is its own.
+fn one_is_stale() -> impl Fn(&str) -> u16 + Send + Sync {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    move |token: &str| {
+        let turn = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let value = if turn % 7 == 6 { OLD } else { NEW };
+        if signed(token, value) { 200 } else { 401 }
+    }
+}
+
+#[tokio::test]
+async fn one_process_of_several_that_keeps_the_old_value_in_memory_is_found() {
+    let mut trial = Trial::of(&serve(good, one_is_stale()).0);
+    assert!(trial.ask().await.is_ok(), "asked but once it is not met");
+    trial.workers = 4;
+    let fault = trial.early_fault().await;
+    let codes = [FaultCode::AcceptsRetired, FaultCode::ProtectedRefuses];
+    assert!(codes.contains(&fault.code) && fault.message.contains("at times"), "{fault}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_has_had_enough_of_being_asked_is_left_in_peace() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let limited = move |token: &str| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0..12 => new_only(token),
+        _ => 429,
+    };
+    let mut trial = Trial::of(&serve(good, limited).0);
+    trial.workers = 4;
+    let began = Instant::now();
+    assert!(trial.ask().await.is_ok());
+    assert!(began.elapsed() < Duration::from_secs(3));
 }
