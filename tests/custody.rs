@@ -210,6 +210,10 @@ support::on_both_debians! {
         assert_says(&said, &format!("rekeyctl forget {NAME}"));
         machine.ok(&["rekeyctl", "forget", NAME]);
         assert_eq!(machine.exec(&["rekeyctl", "forget", NAME]).status, 64);
+        // Its records are kept, and can be read.
+        assert_says(&machine.exec(&["rekeyctl", "history", NAME]), "let go of by uid 0");
+        assert_says(&machine.exec(&["rekeyctl", "audit", NAME]), "records is whole");
+        assert_eq!(machine.exec(&["rekeyctl", "history", "never-was"]).status, 64);
         machine.ok(&["rekeyctl", "doctor"]);
     }
 

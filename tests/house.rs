@@ -33,7 +33,15 @@ fn the_pure_core_uses_nothing_that_acts() {
             let allowed =
                 ["std::fmt", "std::time::Duration", "serde::", "super::", "batch::", "fault::", "outcome::", "phase::"]
                     .into_iter()
-                    .chain(["plan::", "view::", "Next::", "Phase::", "Step::", "drift::", "crate::rotation::Generation;"])
+                    .chain([
+                        "plan::",
+                        "view::",
+                        "Next::",
+                        "Phase::",
+                        "Step::",
+                        "drift::",
+                        "crate::rotation::Generation;",
+                    ])
                     .any(|start| used.starts_with(start));
             assert!(allowed, "{} is of the pure core and uses {used}", path.display());
         }
@@ -46,7 +54,16 @@ fn the_pure_core_uses_nothing_that_acts() {
 
 #[test]
 fn a_value_is_revealed_only_where_it_is_written_compared_or_sealed() {
-    let allowed = ["secret/", "proof/", "target/", "text/", "store/", "daemon/custody.rs", "helper/file.rs", "dbus/systemd1/transient.rs"];
+    let allowed = [
+        "secret/",
+        "proof/",
+        "target/",
+        "text/",
+        "store/",
+        "daemon/custody.rs",
+        "helper/file.rs",
+        "dbus/systemd1/transient.rs",
+    ];
     for path in sources("src") {
         let name = path.to_str().unwrap().split("/src/").nth(1).unwrap().to_owned();
         let reveals = code(&path).contains(".reveal()") && !name.ends_with("tests.rs") && !name.contains("/tests/");
@@ -89,6 +106,7 @@ fn the_policies_have_every_method_and_every_action() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
     let (bus, polkit) = (read("packaging/org.rekeyd1.conf"), read("packaging/org.rekeyd1.policy"));
+    let manual = read("packaging/man/org.rekeyd1.5.scd");
     let (anyone, group) = bus.split_once("<policy group=\"rekeyd\">").unwrap();
     let code = read("src/dbus/rekeyd1/manager.rs");
     let (_, interface) = code.split_once("\nimpl Manager {").unwrap();
@@ -101,6 +119,8 @@ fn the_policies_have_every_method_and_every_action() {
         let acts = ["Right::Rotate", "Right::Rollback", "Right::Manage"].iter().any(|right| method.contains(right));
         let is_for_root = method.contains("Right::Root");
         assert!([looks, acts, is_for_root].iter().filter(|right| **right).count() == 1, "{snake} needs a right");
+        let named = member.replace("send_member=\"", "*").replace('"', "*(");
+        assert!(is_for_root || manual.contains(&named), "{snake} is not in org.rekeyd1(5)");
         assert_eq!(anyone.contains(&member), acts, "whether anyone may ask for {snake}");
         assert_eq!(group.contains(&member), looks, "whether the group may ask for {snake}");
     }

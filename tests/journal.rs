@@ -80,5 +80,9 @@ support::on_both_debians! {
         assert_eq!(rotation::value(&machine), value);
         let told: Vec<Value> = machine.journal(&["-p", "crit", "-t", "rekeyd"]);
         assert!(!told.is_empty(), "it is told in the journal");
+        machine.put("/etc/rekeyd/secrets.d/zz-other.toml", 0o644, rotation::SECRET.replace("JWT_SECRET", "OTHER_SECRET"));
+        machine.ok(&["rekeyctl", "reload"]);
+        let said = machine.exec(&["rekeyctl", "history"]);
+        assert!(said.status == 3 && said.stderr.contains("cannot be read"), "{said}");
     }
 }

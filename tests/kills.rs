@@ -105,6 +105,38 @@ support::on_both_debians! {
         rotation::commits(&machine, 3);
     }
 
+    fn killed_more_often_than_systemd_would_bear_it_comes_back(debian) {
+        let machine = adopted(debian, &Backend::good());
+        for _ in 0..24 {
+            machine.kill_daemon();
+            is_up_again(&machine);
+        }
+        rotation::commits(&machine, 2);
+    }
+
+    fn a_daemon_that_cannot_come_up_gives_up(debian) {
+        let machine = Machine::boot(debian);
+        machine.put("/etc/systemd/system/rekeyd.service.d/broken.conf", 0o644, "[Service]\nExecStart=\nExecStart=/bin/false\n");
+        machine.sh("systemctl daemon-reload; systemctl restart rekeyd.service || true");
+        poll(seconds(120), "it gives up", || (machine.unit("rekeyd.service", "Result") == "start-limit-hit").then_some(()));
+    }
+
+    fn a_daemon_that_hangs_is_ended_by_its_watchdog_and_goes_on(debian) {
+        let machine = in_prove(debian, 8);
+        let before = machine.unit("rekeyd.service", "MainPID");
+        machine.put("/etc/systemd/system/rekeyd.service.d/watchdog.conf", 0o644, "[Service]\nWatchdogSec=3s\n");
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.sh(&format!("kill -STOP {before}"));
+        poll(seconds(60), "it is another process", || {
+            let now = machine.unit("rekeyd.service", "MainPID");
+            (now != before && now != "0").then_some(())
+        });
+        settle_for(&machine, 1);
+        assert_eq!(ended(&machine), "committed");
+        assert_committed(&machine, 2);
+        assert!(machine.journal(&["-u", "init.scope", "-g", "rekeyd.service: Watchdog timeout"]).len() == 1);
+    }
+
     fn killed_and_without_its_file_it_waits_and_is_finished_once_the_file_is_back(debian) {
         let machine = in_prove(debian, 8);
         let file = format!("/etc/rekeyd/secrets.d/{NAME}.toml");

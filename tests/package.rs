@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use support::rotation::{self, NAME};
 use support::{Backend, Machine, host};
 
@@ -14,6 +16,17 @@ support::on_both_debians! {
         assert_eq!(machine.unit("rekeyd.service", "StatusText"), "no secret is configured");
         assert!(machine.ok(&["rekeyctl", "list"]).contains("rekeyctl new systemd"));
         assert_eq!(machine.ok(&["systemctl", "--failed", "--no-legend"]).trim(), "");
+    }
+
+    fn the_test_that_debian_runs_of_it_passes(debian) {
+        let machine = Machine::boot(debian);
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("debian/tests");
+        for name in ["rotate", "toy-backend"] {
+            machine.put(&format!("/root/{name}"), 0o755, std::fs::read(here.join(name)).unwrap());
+        }
+        let said = machine.exec(&["/root/rotate"]);
+        assert_eq!(said.status, 0, "{said}");
+        assert!(said.stdout.contains("== passed"), "{said}");
     }
 
     fn the_sandbox_leaves_little_exposed_and_everything_works_in_it(debian) {

@@ -205,6 +205,15 @@ support::on_both_debians! {
         commits(&machine, 2);
     }
 
+    fn a_unit_that_refuses_to_be_restarted(debian) {
+        let machine = adopted(debian, &Backend::good());
+        machine.put(OVERRIDE, 0o644, "[Unit]\nRefuseManualStop=yes\n");
+        machine.ok(&["systemctl", "daemon-reload"]);
+        is_refused(&machine, "unit-unusable", &["my-backend.service refuses to be restarted", "systemctl cat"]);
+        machine.sh(&format!("rm {OVERRIDE}; systemctl daemon-reload"));
+        commits(&machine, 2);
+    }
+
     fn a_unit_that_is_gone(debian) {
         let machine = adopted(debian, &Backend::good());
         let file = format!("/etc/systemd/system/{UNIT}");

@@ -38,7 +38,8 @@ impl Check {
         if !self.host {
             return if loaded.is_valid() { Exit::Done } else { Exit::Configuration };
         }
-        let (host, worst) = if loaded.is_valid() { host(out, &loaded).await } else { (Vec::new(), Exit::Configuration) };
+        let (host, worst) =
+            if loaded.is_valid() { host(out, &loaded).await } else { (Vec::new(), Exit::Configuration) };
         if out.json {
             out.document(&serde_json::json!({ "mistakes": mistakes, "host": host }));
         }

@@ -65,8 +65,7 @@ fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
         let unit = &found.unit;
         // Of a unit that does not say when it is ready (Type=simple, exec) systemd knows no time.
         let measured = found.start_us.filter(|us| *us >= KNOWN_US);
-        let long =
-            measured.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
+        let long = measured.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
         let others = running.iter().filter(|other| other.configured == found.configured).count() - 1;
         match (found.sockets.as_slice(), others) {
             ([], 0) => format!("  outage    {unit} answers nobody {long}{times}"),

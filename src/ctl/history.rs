@@ -6,8 +6,8 @@ use crate::dbus::rekeyd1::Error;
 use crate::record::{Record, Standing, text};
 
 pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -> Exit {
-    let records = match records(name).await {
-        Ok(records) => records,
+    let (records, worst) = match records(out, name).await {
+        Ok(read) => read,
         Err(error) => return out.error(&error),
     };
     let wanted = |record: &Record| rotation.is_none() || record.rotation.as_ref().map(|id| id.as_str()) == rotation;
@@ -16,7 +16,7 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
     }
     if out.json {
         out.document(&records.iter().flatten().filter(|record| wanted(record)).collect::<Vec<_>>());
-        return Exit::Done;
+        return worst;
     }
     if !records.iter().flatten().any(wanted) {
         out.text("nothing has happened yet");
@@ -24,20 +24,25 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
     for of_secret in &records {
         tell(out, of_secret, wanted);
     }
-    Exit::Done
+    worst
 }
 
-async fn records(name: Option<&str>) -> Result<Vec<Vec<Record>>, Error> {
+/// Of all secrets, those whose records cannot be read are told, and do not hide the others.
+async fn records(out: &Out, name: Option<&str>) -> Result<(Vec<Vec<Record>>, Exit), Error> {
     let names = match name {
         Some(name) => vec![name.to_owned()],
         None => statuses().await?.into_iter().map(|status| status.name).collect(),
     };
     let daemon = daemon().await?;
-    let mut records = Vec::new();
-    for name in names {
-        records.push(document(&daemon.history(&name).await?)?);
+    let (mut records, mut worst) = (Vec::new(), Exit::Done);
+    for of in names {
+        match daemon.history(&of).await {
+            Ok(read) => records.push(document(&read)?),
+            Err(error) if name.is_none() => worst = worst.worse(out.error(&error)),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(records)
+    Ok((records, worst))
 }
 
 pub(super) fn tell(out: &Out, records: &[Record], wanted: impl Fn(&Record) -> bool) {

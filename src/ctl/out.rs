@@ -61,6 +61,8 @@ impl Out {
         if self.in_progress.take() {
             // ECMA-48: to the start of the line, erase it.
             let _ = write!(std::io::stdout(), "\r\u{1b}[K");
+            // What follows may go to standard error.
+            let _ = std::io::stdout().flush();
         }
     }
 

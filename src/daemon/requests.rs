@@ -118,7 +118,9 @@ async fn take(daemon: &Daemon, asked: &Asked) -> Result<Taken, Error> {
 async fn is_under_way(daemon: &Daemon, consumer: &String) -> bool {
     let settings = daemon.settings();
     for secret in settings.secrets.values() {
-        if daemon.charge(&secret.name).standing().transaction.is_some() && moved(daemon, secret).await.contains(consumer) {
+        if daemon.charge(&secret.name).standing().transaction.is_some()
+            && moved(daemon, secret).await.contains(consumer)
+        {
             return true;
         }
     }

@@ -111,6 +111,17 @@ impl Served {
         Ok(())
     }
 
+    /// The name of a secret that has records: also of one that is not configured any more, since they are kept.
+    fn recorded(&self, name: &str) -> Result<config::SecretName, Error> {
+        match self.daemon.find(name) {
+            Ok((settings, _)) => Ok(settings.name),
+            Err(unknown) => {
+                let known = self.daemon.store.secrets().map_err(store_failed)?;
+                known.into_iter().find(|known| known.as_str() == name).ok_or(unknown)
+            }
+        }
+    }
+
     /// Stops listening on behalf of those who have left the bus.
     async fn forget_the_gone(&self) -> Result<(), Error> {
         for name in self.callers.gone_of(self.daemon.listeners.names()).await? {
@@ -212,16 +223,15 @@ impl Service for Served {
     }
 
     async fn history(&self, name: &str) -> Result<Vec<Record>, Error> {
-        let (_, charge) = self.daemon.find(name)?;
-        if let Some(fault) = charge.unreadable() {
+        let name = self.recorded(name)?;
+        if let Some(fault) = self.daemon.charge(&name).unreadable() {
             return Err(fault.into());
         }
-        self.daemon.store.history(&charge_name(name)?).map_err(store_failed)
+        self.daemon.store.history(&name).map_err(store_failed)
     }
 
     async fn audit(&self, name: &str) -> Result<Chained, Error> {
-        self.daemon.find(name)?;
-        self.daemon.store.chained(&charge_name(name)?).map_err(store_failed)
+        self.daemon.store.chained(&self.recorded(name)?).map_err(store_failed)
     }
 
     async fn forget(&self, caller: Caller, name: &str) -> Result<Forgotten, Error> {

@@ -36,6 +36,8 @@ pub struct UnitStatus {
     pub encrypted_credentials: Vec<(String, String)>,
     /// Whether the unit can be reloaded now.
     pub can_reload: bool,
+    /// Whether only other units may have it started or stopped: `RefuseManualStart=`, `RefuseManualStop=`.
+    pub refuses_restart: bool,
     /// The programs that must be there for the unit to start, and whose failure is not ignored.
     pub programs: Vec<String>,
     /// Whether the programs are looked up in another root directory.
@@ -126,6 +128,7 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         credentials: credentials(service, "LoadCredential"),
         encrypted_credentials: credentials(service, "LoadCredentialEncrypted"),
         can_reload: boolean(unit, "CanReload"),
+        refuses_restart: boolean(unit, "RefuseManualStart") || boolean(unit, "RefuseManualStop"),
         programs: ["ExecStartPre", "ExecStart"].iter().flat_map(|name| programs(service, name)).collect(),
         has_own_root: !text(service, "RootDirectory").is_empty() || !text(service, "RootImage").is_empty(),
         skipped_by_condition: was_checked && !(condition && assertion),

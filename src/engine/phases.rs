@@ -198,7 +198,8 @@ impl Engine<'_> {
             evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = evidence.is_empty() || !evidence.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }));
-        let probed = self.ask_probes(anyone, workers(&evidence), view, (&values, self.out_of_force(view)), deadline).await?;
+        let probed =
+            self.ask_probes(anyone, workers(&evidence), view, (&values, self.out_of_force(view)), deadline).await?;
         for target in self.targets {
             target.is_still_there(&evidence).await?;
         }

@@ -15,8 +15,8 @@ use crate::sys::http::{Call, line, send, shown};
 
 mod login;
 
-/// How often each of several processes is to be met, on average.
-const TIMES: u32 = 4;
+/// How often each of several processes is to be met with each token, on average.
+const TIMES: u32 = 8;
 /// What is said of a token that some processes accept.
 const AT_TIMES: &str = "refuses at times, and accepts at others,";
 /// More of them are not counted.
@@ -261,8 +261,9 @@ impl JwtProbe {
     }
 
     /// Of several processes one may have kept another value in memory, and any of them may answer: they are asked, each
-    /// time over another connection, until it is unlikely that one of them never was. Logging in is done once: that is
-    /// where people are told that they come too often.
+    /// time over another connection, until it is unlikely that one of them never was. Each token many times in a row:
+    /// processes that take turns would meet one of two tokens alone. Logging in is done once: that is where people are
+    /// told that they come too often.
     async fn check_every_worker(
         &self,
         question: &Question<'_>,
@@ -270,16 +271,16 @@ impl JwtProbe {
         retired: &[(Generation, Zeroizing<String>)],
         patience: &Patience,
     ) -> Result<(), Trouble> {
-        if question.workers < 2 || retired.is_empty() {
+        if question.workers < 2 {
             return Ok(());
         }
         let (protected, generation, until) = (self.protected(), question.primary.0, patience.surer());
+        let times = question.workers.min(MOST_WORKERS) * TIMES;
         let accepted = self.signed_with(&question.accepted, token);
-        for _ in 0..question.workers.min(MOST_WORKERS) * TIMES {
-            let good = std::iter::once((generation, text)).chain(accepted.iter().map(|(of, text)| (*of, text.as_str())));
-            let bad = retired.iter().map(|(of, text)| (*of, text.as_str()));
-            let all = good.map(|one| (one, true)).chain(bad.map(|one| (one, false)));
-            for ((of, text), is_good) in all {
+        let good = std::iter::once((generation, text)).chain(accepted.iter().map(|(of, text)| (*of, text.as_str())));
+        let bad = retired.iter().map(|(of, text)| (*of, text.as_str()));
+        for ((of, text), is_good) in good.map(|one| (one, true)).chain(bad.map(|one| (one, false))) {
+            for _ in 0..times {
                 if Instant::now() > until {
                     return Ok(());
                 }
@@ -290,7 +291,9 @@ impl JwtProbe {
                     (Verdict::Neither(status), _) => {
                         return Err(neither(&protected, status, &format!("to a token of generation {of}")));
                     }
-                    (Verdict::Accepted, false) => (FaultCode::AcceptsRetired, "accepts at times, and refuses at others,"),
+                    (Verdict::Accepted, false) => {
+                        (FaultCode::AcceptsRetired, "accepts at times, and refuses at others,")
+                    }
                     (Verdict::Refused(_), true) if of == generation => (FaultCode::ProtectedRefuses, AT_TIMES),
                     (Verdict::Refused(_), true) => (FaultCode::RefusesAccepted, AT_TIMES),
                 };

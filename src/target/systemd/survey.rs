@@ -74,6 +74,11 @@ impl Survey<'_> {
             target.check_overridden(unit, &status, &target.way).await?;
             target.check_unloaded_drop_ins(configured, unit, &status).await?;
         }
+        if running && target.activate == Activate::Restart && status.refuses_restart {
+            let message = format!("{unit} refuses to be restarted: RefuseManualStart= or RefuseManualStop= is set");
+            return Err(Fault::new(FaultCode::UnitUnusable, message)
+                .advise(format!("take that out; systemctl cat {unit} shows where it is")));
+        }
         if running && target.activate == Activate::Reload && !status.can_reload {
             let message = format!("{unit} cannot be reloaded, as `activate = \"reload\"` wants it");
             return Err(Fault::new(FaultCode::UnitUnusable, message)
