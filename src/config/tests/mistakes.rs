@@ -183,7 +183,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         (units("[\"rekeyd.service\"]"), "5:10", "rekeyd itself", "reads the secret"),
         (units("[\"a.service\", \"a.service\"]"), "5:23", "named twice", "once"),
         (units("[\"a\\x2db.service\"]"), "5:10", "TOML's escape", "single quotes"),
-        (units("[\"a\\\\x2db.service\", \"c\\\\\\x2db.service\"]"), "5:28", "TOML's escape", "single quotes"),
+        (units("[\"a\\\\x2db.service\", \"c\\\\\\x2db.service\"]"), "5:29", "TOML's escape", "single quotes"),
         (
             units("[\"a.service\"]\ndeliver = \"credential-socket\""),
             "6:11",
