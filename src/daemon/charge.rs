@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{SecretName, SecretSettings, TargetSettings, template_of};
 use crate::dbus::rekeyd1::{Error, GenerationStatus, RotationStatus, SecretStatus};
