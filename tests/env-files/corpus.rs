@@ -49,6 +49,12 @@ impl Case {
         self.read.iter().find(|(letters, _)| letters.contains(reader)).map(|(_, value)| value.as_deref())
     }
 
+    /// The text after an edit in place; none where a line is added.
+    pub fn edited(&self, edit: &Edit) -> Option<Vec<u8>> {
+        let (before, after) = (&self.text[..edit.range.start], &self.text[edit.range.end..]);
+        (edit.range.start < self.text.len()).then(|| [before, VALUE.as_bytes(), after].concat())
+    }
+
     /// The recorded edit that is this one.
     pub fn edit(&self, edited: &[u8]) -> Option<&Edit> {
         let added = format!("{KEY}={VALUE}");
