@@ -121,6 +121,49 @@ fn what_git_keeps_or_would_keep_is_refused() {
 }
 
 #[test]
+fn git_is_asked_about_the_file_behind_a_link() {
+    let (keeper, checkout) = (Checkout::with_git(), Checkout::with_git());
+    fs::write(keeper.path("shared.env"), "JWT_SECRET=old\n").unwrap();
+    fs::write(checkout.path(".gitignore"), ".env\n").unwrap();
+    std::os::unix::fs::symlink(keeper.path("shared.env"), checkout.path(".env")).unwrap();
+    checkout.is_refused("git does not ignore it");
+    keeper.git(&["add", "shared.env"]);
+    checkout.is_refused("git tracks it");
+    keeper.git(&["rm", "--quiet", "--cached", "shared.env"]);
+    fs::write(keeper.path(".git/info/exclude"), "shared.env\n").unwrap();
+    checkout.generate(&["JWT_SECRET"]);
+    value(&keeper.read("shared.env"));
+    assert!(fs::symlink_metadata(checkout.path(".env")).unwrap().is_symlink());
+}
+
+#[test]
+fn whatever_makes_git_ignore_the_file_counts_and_nothing_else() {
+    let checkout = Checkout::with_git();
+    let commit = ["-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--allow-empty", "-m", "first"];
+    checkout.git(&commit);
+    checkout.git(&["worktree", "add", "--quiet", "tree"]);
+    fs::create_dir_all(checkout.path("app/nested")).unwrap();
+    for place in [".env", "tree/.env", "app/nested/.env"] {
+        fs::write(checkout.path(place), "JWT_SECRET=old\n").unwrap();
+    }
+    let said = |place: &str| checkout.rekeyctl(&["generate", "JWT_SECRET", "--env-file", place]).status.code();
+    let all = || [".env", "tree/.env", "app/nested/.env"].map(said);
+    assert_eq!(all(), [Some(3); 3]);
+    fs::write(checkout.path("app/.gitignore"), ".env\n").unwrap();
+    assert_eq!(all(), [Some(3), Some(3), Some(0)]);
+    fs::write(checkout.path("app/nested/.gitignore"), "!.env\n").unwrap();
+    assert_eq!(all(), [Some(3); 3]);
+    // It is of the repository, and so of all its work trees.
+    fs::write(checkout.path(".git/info/exclude"), ".env\n").unwrap();
+    assert_eq!(all(), [Some(0), Some(0), Some(3)]);
+    fs::write(checkout.path(".git/info/exclude"), "").unwrap();
+    let list = checkout.path("list");
+    fs::write(&list, ".env\n").unwrap();
+    checkout.git(&["config", "core.excludesFile", list.to_str().unwrap()]);
+    assert_eq!(all(), [Some(0), Some(0), Some(3)]);
+}
+
+#[test]
 fn what_cannot_be_read_with_certainty_is_refused_with_its_place() {
     let checkout = Checkout::new();
     fs::write(checkout.path(".env"), "A=1\nJWT_SECRET=pa55\nJWT_SECRET=pa55\n").unwrap();

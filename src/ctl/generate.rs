@@ -68,7 +68,9 @@ impl Generate {
     fn generate(&self, out: &Out) -> Result<Done<'_>, Refused> {
         let value = secret::generate(usize::from(self.bytes), self.format);
         let value = value.map_err(|error| Refused(format!("the system gives no random bytes: {error}")))?;
-        let standing = git::standing(&self.env_file).map_err(|(why, advice)| Refused(format!("{why} — {advice}")))?;
+        let behind = self.env_file.is_symlink().then(|| self.env_file.canonicalize().ok()).flatten();
+        let real = behind.unwrap_or_else(|| self.env_file.clone());
+        let standing = git::standing(&real).map_err(|(why, advice)| Refused(format!("{why} — {advice}")))?;
         let original = match Original::open_alone(&self.env_file) {
             Ok(original) => Some(original),
             Err(error) if error.is_missing => None,
@@ -79,7 +81,7 @@ impl Generate {
         if standing == Standing::NotIgnored && original.is_none() {
             self.ignore()?;
             out.note(&format!("{} is in .gitignore beside it now", self.env_file.display()));
-        } else if let Some((problem, advice)) = standing.problem(&self.env_file) {
+        } else if let Some((problem, advice)) = standing.problem(&real) {
             return Err(Refused(format!("{problem} — {advice}")));
         }
         match &original {

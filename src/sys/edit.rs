@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, XattrFlags};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -34,6 +34,15 @@ impl EditError {
         let error = error.into();
         let is_missing = error.kind() == std::io::ErrorKind::NotFound;
         let advice = match error.kind() {
+            // EPERM, where even root may not: EACCES is what modes forbid.
+            std::io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                "see whether it is immutable (lsattr), or in a directory where only owners may replace files"
+            }
+            std::io::ErrorKind::ResourceBusy => {
+                "it is mounted there by itself, as in containers: mount its directory instead"
+            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room on its file system",
+            std::io::ErrorKind::ReadOnlyFilesystem => "have its file system mounted writable",
             std::io::ErrorKind::PermissionDenied if ["find it", "open it", "read it"].contains(&what) => {
                 "do it as its owner, or as root"
             }
@@ -97,7 +106,10 @@ impl Original {
         let lock = directory.map_err(|error| EditError::io(&real, "open its directory", error))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| EditError::io(&real, "lock its directory", error))?;
-        Ok(Self { _lock: Some(lock), ..Self::open(&real)? })
+        let original = Self { _lock: Some(lock), ..Self::open(&real)? };
+        // Nobody of us is at work, so it is of one that was killed. It may not be ours to remove: then it is told later.
+        let _ = remove(&original.beside().1);
+        Ok(original)
     }
 
     /// Where it really is.
@@ -120,6 +132,11 @@ impl Original {
     /// # Errors
     /// What is in the way.
     pub fn check_replaceable(&self) -> Result<(), EditError> {
+        let looked = rustix::fs::statx(&self.file, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
+        let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        if looked.is_ok_and(|looked| looked.stx_attributes.intersects(fixed)) {
+            return Err(EditError::new(&self.path, "it is immutable", "chattr -i -a it, if it is meant to be changed"));
+        }
         let (directory, _) = self.beside();
         let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
         writable.map_err(|error| EditError::io(&self.path, "replace it", error))
@@ -127,7 +144,7 @@ impl Original {
 
     /// Puts another text in its place, with its owner, mode, access list and extended attributes. Whoever reads it reads
     /// the one or the other, whole. Where a kill comes in between, a file of the name `.NAME.rekeyd` may stay, which the
-    /// next call takes away.
+    /// next [`Original::open_alone`] takes away.
     ///
     /// # Errors
     /// Where it cannot, or somebody else has changed the file meanwhile; then that stands.

@@ -33,11 +33,13 @@ impl Standing {
     }
 }
 
-/// How git stands to a file, which need not be there yet.
+/// How git stands to a file, which need not be there yet; of a symbolic link, to the file behind it.
 ///
 /// # Errors
 /// Where git cannot be asked: why, and what to do about it.
 pub fn standing(file: &Path) -> Result<Standing, (String, String)> {
+    let real = file.canonicalize();
+    let file = real.as_deref().unwrap_or(file);
     let Ok(directory) = directory(file).canonicalize() else { return Ok(Standing::Outside) };
     if !directory.ancestors().any(|above| above.join(".git").exists()) {
         return Ok(Standing::Outside);

@@ -37,7 +37,7 @@ impl Refusal {
 }
 
 /// A refusal whose place is counted from the start of what was looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::text) struct Problem {
     pub at: usize,
     pub what: String,

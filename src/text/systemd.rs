@@ -1,6 +1,8 @@
 //! systemd's dialect of environment files, as `EnvironmentFile=` in systemd.exec(5) describes it and systemd 252 to 257
 //! read it.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
 use crate::secret::SecretValue;
@@ -51,14 +53,56 @@ pub fn value_of(text: &[u8], name: &str) -> Option<Zeroizing<Vec<u8>>> {
 
 /// Reads all assignments, in order.
 pub fn parse(text: &[u8]) -> Vec<Assignment> {
+    read(text).assignments
+}
+
+/// Where an assignment stands in a text.
+pub struct Place {
+    /// From the first byte of its name, and what stands before it such as `export`, to the equals sign.
+    pub name: Range<usize>,
+    /// What follows the equals sign, to the end of the line, the last one where it has several.
+    pub rest: Range<usize>,
+}
+
+/// The places of all assignments, in order.
+///
+/// # Errors
+/// Where quotes are opened that are never closed, or a comment ends in a backslash: before version 254 it goes on in the
+/// next line.
+pub fn places(text: &[u8]) -> Result<Vec<Place>, Unclear> {
+    let reader = read(text);
+    match (reader.joined, reader.state) {
+        (Some(at), _) => Err(Unclear::JoinedComment(at)),
+        (None, State::SingleQuoted | State::DoubleQuoted | State::DoubleQuotedEscape) => {
+            Err(Unclear::OpenQuotes(reader.opened))
+        }
+        _ => Ok(reader.places),
+    }
+}
+
+/// What versions of systemd, or it and people, see differently; and where it begins.
+#[derive(Debug)]
+pub enum Unclear {
+    /// Quotes that swallow the rest of the file.
+    OpenQuotes(usize),
+    /// The backslash at a comment's end.
+    JoinedComment(usize),
+}
+
+fn read(text: &[u8]) -> Reader {
     let mut reader = Reader { capacity: text.len(), ..Reader::default() };
-    for &byte in text {
+    for (at, &byte) in text.iter().enumerate() {
+        reader.at = at;
         reader.state = reader.step(byte);
     }
-    if !matches!(reader.state, State::BeforeKey | State::Key | State::Comment | State::CommentEscape) {
-        reader.assign();
+    reader.at = text.len();
+    match reader.state {
+        State::BeforeKey | State::Key | State::Comment | State::CommentEscape => {}
+        // What is left open is told by the state.
+        State::SingleQuoted | State::DoubleQuoted | State::DoubleQuotedEscape => drop(reader.assign()),
+        _ => reader.state = reader.assign(),
     }
-    reader.assignments
+    reader
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +129,15 @@ struct Reader {
     /// Where trailing white space of an unquoted value began.
     blank_from: Option<usize>,
     assignments: Vec<Assignment>,
+    /// Of the byte that is read.
+    at: usize,
+    key_at: usize,
+    equals_at: usize,
+    /// Where the last quotes were opened.
+    opened: usize,
+    /// Where a comment ended in a backslash first.
+    joined: Option<usize>,
+    places: Vec<Place>,
 }
 
 impl Reader {
@@ -96,6 +149,7 @@ impl Reader {
                 b'#' | b';' => return State::Comment,
                 _ if blank => return State::BeforeKey,
                 _ => {
+                    self.key_at = self.at;
                     self.key = vec![byte];
                     return State::Key;
                 }
@@ -103,6 +157,7 @@ impl Reader {
             State::Key => match byte {
                 _ if newline => return State::BeforeKey,
                 b'=' => {
+                    self.equals_at = self.at;
                     self.value = Zeroizing::new(Vec::with_capacity(self.capacity));
                     self.blank_from = None;
                     return State::BeforeValue;
@@ -111,8 +166,10 @@ impl Reader {
             },
             State::BeforeValue => match byte {
                 _ if newline => return self.assign(),
-                b'\'' => return State::SingleQuoted,
-                b'"' => return State::DoubleQuoted,
+                b'\'' | b'"' => {
+                    self.opened = self.at;
+                    return if byte == b'"' { State::DoubleQuoted } else { State::SingleQuoted };
+                }
                 b'\\' => return State::ValueEscape,
                 _ if blank => {}
                 _ => {
@@ -160,7 +217,13 @@ impl Reader {
                 _ => {}
             },
             // Before version 254 a comment that ends in a backslash went on in the next line.
-            State::CommentEscape => return if newline { State::BeforeKey } else { State::Comment },
+            State::CommentEscape => {
+                if newline {
+                    self.joined = self.joined.or(Some(self.at - 1));
+                    return State::BeforeKey;
+                }
+                return State::Comment;
+            }
         }
         self.state
     }
@@ -170,6 +233,7 @@ impl Reader {
             self.value.truncate(from);
         }
         let key = self.key.trim_ascii_end();
+        self.places.push(Place { name: self.key_at..self.key_at + key.len(), rest: self.equals_at + 1..self.at });
         if let Ok(key) = std::str::from_utf8(key) {
             let value = std::mem::take(&mut self.value);
             self.assignments.push((key.to_owned(), value));

@@ -74,9 +74,60 @@ fn what_somebody_else_wrote_meanwhile_stands() {
 #[test]
 fn what_a_kill_left_behind_is_taken_away() {
     let (dir, path) = dir("old");
-    fs::write(dir.path().join(".env.rekeyd"), "left behind").unwrap();
+    let left = dir.path().join(".env.rekeyd");
+    fs::write(&left, "left behind").unwrap();
     Original::open(&path).unwrap().replace(b"new").unwrap();
     assert_eq!(names(dir.path()), [".env"]);
+    fs::write(&left, "left behind").unwrap();
+    Original::open_alone(&path).unwrap();
+    assert_eq!(names(dir.path()), [".env"], "where nothing is to be replaced");
+}
+
+#[test]
+fn an_access_list_is_kept() {
+    let (_dir, path) = dir("old");
+    // Version 2; the owner, user 12345, the group, the mask and all others: acl(5), linux/posix_acl_xattr.h.
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in
+        [(1u16, 6u16, u32::MAX), (2, 4, 12345), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
+    {
+        list.extend(tag.to_le_bytes().into_iter().chain(permissions.to_le_bytes()).chain(id.to_le_bytes()));
+    }
+    let name = "system.posix_acl_access";
+    rustix::fs::setxattr(&path, name, &list, XattrFlags::empty()).expect("a file system with access lists");
+    Original::open(&path).unwrap().replace(b"new").unwrap();
+    let mut kept = [0; 64];
+    let length = rustix::fs::getxattr(&path, name, &mut kept).unwrap();
+    assert_eq!(kept[..length], list);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn nobody_reads_a_part_of_a_file() {
+    let (_dir, path) = dir(&"a".repeat(5000));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0;
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        let text = fs::read(&path).unwrap();
+                        assert!(text.len() == 5000 && text.iter().all(|byte| *byte == text[0]), "{} bytes", text.len());
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for letter in b'a'..=b'z' {
+            for _ in 0..4 {
+                Original::open(&path).unwrap().replace(&vec![letter; 5000]).unwrap();
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
+    });
 }
 
 #[test]

@@ -74,7 +74,12 @@ impl Dialect {
 
     /// Whether a backslash at the end of any line, a comment too, may go on with the next one.
     pub(super) fn joins_lines(self) -> bool {
-        matches!(self, Self::Systemd | Self::Pam)
+        self == Self::Pam
+    }
+
+    /// Whether a name alone is no mistake: its value comes from elsewhere, or it has none.
+    pub(super) fn has_names_alone(self) -> bool {
+        matches!(self, Self::Compose | Self::Docker | Self::Pam)
     }
 
     /// How many bytes a line may have.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::dialect::Dialect;
+use super::environment_file;
+use super::node::Passed;
 use super::value::{Shape, shape};
 use crate::text::refusal::{Problem, Refusal, problem};
 
@@ -20,9 +22,12 @@ pub(super) struct Assignment {
     pub key: Range<usize>,
     /// What follows the equals sign, up to the end of the line.
     pub rest: Range<usize>,
-    pub shape: Shape,
+    /// The parts of that; an error, where it is certain only what the other lines are.
+    pub shape: Result<Shape, Problem>,
     /// The further lines of a value that has several.
     pub more_lines: Option<Range<usize>>,
+    /// Why our own line may not be such; of no matter in another one. Its place is counted from the start of the text.
+    pub doubt: Option<Problem>,
 }
 
 /// All assignments of a file, in order.
@@ -30,6 +35,9 @@ pub(super) struct Assignment {
 /// # Errors
 /// The first thing of which it is not certain what the dialect's parser makes of it, or that makes it give up.
 pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignment>, Refusal> {
+    if dialect == Dialect::Systemd {
+        return environment_file::assignments(text);
+    }
     let mut found: Vec<Assignment> = Vec::new();
     let mut start = 0;
     if text.starts_with(BOM) {
@@ -41,6 +49,7 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
         start = BOM.len();
     }
     let mut number = 0;
+    let mut passed = Passed::default();
     while start < text.len() {
         let (line, next) = physical(text, start);
         number += 1;
@@ -48,14 +57,21 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
         let content = &text[line.clone()];
         characters(content, text[line.end..next].first() == Some(&b'\r'), dialect).map_err(refused)?;
         let Some(mut assignment) = assignment(content, dialect).map_err(refused)? else {
+            passed.line(content, start, dialect).map_err(refused)?;
             start = next;
             continue;
         };
+        if assignment.doubt.is_some() && dialect == Dialect::Compose && next == line.end {
+            let what = "Docker Compose misreads a name without a value at the end of the file".to_owned();
+            return Err(refused(Problem { at: content.len(), what, advice: "end the line" }));
+        }
         assignment.line = number;
         assignment.shift(start);
+        assignment.doubt = passed.hides().or(assignment.doubt);
         start = next;
-        if assignment.shape.is_open {
-            let opened = assignment.rest.start + assignment.shape.written.start - 1;
+        if let Some(written) = assignment.shape.as_ref().ok().filter(|shape| shape.is_open).map(|shape| &shape.written)
+        {
+            let opened = assignment.rest.start + written.start - 1;
             let more = more_lines(text, opened, next, dialect).map_err(|p| Refusal::of(text, opened, p))?;
             number += text[more.clone()].split_inclusive(|&byte| byte == b'\n').count();
             start = more.end;
@@ -66,12 +82,18 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
     Ok(found)
 }
 
+/// The number of the line that the byte at `offset` is in.
+pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
+    text[..offset].iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
 impl Assignment {
     fn shift(&mut self, by: usize) {
         self.start += by;
         for range in [&mut self.key, &mut self.rest] {
             *range = range.start + by..range.end + by;
         }
+        self.doubt.iter_mut().for_each(|problem| problem.at += by);
     }
 }
 
@@ -126,20 +148,8 @@ fn assignment(line: &[u8], dialect: Dialect) -> Result<Option<Assignment>, Probl
         return problem(line.len() - 1, what, "remove the backslash at its end");
     }
     match word.first() {
-        None | Some(b'#') => {
-            // Node takes a blank or comment that is indented for the begin of the next line's key.
-            let indented = dialect == Dialect::Dotenv && start > 0 && !word.is_empty();
-            return if indented {
-                problem(
-                    start,
-                    "node misreads what follows an indented comment",
-                    "begin the comment in the first column",
-                )
-            } else {
-                Ok(None)
-            };
-        }
-        Some(b';') if dialect == Dialect::Systemd => return Ok(None),
+        None | Some(b'#') => return Ok(None),
+        Some(b';') if dialect == Dialect::Pam => return Ok(None),
         Some(b';') => return problem(start, "a comment begins with «#» here", "write «#» for «;»"),
         Some(_) => {}
     }
@@ -155,27 +165,67 @@ fn assignment(line: &[u8], dialect: Dialect) -> Result<Option<Assignment>, Probl
     let length = name.iter().position(|&byte| !is_of_name(byte, dialect)).unwrap_or(name.len());
     let after = &name[length..];
     let equals = after.len() - trimmed_start(after).len();
-    if length == 0 || name[0].is_ascii_digit() || after.get(equals) != Some(&b'=') {
-        return not_an_assignment(&name[..length], after, key_start, dialect);
+    let key = key_start..key_start + length;
+    if !is_name(&name[..length], dialect) || after.get(equals) != Some(&b'=') {
+        let has_name = not_an_assignment(&name[..length], after, key_start, dialect)?;
+        let rest = line.len()..line.len();
+        let shape = shape(b"", dialect);
+        let what = format!("the name stands here without a value: {} has that from elsewhere", dialect.reader());
+        let doubt = Some(Problem { at: key.end, what, advice: "write «=» after it, or remove it" });
+        return Ok(has_name.then_some(Assignment {
+            line: 0,
+            start,
+            exported,
+            key,
+            rest,
+            shape,
+            more_lines: None,
+            doubt,
+        }));
     }
-    let blanks_at = key_start + length;
-    if equals > 0 && !dialect.skips_blanks_before_equals() {
+    let blanks_at = key.end;
+    if equals > 0 && !dialect.skips_blanks_before_equals() && dialect != Dialect::Pam {
         let what = format!("{} does not take this for an assignment", dialect.reader());
         return problem(blanks_at, what, "remove the blank before the equals sign");
     }
     let rest = blanks_at + equals + 1..line.len();
+    let doubt = doubt(&line[..rest.start], blanks_at, equals > 0, dialect);
     let moved = |problem: Problem| Problem { at: problem.at + rest.start, ..problem };
-    let shape = shape(&line[rest.clone()], dialect).map_err(moved)?;
-    let key = key_start..blanks_at;
-    Ok(Some(Assignment { line: 0, start, exported, key, rest, shape, more_lines: None }))
+    let shape = Ok(shape(&line[rest.clone()], dialect).map_err(moved)?);
+    Ok(Some(Assignment { line: 0, start, exported, key, rest, shape, more_lines: None, doubt }))
 }
 
-fn not_an_assignment(name: &[u8], after: &[u8], at: usize, dialect: Dialect) -> Result<Option<Assignment>, Problem> {
-    let is_name = !name.is_empty() && !name[0].is_ascii_digit();
+/// What is wrong with an assignment up to its equals sign, if it is ours; in others it is of no matter.
+fn doubt(before: &[u8], blanks_at: usize, has_blanks: bool, dialect: Dialect) -> Option<Problem> {
+    let tab = before.iter().position(|&byte| byte == b'\t');
+    match (dialect, tab) {
+        (Dialect::Dotenv, Some(at)) => {
+            let what = "node takes this tab for a part of the key".to_owned();
+            Some(Problem { at, what, advice: "write a blank for it, or nothing" })
+        }
+        (Dialect::Pam, _) if has_blanks => {
+            let what = "pam_env does not take this for an assignment".to_owned();
+            Some(Problem { at: blanks_at, what, advice: "remove the blank before the equals sign" })
+        }
+        _ => None,
+    }
+}
+
+/// Whether a line without an assignment names a variable at least.
+fn not_an_assignment(name: &[u8], after: &[u8], at: usize, dialect: Dialect) -> Result<bool, Problem> {
+    let is_name = is_name(name, dialect);
+    let is_blank = after.trim_ascii().is_empty();
+    // docker gives up on the file for a blank after the name.
+    if is_name && dialect.has_names_alone() && (after.is_empty() || is_blank && dialect != Dialect::Docker) {
+        return Ok(true);
+    }
+    if dialect == Dialect::Pam {
+        return Ok(false);
+    }
     if is_name && after.starts_with(b":") {
         return problem(at + name.len(), "only some parsers read this as an assignment", "write «=» for «:»");
     }
-    if is_name && after.trim_ascii().is_empty() {
+    if is_name && is_blank {
         let what = "here is a name without a value; some parsers take it from their own environment, others give up";
         return problem(at + name.len(), what, "write «=» after it, or remove it");
     }
@@ -214,7 +264,7 @@ fn more_lines(text: &[u8], opened: usize, next: usize, dialect: Dialect) -> Resu
 }
 
 /// What scripts have beside assignments and changes no value: `export NAME…` and the switch to export all.
-fn declares_only(word: &[u8]) -> bool {
+pub(super) fn declares_only(word: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(word) else { return false };
     let is_name = |word: &str| !word.is_empty() && word.bytes().all(|byte| is_of_name(byte, Dialect::Shell));
     let switch = ["set -a", "set +a", "set -o allexport", "set +o allexport"].contains(&text.trim_end());
@@ -224,10 +274,16 @@ fn declares_only(word: &[u8]) -> bool {
             .is_some_and(|names| !names.trim().is_empty() && names.split_ascii_whitespace().all(is_name))
 }
 
+fn is_name(name: &[u8], dialect: Dialect) -> bool {
+    let may_begin_with_digit = matches!(dialect, Dialect::Dotenv | Dialect::Docker | Dialect::Pam);
+    name.first().is_some_and(|first| may_begin_with_digit || !first.is_ascii_digit())
+}
+
 fn is_of_name(byte: u8, dialect: Dialect) -> bool {
     match byte {
-        b'.' => !matches!(dialect, Dialect::Shell | Dialect::Pam),
-        b'-' => matches!(dialect, Dialect::Systemd | Dialect::Compose | Dialect::Docker),
+        // It takes anything, as long as there is no blank.
+        _ if dialect == Dialect::Docker => !b"= \t".contains(&byte),
+        b'.' | b'-' => !matches!(dialect, Dialect::Shell | Dialect::Pam),
         _ => byte.is_ascii_alphanumeric() || byte == b'_',
     }
 }

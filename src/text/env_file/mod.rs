@@ -11,7 +11,10 @@ use super::systemd;
 use crate::secret::SecretValue;
 
 mod dialect;
+mod environment_file;
 mod lines;
+mod node;
+mod shell_word;
 mod value;
 
 #[cfg(test)]
@@ -54,17 +57,20 @@ pub fn value_of(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<Secre
 pub fn find(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<Found>, Refusal> {
     name_of_a_variable(key)?;
     let all = assignments(text, dialect)?;
-    for lines in all.iter().filter_map(|other| other.more_lines.clone()) {
-        in_the_way(text, lines, key)?;
-    }
-    let mut ours = all.into_iter().filter(|assignment| text[assignment.key.clone()] == *key.as_bytes());
-    let Some(assignment) = ours.next() else { return Ok(None) };
+    let mut ours = all.iter().filter(|assignment| text[assignment.key.clone()] == *key.as_bytes());
+    let Some(assignment) = ours.next() else {
+        // It may be meant as ours, in quotes that end somewhere else than they should.
+        for lines in all.iter().filter_map(|other| other.more_lines.clone()) {
+            in_the_way(text, lines, key)?;
+        }
+        return Ok(None);
+    };
     if let Some(second) = ours.next() {
         let what = format!("{key} is assigned again, after line {}", assignment.line);
         let advice = "keep one of them: parsers differ in which one counts, and the other would keep the old value";
         return problem(0, what, advice).map_err(|problem| Refusal::of(text, second.key.start, problem));
     }
-    let (value, written) = read(text, key, &assignment, dialect)?;
+    let (value, written) = read(text, key, assignment, dialect)?;
     Ok(Some(Found { value, line: assignment.line, written }))
 }
 
@@ -77,8 +83,8 @@ pub fn replace(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) ->
         return Err(Refusal::general(format!("{key} is not in the file"), "have it appended"));
     };
     let edited = spliced(text, found.written.clone(), &[value.reveal()]);
-    confirmed(edited, key, value, dialect)
-        .map_err(|()| Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands")))
+    let unwritable = Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands"));
+    confirmed(edited, key, value, dialect, unwritable)
 }
 
 /// The text with `key` added at its end. A last line that is not ended is ended first.
@@ -95,8 +101,8 @@ pub fn append(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> 
     let before = if is_ended { b"" } else { ending };
     let end = text.len()..text.len();
     let edited = spliced(text, end, &[before, key.as_bytes(), b"=", value.reveal(), ending]);
-    confirmed(edited, key, value, dialect)
-        .map_err(|()| Refusal::of(text, text.len(), unwritable(dialect, "without quotes")))
+    let unwritable = Refusal::of(text, text.len(), unwritable(dialect, "without quotes"));
+    confirmed(edited, key, value, dialect, unwritable)
 }
 
 /// What a parser makes of the line of our key.
@@ -116,8 +122,12 @@ fn read(
         let place = Refusal::of(text, assignment.start, refusal::Problem { at: 0, what, advice: "remove the word" });
         return Err(place);
     }
+    if let Some(doubt) = &assignment.doubt {
+        return Err(Refusal::of(text, 0, doubt.clone()));
+    }
     let rest = &text[assignment.rest.clone()];
-    let written = value::certain(rest, &assignment.shape, dialect).map_err(refused)?;
+    let shape = assignment.shape.as_ref().map_err(|problem| refused(problem.clone()))?;
+    let written = value::certain(rest, shape, dialect).map_err(refused)?;
     let bytes = match dialect {
         Dialect::Systemd => {
             // In its own words, whose escapes are known.
@@ -131,11 +141,21 @@ fn read(
     Ok((SecretValue::new(bytes), from + written.start..from + written.end))
 }
 
-/// Whether the edited text is read as it was meant. What a dialect can write is what it reads back.
-fn confirmed(text: Zeroizing<Vec<u8>>, key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, ()> {
+/// The edited text, if it is read as it was meant: what a dialect can write is what it reads back.
+///
+/// # Errors
+/// What stands before the value and is in its way; else that it is `unwritable`.
+fn confirmed(
+    text: Zeroizing<Vec<u8>>,
+    key: &str,
+    value: &SecretValue,
+    dialect: Dialect,
+    unwritable: Refusal,
+) -> Result<Edited, Refusal> {
     match find(&text, key, dialect) {
         Ok(Some(found)) if found.value.is_same(value) => Ok(Edited { line: found.line, text }),
-        _ => Err(()),
+        Err(refusal) if refusal.at() < unwritable.at() => Err(refusal),
+        _ => Err(unwritable),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::dialect::Dialect;
+use super::shell_word;
 use crate::text::refusal::{Problem, problem};
 
 /// The parts of what follows an equals sign, by places counted from there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shape {
     /// The value without quotes.
     pub written: Range<usize>,
@@ -24,8 +25,10 @@ pub(super) struct Shape {
 pub(super) fn shape(rest: &[u8], dialect: Dialect) -> Result<Shape, Problem> {
     let from = rest.iter().position(|byte| !b" \t".contains(byte)).unwrap_or(rest.len());
     match rest.get(from) {
+        Some(_) if dialect == Dialect::Shell => shell_word::shape(rest),
         None => Ok(Shape { written: 0..0, quote: None, has_comment: false, is_open: false }),
         Some(quote @ (b'\'' | b'"')) if dialect != Dialect::Docker => quoted(rest, from + 1, *quote, dialect),
+        Some(quote @ b'`') if dialect == Dialect::Dotenv => quoted(rest, from + 1, *quote, dialect),
         Some(_) => bare(rest, from, dialect),
     }
 }
@@ -43,19 +46,28 @@ pub(super) fn certain(rest: &[u8], shape: &Shape, dialect: Dialect) -> Result<Ra
         let what = format!("{reader} may take the comment for a part of the value");
         return problem(written.end, what, "put the comment in a line of its own");
     }
+    if shape.quote == Some(b'`') {
+        return problem(written.start, "only some parsers take backticks for quotes", "take other quotes");
+    }
     let outer = usize::from(shape.quote.is_some());
     let leading = written.start - outer;
     let trailing = rest.len().saturating_sub(written.end + outer);
-    let in_the_way = keeps_blanks || (leading > 0 && (dialect == Dialect::Shell || shape.quote.is_some()));
     let touches_nothing = written.is_empty() && shape.quote.is_none() && !rest.is_empty();
-    if (leading > 0 && in_the_way) || (trailing > 0 && keeps_blanks) || touches_nothing {
+    // Node keeps tabs where it drops blanks.
+    let has_tab = dialect == Dialect::Dotenv && rest.contains(&b'\t');
+    let is_misread = leading > 0 && dialect == Dialect::Shell || touches_nothing || has_tab;
+    if keeps_blanks && leading + trailing > 0 || is_misread {
         return problem(0, format!("{reader} may keep the blanks around the value"), "remove the blanks");
     }
     if dialect == Dialect::Docker && matches!(value.first(), Some(b'\'' | b'"')) {
         return problem(written.start, "docker takes the quotes for a part of the value", "remove the quotes");
     }
+    if let Some(at) = value.iter().position(|&byte| byte.is_ascii_control() && byte != b'\t') {
+        return problem(written.start + at, "here is a control character", "remove it");
+    }
     let disputed: &[u8] = match (dialect, shape.quote) {
-        (Dialect::Dotenv, None) => b" \t#$\\'\"`",
+        // Who gives up on blanks there gives up on the whole file: nobody reads it by them.
+        (Dialect::Dotenv, None) => b"\t#$\\'\"`",
         (Dialect::Dotenv, Some(_)) => b"$\\`",
         (Dialect::Compose, None) => b"$\\'\"`",
         (Dialect::Compose, Some(_)) => b"$\\",
@@ -83,9 +95,6 @@ fn quoted(rest: &[u8], from: usize, quote: u8, dialect: Dialect) -> Result<Shape
     if at >= rest.len() {
         return Ok(Shape { written: from..rest.len(), quote: Some(quote), has_comment: false, is_open: true });
     }
-    if dialect == Dialect::Shell && quote == b'"' {
-        expansions(&rest[from..at], dialect).map_err(|p| Problem { at: p.at + from, ..p })?;
-    }
     let after = &rest[at + 1..];
     let tail = after.trim_ascii_start();
     let has_comment = tail.starts_with(b"#") && tail.len() < after.len();
@@ -101,10 +110,12 @@ fn escape(rest: &[u8], at: usize, quote: u8, dialect: Dialect) -> Result<usize, 
     let unclear = "parsers differ in what the backslash means here";
     let advice = "put the value in single quotes, without a backslash before the last one";
     match (dialect, quote) {
-        (Dialect::Shell | Dialect::Systemd, b'\'') => Ok(1),
-        (Dialect::Shell | Dialect::Systemd, _) | (Dialect::Compose, b'"') if next.is_some() => Ok(2),
-        (Dialect::Dotenv, b'"') if next == Some(&b'n') => Ok(2),
-        (Dialect::Dotenv | Dialect::Compose, b'\'') if next.is_some_and(|byte| !b"'\\".contains(byte)) => Ok(1),
+        (Dialect::Systemd, b'\'') => Ok(1),
+        (Dialect::Compose, b'"') if rest[at..].starts_with(b"\\\\\"") => problem(at, unclear, advice),
+        (Dialect::Systemd, _) | (Dialect::Compose, b'"') if next.is_some() => Ok(2),
+        (Dialect::Docker | Dialect::Pam, _) => Ok(1),
+        (Dialect::Dotenv, _) if next.is_some_and(|&byte| byte != quote) => Ok(1),
+        (Dialect::Compose, b'\'') if next.is_some_and(|byte| !b"'\\".contains(byte)) => Ok(1),
         _ => problem(at, unclear, advice),
     }
 }
@@ -116,51 +127,23 @@ fn bare(rest: &[u8], from: usize, dialect: Dialect) -> Result<Shape, Problem> {
     let value = rest[from..to].trim_ascii_end();
     let moved = |problem: Problem| Problem { at: problem.at + from, ..problem };
     match dialect {
-        Dialect::Dotenv => {
-            // Those that are strict give up on the whole file, before and after: nobody reads it by them.
-            expansions(value, dialect).map_err(moved)?;
-        }
-        Dialect::Shell => {
-            one_word(value, b"'\"`\\&;()<>|").and_then(|()| expansions(value, dialect)).map_err(moved)?;
-        }
-        Dialect::Compose => expansions(value, dialect).map_err(moved)?,
-        Dialect::Systemd | Dialect::Docker | Dialect::Pam => {}
+        Dialect::Compose => expansions(value).map_err(moved)?,
+        // dotenvy expands more than others, but the value's end is the same to it.
+        _ => {}
     }
     let written = from..from + value.len();
     Ok(Shape { written, quote: None, has_comment: comment.is_some(), is_open: false })
 }
 
-/// What strict parsers give up on in a value without quotes.
-fn one_word(value: &[u8], forbidden: &[u8]) -> Result<(), Problem> {
-    match value.iter().position(|byte| b" \t".contains(byte) || forbidden.contains(byte)) {
-        Some(at) => {
-            problem(at, "strict parsers give up on this character in a value without quotes", "put the value in quotes")
-        }
-        None => Ok(()),
-    }
-}
-
 /// A variable's expansion may stand in other values, where it ends with certainty.
-fn expansions(value: &[u8], dialect: Dialect) -> Result<(), Problem> {
+fn expansions(value: &[u8]) -> Result<(), Problem> {
     for (at, _) in value.iter().enumerate().filter(|(_, byte)| **byte == b'$') {
         let after = &value[at + 1..];
-        let is_plain = match after.first() {
-            None => true,
-            Some(b'{') => after.iter().position(|&byte| byte == b'}').is_some_and(|end| {
-                let inside = &after[1..end];
-                let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-                !inside.is_empty()
-                    && (inside.iter().all(plain)
-                        || dialect == Dialect::Compose && !inside.iter().any(|b| b"${'\"\\".contains(b)))
-            }),
-            Some(byte) => byte.is_ascii_alphanumeric() || *byte == b'_' || dialect == Dialect::Compose,
-        };
-        if !is_plain {
+        let ends = after.iter().position(|&byte| byte == b'}');
+        let is_plain = |end: usize| end > 1 && !after[1..end].iter().any(|byte| b"${'\"\\".contains(byte));
+        if after.starts_with(b"{") && !ends.is_some_and(is_plain) {
             return problem(at, "parsers differ in what they make of this «$»", "put the value in single quotes");
         }
-    }
-    if dialect == Dialect::Shell && value.contains(&b'`') {
-        return problem(0, "a shell runs a command for this value", "put the value in single quotes");
     }
     Ok(())
 }

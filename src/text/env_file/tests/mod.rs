@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use parsers::{CASES, Made, readers};
 
-mod parsers;
+mod corpus;
 
 const NEW: &str = "f00df00df00df00df00df00df00df00d";
 
@@ -24,26 +23,6 @@ fn replaced(text: &str, dialect: Dialect) -> Result<String, Refusal> {
 }
 
 #[test]
-fn what_is_read_is_what_each_real_parser_of_the_dialect_read() {
-    for dialect in Dialect::ALL {
-        let mut understood = 0;
-        for (text, made) in CASES {
-            let made = &made[readers(dialect)];
-            match read(text, dialect) {
-                Ok(Some(value)) => {
-                    let alike = made.iter().all(|made| matches!(made, Made::Read(read) if *read == value));
-                    assert!(alike, "{dialect}: {text:?} is read as {value:?}, and parsers made {made:?} of it");
-                    understood += 1;
-                }
-                Ok(None) => assert!(made.iter().all(|made| *made == Made::Gone), "{dialect}: {text:?}: {made:?}"),
-                Err(_) => {}
-            }
-        }
-        assert!(understood >= 12, "{dialect} refuses too much: {understood} of {}", CASES.len());
-    }
-}
-
-#[test]
 fn what_people_have_is_understood() {
     let plain = "# The backend.\n\nPORT=3000\nDATABASE_URL=postgres://u:p@db:5432/app?sslmode=disable\nK=abc\n# end";
     for dialect in Dialect::ALL {
@@ -56,9 +35,9 @@ fn what_people_have_is_understood() {
     assert_eq!(replaced(node, Dialect::Dotenv).unwrap(), node.replace("abc", NEW));
     let crlf = "A=1\r\nK=\"abc\"\r\nB=2\r\n";
     assert_eq!(replaced(crlf, Dialect::Dotenv).unwrap(), crlf.replace("abc", NEW));
-    let script = "#!/bin/sh\nset -a\nA=\"$HOME/x\"\nK='abc'\nexport K\n";
+    let script = "#!/bin/sh\nset -a\nA=\"$HOME/x\":${B:-y}/z\nC=$(hostname); export C\nK='abc'; export K\n";
     assert_eq!(replaced(script, Dialect::Shell).unwrap(), script.replace("abc", NEW));
-    let unit = "; old\nA=\"x \\\"y\\\"\"\nK=\"abc\"\n";
+    let unit = "; old\nnonsense\nA=\"x \\\"y\\\"\"\nOPTIONS=--one \\\n  --two='\n'\nK=\"abc\"\n";
     assert_eq!(replaced(unit, Dialect::Systemd).unwrap(), unit.replace("abc", NEW));
 }
 
@@ -77,9 +56,34 @@ fn what_is_not_certain_is_refused_with_its_place() {
     refused("K=pa55\r\n", Dialect::Pam, (1, 7), "dos2unix");
     refused("A=\"pa55\nB=1\nK=pa55\n", Dialect::Systemd, (1, 3), "not closed");
     refused("A=\"pa55\nK=pa55\n\"\n", Dialect::Dotenv, (2, 1), "inside of another value");
+    refused("A=1\n  \n# pa55\nK=pa55\n", Dialect::Dotenv, (2, 1), "node takes this line for a part of the next key");
+    refused(" # A='pa55\nK=pa55\n", Dialect::Dotenv, (1, 1), "takes this comment for an assignment");
+    refused("A=1\n\tK=pa55\n", Dialect::Dotenv, (2, 1), "node takes this tab");
+    refused("# pa55 \\\nK=pa55\n", Dialect::Systemd, (1, 8), "some versions of systemd join");
+    refused("A=pa55\nB=\0\nK=pa55\n", Dialect::Systemd, (2, 3), "reads no further");
+    refused("A=1\nK\n", Dialect::Docker, (2, 2), "without a value");
+    refused("K =pa55\n", Dialect::Pam, (1, 2), "remove the blank");
+    refused("K=pa55 -x\n", Dialect::Shell, (1, 7), "runs a command");
     refused("K=pa55$x\n", Dialect::Dotenv, (1, 7), "something else");
     let missing = replaced("A=1\n", Dialect::Dotenv).unwrap_err();
     assert_eq!(missing.to_string(), "K is not in the file: have it appended");
+}
+
+#[test]
+fn what_stands_in_another_value_is_not_ours() {
+    let pem = "A=\"x\nK=no\ny\"\nMY_K=no\nK_OLD=no\n# K=no\nB=K=no\nK=abc\n";
+    for dialect in [Dialect::Dotenv, Dialect::Systemd, Dialect::Compose, Dialect::Shell] {
+        assert_eq!(replaced(pem, dialect).unwrap(), pem.replace("abc", NEW), "{dialect}");
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_for_the_reader_is_refused() {
+    for (dialect, length) in [(Dialect::Pam, 1100), (Dialect::Docker, 66_000)] {
+        let text = format!("A={}\nK=abc\n", "x".repeat(length));
+        assert!(replaced(&text, dialect).unwrap_err().to_string().contains("too long"), "{dialect}");
+        assert!(replaced(&text, Dialect::Dotenv).is_ok());
+    }
 }
 
 #[test]
@@ -92,6 +96,8 @@ fn a_key_is_added_in_a_line_of_its_own() {
     assert_eq!(added("A=1"), (format!("A=1\nK={NEW}\n"), 2));
     assert_eq!(added("A=1\r\n"), (format!("A=1\r\nK={NEW}\r\n"), 2));
     assert!(append(b"K=1\n", "K", &value(NEW), Dialect::Dotenv).is_err());
+    let hidden = append(b"A=1\n \n", "K", &value(NEW), Dialect::Dotenv).err().unwrap();
+    assert!(hidden.to_string().starts_with("line 2, column 1: node takes this line"), "{hidden}");
 }
 
 #[test]
