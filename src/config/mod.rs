@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 mod claims;
+mod compose_section;
 mod daemon_file;
 mod daemon_settings;
 mod dotenv_section;
@@ -37,7 +38,8 @@ pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
 pub use target_settings::{
-    Activate, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings, WakeSignal,
+    Activate, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings,
+    WakeSignal,
 };
 pub use unit_name::template_of;
 
@@ -92,10 +94,11 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
 }
 
 /// The kinds of targets, each with a commented file to start from.
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: [(&str, &str); 4] = [
     ("systemd", include_str!("../../packaging/examples/systemd.toml")),
     ("dotenv", include_str!("../../packaging/examples/dotenv.toml")),
     ("environment", include_str!("../../packaging/examples/environment.toml")),
+    ("compose", include_str!("../../packaging/examples/compose.toml")),
 ];
 
 /// The kinds of targets that there is a starting file for.
@@ -166,6 +169,13 @@ fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
         TargetSettings::Dotenv(dotenv) | TargetSettings::Environment(dotenv) => {
             let key = dotenv.key.clone().unwrap_or_else(|| secret.env.clone());
             Some((key, dotenv.file.display().to_string()))
+        }
+        TargetSettings::Compose(compose) => {
+            let key = match compose.place {
+                ComposePlace::SecretFile(_) => String::new(),
+                _ => compose.key.clone().unwrap_or_else(|| secret.env.clone()),
+            };
+            Some((key, compose.place.path().display().to_string()))
         }
         TargetSettings::Systemd(_) => None,
     });

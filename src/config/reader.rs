@@ -25,6 +25,10 @@ const HOMES: &[(&str, &[&str])] = &[
         "[[target]] of type \"dotenv\"",
         &["file", "dialect", "restart-units", "restart-command", "restart-timeout", "touch", "signal", "pid-file"],
     ),
+    (
+        "[[target]] of type \"compose\"",
+        &["project-directory", "project", "files", "services", "env-file", "environment-in", "secret-file", "build"],
+    ),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),
     ("[notify] of rekeyd.toml", &["webhook", "on", "repeat"]),

@@ -13,6 +13,7 @@ use super::settings::{
     Course, HookSettings, Kind, Overlap, ProbeSettings, Retire, Schedule, SecretName, SecretSettings, Shape,
 };
 use super::target_section;
+use super::target_settings::{ComposePlace, TargetSettings};
 use super::values::{Bounds, DAY, duration, human, on_calendar};
 use crate::secret::Format;
 
@@ -65,7 +66,14 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let overlap = overlap.map(|(overlap, previous)| {
         if overlap.previous_env == env {
             let message = format!("`previous-env`: {env} is the variable of the value itself");
-            report.error(previous, message, "name another variable, such as JWT_SECRET_PREVIOUS");
+            report.error(previous.clone(), message, "name another variable, such as JWT_SECRET_PREVIOUS");
+        }
+        let whole = |target: &TargetSettings| {
+            matches!(target, TargetSettings::Compose(compose) if matches!(compose.place, ComposePlace::SecretFile(_)))
+        };
+        if targets.iter().any(whole) {
+            let message = "`previous-env`: a target has the value as the whole of a `secret-file`, with no place for another";
+            report.error(previous, message, "use `mode = \"immediate\"`, or an `env-file`");
         }
         overlap
     });

@@ -2,6 +2,7 @@
 
 use toml::Spanned;
 
+use super::compose_section;
 use super::dotenv_section;
 use super::env_name::env_name;
 use super::reader::Reader;
@@ -10,7 +11,7 @@ use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, Tar
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
-const LATER: &[&str] = &["compose", "pm2", "vercel", "netlify", "render", "railway", "command"];
+const LATER: &[&str] = &["pm2", "vercel", "netlify", "render", "railway", "command"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -33,11 +34,12 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment"], LATER, report);
+    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment", "compose"], LATER, report);
     section.need("type", "type = \"systemd\"", report);
     let kind = kind?;
     let kind_span = kind.span();
     match kind.get_ref().as_str() {
+        "compose" => compose_section::read(section, report).map(TargetSettings::Compose),
         "dotenv" => dotenv_section::read(section, named, report).map(TargetSettings::Dotenv),
         "environment" => {
             dotenv_section::environment(section, kind_span, named, report).map(TargetSettings::Environment)

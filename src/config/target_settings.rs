@@ -1,6 +1,7 @@
 //! What `[[target]]` sets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub enum TargetSettings {
     Dotenv(DotenvTarget),
     /// `type = "environment"`: `/etc/environment`, which pam_env(8) reads for every session.
     Environment(DotenvTarget),
+    /// `type = "compose"`.
+    Compose(ComposeTarget),
 }
 
 impl TargetSettings {
@@ -27,6 +30,7 @@ impl TargetSettings {
                 Restart::Units { units, .. } => units,
                 Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => &[],
             },
+            Self::Compose(_) => &[],
         }
     }
 
@@ -34,6 +38,7 @@ impl TargetSettings {
     pub fn consumers(&self) -> Vec<String> {
         match self {
             Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
+            Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
         }
     }
 
@@ -43,6 +48,9 @@ impl TargetSettings {
             Self::Systemd(systemd) => format!("systemd {}", systemd.units.join(", ")),
             Self::Dotenv(dotenv) => format!("dotenv {}", dotenv.file.display()),
             Self::Environment(_) => "environment".to_owned(),
+            Self::Compose(compose) => {
+                format!("compose {} {}", compose.directory.display(), compose.services.join(", "))
+            }
         }
     }
 }
@@ -60,6 +68,65 @@ pub struct DotenvTarget {
     pub expose: bool,
     /// What makes the consumer take the value.
     pub restart: Restart,
+}
+
+/// Services of a Docker Compose project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComposeTarget {
+    /// `project-directory`: where the project was started from.
+    pub directory: PathBuf,
+    /// `project`: its name, where several were started from there.
+    pub project: Option<String>,
+    /// `files`: those that it must run with; whichever it does where they are left out.
+    pub files: Vec<PathBuf>,
+    /// `services`, at least one.
+    pub services: Vec<String>,
+    /// Where the value stands.
+    pub place: ComposePlace,
+    /// `key`: its name there, the secret's `env` where it is left out.
+    pub key: Option<String>,
+    /// Whether others than its owner and group may read the file: `expose = true`.
+    pub expose: bool,
+    /// `build`: whether images are built anew.
+    pub build: bool,
+    /// `user`: whom docker is run as; root where it is left out.
+    pub user: Option<String>,
+    /// `timeout`: how long the services may take to come up, default 2 min.
+    pub timeout: Duration,
+}
+
+/// Where the value of a Compose service stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComposePlace {
+    /// `env-file`: a file of the service's `env_file:`, or the `.env` behind `${}`.
+    EnvFile(PathBuf),
+    /// `environment-in`: literally under `environment:` of each service in this Compose file.
+    Literal(PathBuf),
+    /// `secret-file`: all of a file of `secrets:`.
+    SecretFile(PathBuf),
+}
+
+impl ComposePlace {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::EnvFile(path) | Self::Literal(path) | Self::SecretFile(path) => path,
+        }
+    }
+}
+
+impl ComposeTarget {
+    /// How one of its services is named here, before it is known what the project is called.
+    pub fn consumer(&self, service: &str) -> String {
+        format!("compose {}/{service}", self.project.clone().unwrap_or_else(|| self.usual_project()))
+    }
+
+    /// What Compose calls a project that is started in the directory, where nothing else is said.
+    pub fn usual_project(&self) -> String {
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
+        plain.trim_start_matches(['_', '-']).to_owned()
+    }
 }
 
 /// What makes the reader of a file take what is in it now.

@@ -30,14 +30,26 @@ struct Proven {
 pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
     let last = daemon.charge(&settings.name).standing().last;
     let Some(rotation) = last.filter(|last| last.outcome == Outcome::Committed).map(|last| last.id) else { return };
-    let units = proven_units(&daemon.store.history(&settings.name).unwrap_or_default(), &rotation);
-    if !settings.aftercare.is_zero() && !units.is_empty() {
-        tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), rotation, units));
+    let proof = proof(&daemon.store.history(&settings.name).unwrap_or_default(), &rotation);
+    let units: Vec<Proven> = proof.iter().filter_map(proven).collect();
+    let is_of_others = |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. });
+    let others: Vec<Evidence> = proof.into_iter().filter(is_of_others).collect();
+    if !settings.aftercare.is_zero() && !(units.is_empty() && others.is_empty()) {
+        tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), rotation, units, others));
     }
 }
 
-/// The units of the last proof of a rotation to a new value.
-fn proven_units(records: &[Record], rotation: &RotationId) -> Vec<Proven> {
+fn proven(evidence: &Evidence) -> Option<Proven> {
+    match evidence {
+        Evidence::Unit { unit, invocation, .. } => {
+            Some(Proven { unit: unit.clone(), invocation: invocation.clone(), has_ended: false })
+        }
+        _ => None,
+    }
+}
+
+/// The last proof of a rotation to a new value.
+fn proof(records: &[Record], rotation: &RotationId) -> Vec<Evidence> {
     let of_it = || records.iter().filter(|record| record.rotation.as_ref() == Some(rotation));
     let makes =
         |record: &Record| matches!(&record.what, Happening::Requested { plan, .. } if plan.intent == Intent::Rotate);
@@ -45,21 +57,23 @@ fn proven_units(records: &[Record], rotation: &RotationId) -> Vec<Proven> {
         Happening::Passed { seen: Seen::Proven { evidence }, .. } => Some(evidence),
         _ => None,
     });
-    let unit = |evidence: &Evidence| match evidence {
-        Evidence::Unit { unit, invocation, .. } => {
-            Some(Proven { unit: unit.clone(), invocation: invocation.clone(), has_ended: false })
-        }
-        _ => None,
-    };
-    proof.filter(|_| of_it().any(makes)).into_iter().flatten().filter_map(unit).collect()
+    proof.filter(|_| of_it().any(makes)).cloned().unwrap_or_default()
 }
 
-async fn look_after(daemon: Arc<Daemon>, settings: SecretSettings, rotation: RotationId, mut units: Vec<Proven>) {
+/// Until one has failed, or all have passed: units, and `others` that systemd does not tell of.
+async fn look_after(
+    daemon: Arc<Daemon>,
+    settings: SecretSettings,
+    rotation: RotationId,
+    mut units: Vec<Proven>,
+    others: Vec<Evidence>,
+) {
+    let charge = daemon.charge(&settings.name);
     let began = Instant::now();
     let Ok(mut jobs) = daemon.systemd.ends().await else { return };
-    while began.elapsed() < settings.aftercare && !units.is_empty() && !daemon.is_stopping() {
+    while began.elapsed() < settings.aftercare && !(units.is_empty() && others.is_empty()) && !daemon.is_stopping() {
         sleep(LOOK).await;
-        let standing = daemon.charge(&settings.name).standing();
+        let standing = charge.standing();
         if standing.transaction.is_some() || standing.last.is_none_or(|last| last.id != rotation) {
             // It is another rotation's consumer now.
             return;
@@ -85,18 +99,30 @@ async fn look_after(daemon: Arc<Daemon>, settings: SecretSettings, rotation: Rot
         still.retain(|proven| !moved.contains(&proven.unit));
         units = still;
         if let Some(status) = failed {
-            return take_back(&daemon, &settings, &status, began.elapsed()).await;
+            return take_back(&daemon, &settings, &status.in_words(), Some(&status), began.elapsed()).await;
+        }
+        let parts = (!others.is_empty()).then(|| daemon.parts(&settings, &charge));
+        for target in parts.iter().flat_map(|parts| parts.targets()) {
+            if let Some(how) = target.failed_since(&others).await {
+                return take_back(&daemon, &settings, &how, None, began.elapsed()).await;
+            }
         }
     }
 }
 
-async fn take_back(daemon: &Arc<Daemon>, settings: &SecretSettings, status: &UnitStatus, after: Duration) {
-    let what = format!("{}, {} s after the rotation was committed", status.in_words(), after.as_secs());
+async fn take_back(
+    daemon: &Arc<Daemon>,
+    settings: &SecretSettings,
+    how: &str,
+    unit: Option<&UnitStatus>,
+    after: Duration,
+) {
+    let what = format!("{how}, {} s after the rotation was committed", after.as_secs());
     let mut entry = Entry::new(Priority::Error, message_id::FAILED_LATER, format!("{}: {what}", settings.name));
     entry.secret = Some(settings.name.to_string());
     entry.reason = Some(what.clone());
     daemon.journal.send(entry, &super::charge::units(settings));
-    if status.active_state == "inactive" {
+    if let Some(status) = unit.filter(|status| status.active_state == "inactive") {
         // The rollback would take it for stopped on purpose, and leave it so.
         let _ = daemon.systemd.start(&status.id).await;
     }

@@ -43,19 +43,26 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
 fn answer(question: &Question) -> Result<Answer, String> {
     Ok(match question {
         Question::Processes { control_group, pids, variables, credentials, key } => {
-            let key: [u8; 32] =
-                hex::decode(key).ok().and_then(|key| key.try_into().ok()).ok_or("the key is not 32 bytes")?;
-            let look = |&pid: &u32| process(pid, control_group, variables, credentials, &key);
+            let (key, group) = (key_of(key)?, Group::Below(control_group));
+            let look = |&pid: &u32| process(pid, group, variables, credentials, &key);
             Answer::Processes { processes: pids.iter().filter_map(look).collect() }
         }
+        Question::Container { id, variables, files, key } => {
+            if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err("this is no container's id".to_owned());
+            }
+            let (key, group) = (key_of(key)?, Group::Of(id));
+            let look = |pid: u32| process(pid, group, variables, files, &key);
+            Answer::Processes { processes: pids().filter(|pid| is_in(*pid, group)).filter_map(look).collect() }
+        }
         Question::ProcessValue { control_group, pid, variable } => {
-            let found = environment(*pid, control_group).map_or(Variable::Missing, |environment| {
+            let found = environment(*pid, Group::Below(control_group)).map_or(Variable::Missing, |environment| {
                 assigned(&environment, variable).map_or(Variable::Unset, told)
             });
             Answer::Variable { variable: found }
         }
         Question::ProcessCredential { control_group, pid, path } => Answer::Variable {
-            variable: seen(*pid, control_group, path).map_or(Variable::Missing, |value| told(&value)),
+            variable: seen(*pid, Group::Below(control_group), path).map_or(Variable::Missing, |value| told(&value)),
         },
         Question::Whole { path } => Answer::Variable {
             variable: match files::read(Path::new(path), CREDENTIAL).map(Zeroizing::new) {
@@ -73,9 +80,40 @@ fn answer(question: &Question) -> Result<Answer, String> {
     })
 }
 
+fn key_of(text: &str) -> Result<[u8; 32], String> {
+    let key = hex::decode(text).ok().and_then(|key| key.try_into().ok());
+    key.ok_or_else(|| "the key is not 32 bytes".to_owned())
+}
+
+/// All processes that there are.
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Control groups that a process may be in.
+#[derive(Clone, Copy)]
+enum Group<'a> {
+    /// One, and those below it.
+    Below(&'a str),
+    /// Those of a container, whoever made them and wherever: its id is in the path.
+    Of(&'a str),
+}
+
+impl Group<'_> {
+    fn has(self, path: &str) -> bool {
+        match self {
+            Self::Below(group) => {
+                path.strip_prefix(group).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+            }
+            Self::Of(id) => path.contains(id),
+        }
+    }
+}
+
 fn process(
     pid: u32,
-    control_group: &str,
+    control_group: Group<'_>,
     variables: &[String],
     credentials: &[String],
     key: &[u8; 32],
@@ -95,7 +133,7 @@ fn process(
 /// A regular file as a process sees it: by its own root directory and mounts. No link is followed, so that a path of the
 /// process' making leads nowhere out of there. (openat2(2), which could do that in one call, is not there for a service
 /// with RestrictSUIDSGID=.)
-fn seen(pid: u32, control_group: &str, path: &str) -> Option<Zeroizing<Vec<u8>>> {
+fn seen(pid: u32, control_group: Group<'_>, path: &str) -> Option<Zeroizing<Vec<u8>>> {
     use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
     if !is_in(pid, control_group) {
         return None;
@@ -119,7 +157,7 @@ fn seen(pid: u32, control_group: &str, path: &str) -> Option<Zeroizing<Vec<u8>>>
 
 /// The environment of a process that is in the control group before and after it was read: a number that was used again
 /// in between would be another process. A process that has ended and not been waited for has none.
-fn environment(pid: u32, control_group: &str) -> Option<Zeroizing<Vec<u8>>> {
+fn environment(pid: u32, control_group: Group<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let inside = || is_in(pid, control_group);
     if !inside() {
         return None;
@@ -134,13 +172,10 @@ fn environment(pid: u32, control_group: &str) -> Option<Zeroizing<Vec<u8>>> {
     (lives && inside()).then_some(environment)
 }
 
-fn is_in(pid: u32, control_group: &str) -> bool {
+fn is_in(pid: u32, control_group: Group<'_>) -> bool {
     let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
     // `0::/path` (v2), `1:name=systemd:/path` (v1): see cgroups(7).
-    groups
-        .lines()
-        .filter_map(|line| line.splitn(3, ':').nth(2))
-        .any(|path| path.strip_prefix(control_group).is_some_and(|below| below.is_empty() || below.starts_with('/')))
+    groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| control_group.has(path))
 }
 
 /// The first assignment, which is the one that getenv(3) returns.
@@ -245,8 +280,8 @@ mod tests {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
         let group = groups.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap();
         let group = if group == "/" { "" } else { group };
-        assert!(environment(own, group).is_some());
-        assert!(environment(own, "/no-such-group").is_none());
+        assert!(environment(own, Group::Below(group)).is_some());
+        assert!(environment(own, Group::Below("/no-such-group")).is_none());
     }
 
     #[test]
@@ -259,7 +294,9 @@ mod tests {
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         fs::write(&file, "value").unwrap();
         std::os::unix::fs::symlink("file", &link).unwrap();
-        let look = |path: &Path, group: &str| seen(own, group, path.to_str().unwrap()).map(|value| value.to_vec());
+        let look = |path: &Path, group: &str| {
+            seen(own, Group::Below(group), path.to_str().unwrap()).map(|value| value.to_vec())
+        };
         assert_eq!(look(&file, group).as_deref(), Some(&b"value"[..]));
         assert_eq!(look(&link, group), None);
         assert_eq!(look(dir.path(), group), None);

@@ -27,6 +27,17 @@ pub enum Question {
         /// 32 random bytes, in hex, of this request alone.
         key: String,
     },
+    /// The same of all processes of a container: those whose control group bears its id.
+    Container {
+        /// Its id, 64 hex digits.
+        id: String,
+        /// As above.
+        variables: Vec<String>,
+        /// The paths of files that they should see, too.
+        files: Vec<String>,
+        /// As above.
+        key: String,
+    },
     /// The value itself of a variable of a process: for taking it over.
     ProcessValue {
         /// As above.
@@ -82,7 +93,7 @@ pub enum Question {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
-    /// To `Processes`. Those that ended meanwhile, or are in another control group, are left out.
+    /// To `Processes` and `Container`. Those that ended meanwhile, or are in another control group, are left out.
     Processes {
         /// What was found.
         processes: Vec<Process>,

@@ -33,6 +33,15 @@ pub enum Evidence {
         /// How long it was watched, in milliseconds.
         settled_ms: u64,
     },
+    /// The containers of a service stayed up, not started again.
+    Containers {
+        /// The service: `compose my-backend/web`.
+        unit: String,
+        /// Their ids, each with when it was started.
+        containers: BTreeMap<String, String>,
+        /// How long they were watched, in milliseconds.
+        settled_ms: u64,
+    },
     /// The file has the view, by the rules of its own reader.
     File {
         /// Its path.

@@ -152,6 +152,9 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
             format!("{matching} of {of} processes of {unit} have the value, {without} need none")
         }
         Evidence::Unit { unit, settled_ms, .. } => format!("{unit} stayed up for {}", duration(settled_ms * 1000)),
+        Evidence::Containers { unit, settled_ms, .. } => {
+            format!("{unit} stayed up for {}", duration(settled_ms * 1000))
+        }
         Evidence::File { path } => format!("{path} has it"),
         Evidence::Session => "a new session has it".to_owned(),
         Evidence::LoggedOut { protected } => format!("{protected} refuses a token from before the rotation"),

@@ -65,6 +65,10 @@ fault_codes! {
     ManagerUnreachable = "manager-unreachable",
     /// A helper unit could not be reached or failed.
     HelperFailed = "helper-failed",
+    /// The engine of the containers did not answer.
+    EngineUnreachable = "engine-unreachable",
+    /// A tool of somebody else's, which makes the consumer take the value, failed.
+    ToolFailed = "tool-failed",
     /// The login did not give a token.
     LoginFailed = "login-failed",
     /// The token is not what the probe can judge.

@@ -51,6 +51,8 @@ pub enum Prints {
     ToJournal,
     /// To who runs it.
     ToCaller,
+    /// Nowhere: it is not even ended by the death of who would read it.
+    ToNobody,
 }
 
 /// How a program ended.

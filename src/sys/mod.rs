@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod credentials;
+pub mod docker;
 pub mod edit;
 pub mod files;
 pub mod git;

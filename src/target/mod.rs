@@ -14,6 +14,7 @@ use crate::rotation::{Fault, Generation, View};
 use crate::secret::SecretValue;
 use crate::sys::command::Runner;
 
+pub mod compose;
 pub mod dotenv;
 pub mod environment;
 pub mod systemd;
@@ -48,6 +49,7 @@ pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Targ
             TargetSettings::Environment(settings) => {
                 Box::new(environment::EnvironmentTarget::new(secret, settings, means))
             }
+            TargetSettings::Compose(settings) => Box::new(compose::ComposeTarget::new(secret, settings, means)),
         }
     };
     secret.targets.iter().map(target).collect()
@@ -183,6 +185,13 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// What became of it.
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault>;
+
+    /// What became of consumers since this evidence was gathered that have failed by themselves, neither stopped nor
+    /// replaced by anybody: of those that systemd does not tell of.
+    async fn failed_since(&self, evidence: &[Evidence]) -> Option<String> {
+        let _ = evidence;
+        None
+    }
 
     /// What its files and processes have now, as far as that is known without asking anybody else; `known` are the values
     /// that the store has.

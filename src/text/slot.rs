@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Refusal;
+use super::compose_file;
 use super::env_file::{self, Dialect};
 use crate::secret::SecretValue;
 
@@ -18,6 +19,15 @@ pub enum Slot {
         /// Whose rules the file is read by.
         dialect: Dialect,
     },
+    /// A literal under `environment:` of a service in a Compose file.
+    Compose {
+        /// The service.
+        service: String,
+        /// The variable.
+        key: String,
+    },
+    /// All of the file, but for a line feed at its end.
+    Whole,
 }
 
 impl Slot {
@@ -28,6 +38,11 @@ impl Slot {
     pub fn value_in(&self, text: &[u8]) -> Result<Option<SecretValue>, Refusal> {
         match self {
             Self::Env { key, dialect } => env_file::value_of(text, key, *dialect),
+            Self::Compose { service, key } => compose_file::value_of(text, service, key),
+            Self::Whole => {
+                let value = text.strip_suffix(b"\n").unwrap_or(text);
+                Ok((!value.is_empty()).then(|| SecretValue::new(value.to_vec())))
+            }
         }
     }
 
@@ -50,6 +65,16 @@ impl Slot {
             Self::Env { key, dialect } => {
                 let write = if is_there { env_file::replace } else { env_file::append };
                 write(text, key, value, *dialect).map(|edited| edited.text)
+            }
+            Self::Compose { service, key } => {
+                let write = if is_there { compose_file::replace } else { compose_file::append };
+                write(text, service, key, value)
+            }
+            Self::Whole => {
+                let mut new = Zeroizing::new(Vec::with_capacity(value.reveal().len() + 1));
+                new.extend_from_slice(value.reveal());
+                new.extend(text.last().filter(|last| **last == b'\n'));
+                Ok(new)
             }
         }
     }

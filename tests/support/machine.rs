@@ -19,6 +19,7 @@ const LONGEST_COMMAND: &str = "180";
 pub struct Builder {
     debian: Debian,
     bare: bool,
+    engine: bool,
     degraded: bool,
     size: String,
     files: TempDir,
@@ -28,6 +29,12 @@ impl Builder {
     /// Without rekeyd installed.
     pub fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// With Docker's engine and Compose installed.
+    pub fn engine(mut self) -> Self {
+        self.engine = true;
         self
     }
 
@@ -84,7 +91,11 @@ impl Builder {
             Debian::Twelve => "12",
             Debian::Thirteen => "13",
         };
-        let image = if self.bare { format!("{image}-bare") } else { image.to_owned() };
+        let image = match (self.bare, self.engine) {
+            (true, _) => format!("{image}-bare"),
+            (_, true) => format!("{image}-engine"),
+            (false, false) => image.to_owned(),
+        };
         let files = self.files.path().to_str().expect("a path in UTF-8");
         let owner = process::id().to_string();
         let said = run(&["boot", &name, "--image", &image, "--files", files, "--size", &self.size, "--owner", &owner]);
@@ -112,7 +123,7 @@ impl Machine {
     /// To be booted with more than is in the image.
     pub fn on(debian: Debian) -> Builder {
         let files = TempDir::new().expect("a temporary directory");
-        Builder { debian, bare: false, degraded: false, size: "1g".to_owned(), files }
+        Builder { debian, bare: false, engine: false, degraded: false, size: "1g".to_owned(), files }
     }
 
     /// Boots the image as it is.

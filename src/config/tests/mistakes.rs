@@ -11,6 +11,9 @@ fn each_mistake_is_found_with_its_place_and_advice() {
     let section = |rest: &str| format!("{GOOD}{rest}\n");
     let target = |rest: &str| format!("[secret]\nenv = \"A\"\n[[target]]\n{rest}\n");
     let units = |rest: &str| target(&format!("type = \"systemd\"\nunits = {rest}"));
+    let compose = |rest: &str| {
+        target(&format!("type = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"web\"]\n{rest}"))
+    };
     let dotenv = |rest: &str| target(&format!("type = \"dotenv\"\n{rest}"));
     let jwt = |rest: &str| section(&format!("[[probe]]\ntype = \"jwt\"\n{rest}\nprotected.url = \"http://h/\""));
     let http = |rest: &str| section(&format!("[[probe]]\ntype = \"http\"\n{rest}"));
@@ -161,6 +164,16 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "nothing but units",
             "`restart-units`",
         ),
+        (compose(""), "3:1", "nothing says where the value stands", "`env-file = "),
+        (
+            compose("env-file = \"/srv/app/.env\"\nenvironment-in = \"/srv/app/compose.yaml\""),
+            "8:18",
+            "exclude each other",
+            "keep one",
+        ),
+        (compose("secret-file = \"/srv/app/jwt\"\nkey = \"JWT\""), "8:7", "means nothing with `secret-file`", "leave"),
+        (compose("env-file = \"/srv/app/.env\"\nproject = \"My App\""), "8:11", "no name of a project", "compose ls"),
+        (target("type = \"compose\"\nservices = []"), "3:1", "`project-directory` is missing", "/srv"),
         (target("type = \"dotenv\""), "3:1", "`file` is missing in [[target]]", "/.env"),
         (dotenv("file = \".env\""), "5:8", "is not an absolute path", "/"),
         (dotenv("file = \"/a/.env\"\ndialect = \"ini\""), "6:11", "is no dialect", "dotenv, systemd, compose"),

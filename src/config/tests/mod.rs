@@ -146,7 +146,7 @@ fn the_shipped_files_are_valid_as_they_stand() {
 
 #[test]
 fn a_template_says_every_default_as_it_is() {
-    for kind in ["systemd", "dotenv", "environment"] {
+    for kind in ["systemd", "dotenv", "environment", "compose"] {
         let plain = checked("a.toml", template(kind).unwrap());
         assert_eq!(plain.findings, []);
         let uncommented: String = template(kind).unwrap().lines().map(uncomment).collect();
@@ -157,14 +157,21 @@ fn a_template_says_every_default_as_it_is() {
             (secret.file, secret.probes, secret.allow_without, secret.watch, secret.logout) = Default::default();
             secret.schedule.iter_mut().for_each(|schedule| schedule.overdue_after = None);
             for target in &mut secret.targets {
-                let (TargetSettings::Dotenv(dotenv) | TargetSettings::Environment(dotenv)) = target else { continue };
-                dotenv.key.get_or_insert_with(|| secret.env.clone());
+                let key = match target {
+                    TargetSettings::Dotenv(dotenv) | TargetSettings::Environment(dotenv) => &mut dotenv.key,
+                    TargetSettings::Compose(compose) => {
+                        (compose.files, compose.project, compose.user) = Default::default();
+                        &mut compose.key
+                    }
+                    TargetSettings::Systemd(_) => continue,
+                };
+                key.get_or_insert_with(|| secret.env.clone());
             }
             secret
         };
         assert_eq!(strip(&plain), strip(&told));
     }
-    assert!(template("compose").is_none());
+    assert!(template("vercel").is_none());
 }
 
 fn uncomment(line: &str) -> String {

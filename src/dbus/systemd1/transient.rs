@@ -86,6 +86,9 @@ impl Systemd {
             // It stays until it was asked how it ended.
             ("AddRef", Variant::from(true)),
         ];
+        if command.prints == Prints::ToNobody {
+            properties.extend(["StandardOutput", "StandardError"].map(|stream| (stream, Variant::from("null"))));
+        }
         if let Some(user) = command.user {
             properties.push(("User", Variant::from(user)));
         }

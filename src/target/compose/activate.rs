@@ -1,0 +1,197 @@
+//! Making services take up the view: one call of Compose for all of them, and what really came of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ComposeTarget;
+use super::project::{Project, is_odd, proper};
+use super::tool::Tool;
+use crate::record::{Activated, Found};
+use crate::rotation::{Fault, FaultCode};
+use crate::sys::command::End;
+use crate::sys::docker::Container;
+use crate::target::{Disclosed, Errand};
+
+impl ComposeTarget {
+    pub(super) async fn recreate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
+        let ours = self.ours(errand.found);
+        let Some(project) = ours.iter().find_map(|(found, _)| Project::recorded(&found.details)) else {
+            // There never was a container.
+            return Ok(ours.into_iter().map(|(found, _)| left_stopped(found)).collect());
+        };
+        let tool = match ours.iter().find_map(|(found, _)| Tool::recorded(&found.details)) {
+            Some(tool) => tool,
+            None => self.tool().await?,
+        };
+        // One that an earlier daemon has begun ends first.
+        self.hashes(&tool, &project).await?;
+        let began = Instant::now();
+        let before = self.containers(&project.name).await?;
+        let of =
+            |service: &str| before.iter().filter(|(of, _)| of == service).map(|(_, container)| container).collect();
+        let (mut due, mut stopped) = (Vec::new(), Vec::new());
+        let mut has_it = true;
+        for (found, service) in &ours {
+            let containers: Vec<&Container> = of(service);
+            if !found.running && !containers.iter().any(|container| container.is_up()) {
+                stopped.push((*found, service.clone(), !containers.is_empty()));
+                continue;
+            }
+            has_it &= self.has(found, &containers, errand.view).await?;
+            due.push((*found, service.clone()));
+        }
+        let mut activated = Vec::new();
+        if !due.is_empty() {
+            if !has_it {
+                self.start(&tool, &project, &due, &before, errand).await?;
+            }
+            let old: BTreeSet<&str> = before.iter().map(|(_, container)| container.id.as_str()).collect();
+            for (found, service) in &due {
+                let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
+                let report = |line: &str| errand.report.progress(line);
+                let baseline = (!has_it).then(|| scale(found));
+                let now = self.wait_until_well(&project.name, service, baseline, limit, &report).await?;
+                if let Some(other) = now.iter().find(|container| !self.is_made_with(container, errand.view)) {
+                    return Err(self.made_with_another(&found.unit, other));
+                }
+                let unit = found.unit.clone();
+                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let is_new = now.iter().any(|container| !old.contains(container.id.as_str()));
+                activated.push(if is_new {
+                    Activated::Restarted { unit, took_us }
+                } else {
+                    Activated::AlreadyRunning { unit }
+                });
+            }
+        }
+        for (found, service, has_containers) in stopped {
+            // Whoever starts it again would start the container that there is.
+            if has_containers {
+                self.make_anew(&tool, &project, &service, errand).await?;
+            }
+            activated.push(left_stopped(found));
+        }
+        Ok(activated)
+    }
+
+    /// Whether all containers of a service run with the view already.
+    async fn has(&self, found: &Found, containers: &[&Container], view: &Disclosed<'_>) -> Result<bool, Fault> {
+        let are_well = containers.iter().all(|container| {
+            container.state.status == "running"
+                && container.health() != Some("unhealthy")
+                && !is_odd(container.name())
+                && self.is_made_with(container, view)
+        });
+        if containers.is_empty() || !are_well || containers.len() < scale(found) {
+            return Ok(false);
+        }
+        if !self.is_file() {
+            return Ok(true);
+        }
+        // A file that was replaced is another one in the container until that is started anew.
+        let containers: Vec<Container> = containers.iter().map(|container| (*container).clone()).collect();
+        Ok(self.tally(&containers, view).await?.is_proof())
+    }
+
+    /// One call for all.
+    async fn start(
+        &self,
+        tool: &Tool,
+        project: &Project,
+        due: &[(&Found, String)],
+        before: &[(String, Container)],
+        errand: &Errand<'_>,
+    ) -> Result<(), Fault> {
+        let mut arguments: Vec<String> = ["-d", "--no-deps"].map(str::to_owned).to_vec();
+        // On the way back the images are those that there are: building them anew could fail as it did before.
+        if self.settings.build && !errand.back {
+            arguments.push("--build".to_owned());
+        }
+        if self.is_file() {
+            arguments.push("--force-recreate".to_owned());
+        }
+        for (found, service) in due.iter().filter(|(found, _)| scale(found) > 1) {
+            arguments.extend(["--scale".to_owned(), format!("{service}={}", scale(found))]);
+        }
+        arguments.extend(due.iter().map(|(_, service)| service.clone()));
+        let said = format!("{} up {}", tool.words(), arguments.join(" "));
+        if due.iter().any(|(found, _)| found.details.contains_key("stale")) {
+            errand.report.progress(&format!(
+                "{}: more than the secret was changed in its configuration since it was started, and takes effect too",
+                self.target_name(project)
+            ));
+        }
+        errand.report.progress(&format!("{}: {said}", self.target_name(project)));
+        let graces: Vec<Duration> = before.iter().map(|(_, container)| container.grace()).collect();
+        let mut end = self.up(tool, project, &arguments, self.longest(&graces)).await?;
+        if end != End::Well && self.has_leftovers(project, due).await? {
+            // Compose 2.26 stumbles once over what an interrupted one has left, and then goes its way.
+            end = self.up(tool, project, &arguments, self.longest(&graces)).await?;
+        }
+        if let Some(problem) = end.problem(&[tool.words()]) {
+            let message = format!("{}: {problem}", self.target_name(project));
+            let by_hand = self.by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+            return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
+        }
+        self.give_proper_names(project).await
+    }
+
+    /// Containers that were made and not started, or have a name for the time being.
+    async fn has_leftovers(&self, project: &Project, due: &[(&Found, String)]) -> Result<bool, Fault> {
+        let containers = self.containers(&project.name).await?;
+        Ok(containers.iter().any(|(service, container)| {
+            let is_due = due.iter().any(|(_, due)| due == service);
+            is_due && (is_odd(container.name()) || container.state.status == "created")
+        }))
+    }
+
+    /// What was made by a Compose that was interrupted, and started by a later one, keeps its odd name.
+    async fn give_proper_names(&self, project: &Project) -> Result<(), Fault> {
+        let containers = self.containers(&project.name).await?;
+        for (_, container) in &containers {
+            let Some(name) = proper(container.name()).filter(|_| container.is_up()) else { continue };
+            if !containers.iter().any(|(_, other)| other.name() == name) {
+                // It works under any name.
+                let _ = self.engine.rename(&container.id, name).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The containers of a service that is stopped, with the view, and stopped again.
+    async fn make_anew(&self, tool: &Tool, project: &Project, service: &str, errand: &Errand<'_>) -> Result<(), Fault> {
+        let containers = self.of_service(&project.name, service).await?;
+        if !self.is_file() && containers.iter().all(|container| self.is_made_with(container, errand.view)) {
+            return Ok(());
+        }
+        let arguments = ["--no-start", "--no-deps", service].map(str::to_owned);
+        let end = self.up(tool, project, &arguments, self.longest(&[])).await?;
+        let Some(problem) = end.problem(&[tool.words()]) else { return Ok(()) };
+        let message = format!("{}: {problem}", self.target_name(project));
+        let by_hand = self.by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+        Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")))
+    }
+
+    /// What `up` would do now, in its own words; none where it cannot tell.
+    pub(super) async fn rehearsal(&self, tool: &Tool, project: &Project) -> Result<Option<String>, Fault> {
+        let services = self.settings.services.iter().map(String::as_str);
+        let arguments = ["--dry-run", "up", "-d", "--no-deps"].into_iter().chain(services);
+        let ran = self.ask(tool, project, arguments).await?;
+        Ok((ran.end == End::Well).then(|| String::from_utf8_lossy(&ran.stderr).into_owned()))
+    }
+
+    fn target_name(&self, project: &Project) -> String {
+        format!("compose {}", project.name)
+    }
+}
+
+/// How many containers the service had.
+fn scale(found: &Found) -> usize {
+    found.details.get("scale").and_then(|scale| scale.parse().ok()).unwrap_or(1).max(1)
+}
+
+fn left_stopped(found: &Found) -> Activated {
+    Activated::LeftStopped { unit: found.unit.clone() }
+}

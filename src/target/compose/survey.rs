@@ -1,0 +1,212 @@
+//! Preflight: every obstacle that can be known beforehand; and the value to take over. Touches nothing.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::ComposeTarget;
+use super::project::{HASH, Project, is_odd};
+use super::tool::Tool;
+use crate::record::Found;
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::SecretValue;
+use crate::sys::docker::Container;
+use crate::target::{Disclosed, Health};
+
+impl ComposeTarget {
+    pub(super) async fn look_for_obstacles(
+        &self,
+        in_force: &Disclosed<'_>,
+        health: Health,
+        deadline: Instant,
+    ) -> Result<Vec<Found>, Fault> {
+        let tool = self.tool().await?;
+        self.check_engine().await?;
+        match health {
+            Health::Needed => self.check_file(in_force).await?,
+            Health::Irrelevant => drop(self.read().await?),
+        }
+        let Some(project) = self.project().await? else {
+            let none = |service: &String| {
+                let unit = self.settings.consumer(service);
+                Found { configured: unit.clone(), unit, ..Found::default() }
+            };
+            return Ok(self.settings.services.iter().map(none).collect());
+        };
+        let hashes = self.hashes(&tool, &project).await?;
+        let mut found = Vec::new();
+        for service in &self.settings.services {
+            let Some(hash) = hashes.get(service) else {
+                let message = format!("the project {} has no service {service}", project.name);
+                let known: Vec<&str> = hashes.keys().map(String::as_str).collect();
+                return Err(
+                    Fault::new(FaultCode::UnitUnusable, message).advise(format!("it has these: {}", known.join(", ")))
+                );
+            };
+            let containers = self.of_service(&project.name, service).await?;
+            let unit = unit(&project, service);
+            let running = match is_running(&unit, &containers) {
+                Err(_) if health == Health::Irrelevant => true,
+                running => running?,
+            };
+            if running && health == Health::Needed {
+                self.check_drift(&project, service, in_force, deadline).await?;
+            }
+            let mut details = project.details();
+            details.extend(described(&tool, &containers, hash));
+            found.push(Found {
+                configured: self.settings.consumer(service),
+                unit,
+                running,
+                details,
+                ..Found::default()
+            });
+        }
+        self.tell_stale(&tool, &project, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Only Docker's own engine, run by root, is known well enough.
+    async fn check_engine(&self) -> Result<(), Fault> {
+        let about = self.engine.about().await?;
+        let advice = "this version knows the engine of Docker, run by root; for others there is `type = \"command\"`";
+        if about.is_podman() {
+            return Err(
+                Fault::new(FaultCode::UnitUnusable, "podman answers in place of Docker's engine").advise(advice)
+            );
+        }
+        if self.engine.is_rootless().await? {
+            return Err(Fault::new(FaultCode::UnitUnusable, "Docker's engine runs rootless").advise(advice));
+        }
+        Ok(())
+    }
+
+    /// Whether the containers are well, and have the value that the records say. Where they do not, somebody has started
+    /// them from elsewhere, and that is not overwritten.
+    async fn check_drift(
+        &self,
+        project: &Project,
+        service: &str,
+        in_force: &Disclosed<'_>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let unit = unit(project, service);
+        let limit = deadline.min(Instant::now() + self.settings.timeout);
+        let containers = self.wait_until_well(&project.name, service, None, limit, &|_| {}).await.map_err(|fault| {
+            let code = if fault.code == FaultCode::NotReady { fault.code } else { FaultCode::UnitSick };
+            Fault { code, message: format!("{}: it is sick already", fault.message), ..fault }
+        })?;
+        let drifted = |fault: Fault| {
+            Fault::new(
+                fault.code,
+                format!("{}: it was started from elsewhere since rekeyd last knew it", fault.message),
+            )
+            .advise(format!(
+                "if that value is meant to stay, write it to {} and take it over: rekeyctl adopt {}; if not, cd {} \
+                     && docker compose up -d {service} brings back the one that rekeyd knows",
+                self.path().display(),
+                self.secret,
+                project.directory
+            ))
+        };
+        if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, in_force)) {
+            return Err(drifted(self.made_with_another(&unit, other)));
+        }
+        self.wait_for_value(&unit, &containers, in_force).await.map(drop).map_err(drifted)
+    }
+
+    /// Notes of which services something else than the value was changed since they were started.
+    async fn tell_stale(&self, tool: &Tool, project: &Project, found: &mut [Found]) -> Result<(), Fault> {
+        let is_other = |found: &Found| found.details.get("hash") != found.details.get("label");
+        if !found.iter().any(|found| found.running && is_other(found)) {
+            return Ok(());
+        }
+        // Some versions leave env files out of the hash that they say, and others are not the one that started it.
+        let Some(said) = self.rehearsal(tool, project).await? else { return Ok(()) };
+        for found in found.iter_mut().filter(|found| found.running) {
+            let names = found.details.get("names").map_or("", String::as_str);
+            let is_recreated = |name: &str| {
+                let name = format!(" {name} ");
+                said.lines().any(|line| line.contains(&name) && line.contains("Recreate"))
+            };
+            if names.split(' ').any(is_recreated) {
+                found.details.insert("stale".to_owned(), "yes".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// The value that the live containers have and the file says.
+    pub(super) async fn adopted_value(&self) -> Result<SecretValue, Fault> {
+        let value = self.value_in_file().await?;
+        let Some(project) = self.project().await? else { return Ok(value) };
+        for service in &self.settings.services {
+            for container in self.of_service(&project.name, service).await? {
+                if !container.is_up() || self.is_file() {
+                    continue;
+                }
+                let has = container.variable(&self.key);
+                if has.is_none_or(|has| !has.is_same(&value)) {
+                    let message =
+                        format!("{} has another {} than {} says", container.name(), self.key, self.path().display());
+                    return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
+                        "cd {} && docker compose up -d {service} gives it what the file says; then adopt it",
+                        project.directory
+                    )));
+                }
+            }
+        }
+        Ok(value)
+    }
+}
+
+/// The name of a consumer.
+pub(super) fn unit(project: &Project, service: &str) -> String {
+    format!("compose {}/{service}", project.name)
+}
+
+/// What must be known later, also after a crash.
+fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<String, String> {
+    let up: Vec<&Container> = containers.iter().filter(|container| container.is_up()).collect();
+    let list = |of: fn(&Container) -> &str| up.iter().map(|container| of(container)).collect::<Vec<_>>().join(" ");
+    let label = up.first().map_or("", |container| container.label(HASH));
+    BTreeMap::from([
+        ("tool".to_owned(), tool.detail()),
+        ("containers".to_owned(), list(|container| container.id.as_str())),
+        ("names".to_owned(), list(Container::name)),
+        ("scale".to_owned(), up.len().to_string()),
+        ("hash".to_owned(), hash.to_owned()),
+        ("label".to_owned(), label.to_owned()),
+    ])
+}
+
+/// Whether it runs, or was stopped on purpose; a service that is neither is sick.
+fn is_running(unit: &str, containers: &[Container]) -> Result<bool, Fault> {
+    let sick = |container: &Container, how: String| {
+        Fault::new(
+            FaultCode::UnitSick,
+            format!("the container {} of {unit} {how}: it is sick already", container.name()),
+        )
+        .advise(format!("mend it first: docker logs {}", container.name()))
+    };
+    if let Some(odd) = containers.iter().find(|container| is_odd(container.name()) && !container.is_up()) {
+        return Err(Fault::new(
+            FaultCode::UnitSick,
+            format!("{} is left over from a Compose that was interrupted", odd.name()),
+        )
+        .advise("mend it first, in the project's directory: docker compose up -d"));
+    }
+    let is_any_up = containers.iter().any(Container::is_up);
+    for container in containers {
+        let state = &container.state;
+        match state.status.as_str() {
+            "running" => {}
+            "exited" | "created" if is_any_up => return Err(sick(container, format!("is {}", state.status))),
+            "created" => {}
+            "exited" if container.was_stopped() => {}
+            "exited" => return Err(sick(container, format!("ended with status {}", state.exit_code))),
+            other => return Err(sick(container, format!("is {other}"))),
+        }
+    }
+    Ok(is_any_up)
+}

@@ -1,0 +1,158 @@
+//! What a container and its processes have, compared with what they should have.
+
+use std::path::Path;
+
+use subtle::ConstantTimeEq as _;
+
+use super::ComposeTarget;
+use crate::helper::{Answer, Process, Question};
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::{SecretValue, digest, random};
+use crate::store::StoreError;
+use crate::sys::docker::Container;
+use crate::target::Disclosed;
+
+/// What the processes of containers have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// With what they should have.
+    pub matching: u32,
+    /// With another value.
+    other: u32,
+    /// Without it, and allowed to be.
+    pub without: u32,
+    /// Without it though they should have it, by name.
+    lacking: Vec<String>,
+}
+
+impl Tally {
+    pub(super) fn is_proof(&self) -> bool {
+        self.matching > 0 && self.other == 0 && self.lacking.is_empty()
+    }
+
+    /// How many were looked at.
+    pub(super) fn of(&self) -> u32 {
+        self.matching + self.other + self.without + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
+    }
+
+    fn add(&mut self, more: Self) {
+        self.matching += more.matching;
+        self.other += more.other;
+        self.without += more.without;
+        self.lacking.extend(more.lacking);
+    }
+}
+
+type Digest = Option<String>;
+
+fn is_same(has: &Digest, wanted: &Digest) -> bool {
+    match (has, wanted) {
+        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+impl ComposeTarget {
+    /// Whether a container was made with the view: its configuration does not change any more.
+    pub(super) fn is_made_with(&self, container: &Container, view: &Disclosed<'_>) -> bool {
+        if self.is_file() {
+            return true;
+        }
+        let has = |key: &str| container.variable(key).filter(|value| !value.is_empty());
+        let is_same = |has: Option<SecretValue>, wanted: Option<&SecretValue>| match (has, wanted) {
+            (Some(has), Some(wanted)) => has.is_same(wanted),
+            (None, None) => true,
+            _ => false,
+        };
+        let previous = self.previous_key.as_deref();
+        is_same(has(&self.key), Some(view.primary)) && previous.is_none_or(|key| is_same(has(key), view.previous))
+    }
+
+    /// Looks into every process of these containers.
+    pub(super) async fn tally(&self, containers: &[Container], view: &Disclosed<'_>) -> Result<Tally, Fault> {
+        let mut tally = Tally::default();
+        for container in containers {
+            tally.add(self.tally_one(container, view).await?);
+        }
+        Ok(tally)
+    }
+
+    async fn tally_one(&self, container: &Container, view: &Disclosed<'_>) -> Result<Tally, Fault> {
+        let key: [u8; 32] = random().map_err(StoreError::from)?;
+        let (variables, files) = if self.is_file() {
+            (Vec::new(), vec![self.seen_as(container)?])
+        } else {
+            (std::iter::once(self.key.clone()).chain(self.previous_key.clone()).collect(), Vec::new())
+        };
+        let question = Question::Container { id: container.id.clone(), variables, files, key: hex::encode(key) };
+        let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Tally::default()) };
+        let of = |value: &[u8]| hex::encode(digest(&key, value));
+        let mut tally = Tally::default();
+        for process in processes.into_iter().filter(|process| !process.comm.starts_with("runc")) {
+            if self.is_file() {
+                // With or without a line feed at its end.
+                let line = [view.primary.reveal(), b"\n"].concat();
+                let wanted = [of(view.primary.reveal()), of(&line)];
+                self.count(&mut tally, &process, &process.credentials, |has| {
+                    wanted.iter().any(|wanted| is_same(&has[0], &Some(wanted.clone())))
+                });
+                continue;
+            }
+            let wanted = [Some(view.primary), view.previous].map(|value| value.map(|value| of(value.reveal())));
+            // A variable that is empty is as good as none.
+            let empty = Some(of(b""));
+            let has: Vec<Digest> =
+                process.digests.iter().map(|has| has.clone().filter(|_| !is_same(has, &empty))).collect();
+            self.count(&mut tally, &process, &has, |has| has.iter().zip(&wanted).all(|(a, b)| is_same(a, b)));
+        }
+        Ok(tally)
+    }
+
+    fn count(&self, tally: &mut Tally, process: &Process, has: &[Digest], is_right: impl FnOnce(&[Digest]) -> bool) {
+        match has.first().is_some_and(Option::is_some) {
+            true if is_right(has) => tally.matching += 1,
+            true => tally.other += 1,
+            false if self.allow_without.contains(&process.comm) => tally.without += 1,
+            false => tally.lacking.push(process.comm.clone()),
+        }
+    }
+
+    /// Where a container sees the file that is the value.
+    fn seen_as(&self, container: &Container) -> Result<String, Fault> {
+        let path: &Path = self.path();
+        container.sees(path).map(str::to_owned).ok_or_else(|| {
+            let message = format!("the container {} does not see {}", container.name(), path.display());
+            Fault::new(FaultCode::NoValue, message).advise("is it the `file:` of a secret that the service has?")
+        })
+    }
+
+    /// What speaks against the view.
+    pub(super) fn no_proof(&self, unit: &str, view: &Disclosed<'_>, tally: &Tally) -> Fault {
+        let (of, generation) = (tally.of(), view.view.primary);
+        let what = if self.is_file() { self.path().display().to_string() } else { self.key.clone() };
+        if tally.other > 0 {
+            let message = format!("{} of {of} processes of {unit} have another {what} than the view says", tally.other);
+            return Fault::new(FaultCode::WrongValue, message)
+                .advise("see what its entry point sets, and what `environment:` says: that wins over env files");
+        }
+        if tally.matching == 0 {
+            let message = format!("no process of {unit} has {what} of generation {generation}");
+            return Fault::new(FaultCode::NoValue, message)
+                .advise("is it the file and the variable that the service is given?");
+        }
+        let message = format!("these processes of {unit} lack {what}: {}", tally.lacking.join(", "));
+        Fault::new(FaultCode::NoValue, message).advise("if they need none, name them in [proof] allow-without")
+    }
+
+    /// A container that was made with another value.
+    pub(super) fn made_with_another(&self, unit: &str, container: &Container) -> Fault {
+        let message =
+            format!("the container {} of {unit} has another {} than the view says", container.name(), self.key);
+        let advice = match container.variable(&self.key) {
+            None => format!("it has none: does the service get {}?", self.path().display()),
+            Some(_) => "see what else sets it: `environment:` wins over `env_file:`, and that over nothing".to_owned(),
+        };
+        Fault::new(FaultCode::WrongValue, message).advise(advice)
+    }
+}

@@ -1,0 +1,170 @@
+//! Compose's command line: what is called, with an environment that is built from nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::ComposeTarget;
+use super::project::Project;
+use crate::rotation::{Fault, FaultCode};
+use crate::sys::command::{Command, End, Prints, Ran};
+use crate::sys::docker::SOCKET;
+
+/// Never sought in a search path.
+const DOCKER: [&str; 2] = ["/usr/bin/docker", "/usr/local/bin/docker"];
+const COMPOSE: [&str; 2] = ["/usr/bin/docker-compose", "/usr/local/bin/docker-compose"];
+
+/// For what only asks.
+const ASKING: Duration = Duration::from_secs(60);
+
+/// Compose as it is called: the plugin of docker, or the program of its own that came before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tool {
+    argv: Vec<String>,
+}
+
+impl Tool {
+    /// As a person types it.
+    pub fn words(&self) -> String {
+        let words = self.argv.iter().map(|word| word.rsplit('/').next().unwrap_or_default());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// To be recorded.
+    pub fn detail(&self) -> String {
+        self.argv.join(" ")
+    }
+
+    /// As it was recorded.
+    pub fn recorded(details: &BTreeMap<String, String>) -> Option<Self> {
+        Some(Self { argv: details.get("tool")?.split(' ').map(str::to_owned).collect() })
+    }
+}
+
+impl ComposeTarget {
+    /// Which Compose there is: its plugin for docker before the program of its own.
+    pub(super) async fn tool(&self) -> Result<Tool, Fault> {
+        let is_there = |path: &&&str| Path::new(path).exists();
+        let docker = DOCKER.iter().find(is_there).map(|path| vec![(*path).to_owned(), "compose".to_owned()]);
+        let alone = COMPOSE.iter().find(is_there).map(|path| vec![(*path).to_owned()]);
+        let mut broken = None;
+        for argv in docker.into_iter().chain(alone) {
+            let asked: Vec<String> = argv.iter().cloned().chain(["version", "--short"].map(str::to_owned)).collect();
+            let ran = self.call(&asked, Path::new("/"), ASKING, Prints::ToCaller).await?;
+            if ran.end == End::Well {
+                return Ok(Tool { argv });
+            }
+            broken.get_or_insert(asked.join(" "));
+        }
+        let message = match broken {
+            Some(asked) => format!("Docker Compose does not work here: `{asked}` fails"),
+            None => "there is no Docker Compose in /usr/bin or /usr/local/bin".to_owned(),
+        };
+        Err(Fault::new(FaultCode::ProgramMissing, message).advise(
+            "install it: apt install docker.io docker-compose, or Docker's own packages docker-ce and \
+             docker-compose-plugin",
+        ))
+    }
+
+    /// The hash of each service's configuration, as it would be started now. Waits for a Compose of this target that an
+    /// earlier daemon has left at work.
+    pub(super) async fn hashes(&self, tool: &Tool, project: &Project) -> Result<BTreeMap<String, String>, Fault> {
+        let asked = ["config", "--hash", "*"];
+        let argv = argv(tool, project, asked);
+        let limit = self.longest(&[]);
+        let ran = self.call(&argv, Path::new(&project.directory), limit, Prints::ToCaller).await?;
+        let check = format!("{} -q", self.by_hand(tool, project, "config"));
+        if let Some(problem) = ran.end.problem(&[tool.words()]) {
+            let message = format!("Compose cannot read the project {}: {problem}", project.name);
+            return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {check}")));
+        }
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        if said.contains("variable is not set") {
+            let message = format!("a variable that the Compose files of {} are made of is not set", project.name);
+            return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!(
+                "rekeyd calls Compose with no variables of its own: set it in {}/.env; see which: {check}",
+                project.directory
+            )));
+        }
+        let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let pair = |line: &str| line.split_once(' ').map(|(name, hash)| (name.to_owned(), hash.trim().to_owned()));
+        Ok(text.lines().filter_map(pair).collect())
+    }
+
+    /// What Compose answers to something that changes nothing.
+    pub(super) async fn ask<'a>(
+        &self,
+        tool: &Tool,
+        project: &'a Project,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Ran, Fault> {
+        let argv = argv(tool, project, arguments);
+        self.call(&argv, Path::new(&project.directory), ASKING, Prints::ToCaller).await
+    }
+
+    /// `up`, whatever it may print. Nobody may end it in mid-way, or a service stays down: so it prints to nobody, whose
+    /// death would end it, and has all the time that it may need.
+    pub(super) async fn up(
+        &self,
+        tool: &Tool,
+        project: &Project,
+        arguments: &[String],
+        limit: Duration,
+    ) -> Result<End, Fault> {
+        let argv = argv(tool, project, std::iter::once("up").chain(arguments.iter().map(String::as_str)));
+        Ok(self.call(&argv, Path::new(&project.directory), limit, Prints::ToNobody).await?.end)
+    }
+
+    /// How long Compose may take, with containers that have these times to stop in.
+    pub(super) fn longest(&self, graces: &[Duration]) -> Duration {
+        let build = if self.settings.build { 3600 } else { 600 };
+        self.settings.timeout + 2 * graces.iter().sum::<Duration>() + Duration::from_secs(build)
+    }
+
+    /// A call as a person would make it.
+    pub(super) fn by_hand(&self, tool: &Tool, project: &Project, verb: &str) -> String {
+        format!("cd {} && {} -p {} {verb}", project.directory, tool.words(), project.name)
+    }
+
+    async fn call(&self, argv: &[String], directory: &Path, limit: Duration, prints: Prints) -> Result<Ran, Fault> {
+        let unit = format!("rekeyd-compose-{}.service", self.secret);
+        // What is set for all services (`systemctl set-environment`) would win over the files: of that nothing but where
+        // the user's own settings of docker are is passed on.
+        let alone = "exec /usr/bin/env -i HOME=\"$HOME\" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+                     LANG=C.UTF-8 DOCKER_HOST=\"$0\" \"$@\"";
+        let socket = format!("unix://{SOCKET}");
+        let alone = ["/bin/sh", "-c", alone, &socket].map(str::to_owned);
+        let argv: Vec<String> = alone.into_iter().chain(argv.iter().cloned()).collect();
+        let home = self.settings.user.is_none().then(|| "HOME=/root".to_owned());
+        let command = Command {
+            unit: &unit,
+            description: &format!("Docker Compose for {}", self.secret),
+            argv: &argv,
+            directory: Some(directory),
+            user: self.settings.user.as_deref(),
+            environment: home.into_iter().collect(),
+            input: Vec::new(),
+            value: None,
+            limit,
+            prints,
+        };
+        let ran = self.runner.run(&command).await;
+        ran.map_err(|error| {
+            Fault::new(FaultCode::ToolFailed, error.to_string()).advise(format!("journalctl -u {unit}"))
+        })
+    }
+}
+
+/// What the running project was started with, and nothing else.
+fn argv<'a>(tool: &Tool, project: &'a Project, rest: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut argv = tool.argv.clone();
+    for file in &project.env_files {
+        argv.extend(["--env-file".to_owned(), file.clone()]);
+    }
+    argv.extend(["-p".to_owned(), project.name.clone(), "--project-directory".to_owned(), project.directory.clone()]);
+    for file in &project.files {
+        argv.extend(["-f".to_owned(), file.clone()]);
+    }
+    argv.extend(rest.into_iter().map(str::to_owned));
+    argv
+}
