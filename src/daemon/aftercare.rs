@@ -34,7 +34,8 @@ pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
     let units: Vec<Proven> = proof.iter().filter_map(proven).collect();
     let is_of_others = |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. });
     let others: Vec<Evidence> = proof.into_iter().filter(is_of_others).collect();
-    if !settings.aftercare.is_zero() && !(units.is_empty() && others.is_empty()) {
+    let is_anyone = !units.is_empty() || !others.is_empty();
+    if is_anyone && !settings.aftercare.is_zero() {
         tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), rotation, units, others));
     }
 }

@@ -63,7 +63,7 @@ fn what_is_not_certain_is_refused_with_its_place() {
         ("      JWT_SECRET: &a pa55\n", 13, "anchor"),
         ("      JWT_SECRET: !!str pa55\n", 13, "tag"),
         ("      JWT_SECRET: *log\n", 13, "written elsewhere"),
-        ("      JWT_SECRET: |\n        pa55\n", 13, "block of lines"),
+        ("      JWT_SECRET: |\n        pa55\n", 14, "block of lines"),
         ("      JWT_SECRET: pa55\n        word\n", 13, "next line"),
         ("      JWT_SECRET: \"pa55\n        word\"\n", 13, "next line"),
         ("      JWT_SECRET: 1e5\n", 13, "may be taken for a number"),
