@@ -49,7 +49,7 @@ pub(super) fn assignments(text: &[u8]) -> Result<Vec<Assignment>, Refusal> {
             exported,
             key: key_start..place.name.end,
             shape: shape(&text[first.clone()], Dialect::Systemd),
-            more_lines: (first.end < place.rest.end).then(|| first.end..place.rest.end),
+            more_lines: (first.end < place.rest.end).then_some(first.end..place.rest.end),
             rest: first,
             doubt: None,
         });

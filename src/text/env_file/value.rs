@@ -126,10 +126,9 @@ fn bare(rest: &[u8], from: usize, dialect: Dialect) -> Result<Shape, Problem> {
     let to = comment.unwrap_or(rest.len());
     let value = rest[from..to].trim_ascii_end();
     let moved = |problem: Problem| Problem { at: problem.at + from, ..problem };
-    match dialect {
-        Dialect::Compose => expansions(value).map_err(moved)?,
-        // dotenvy expands more than others, but the value's end is the same to it.
-        _ => {}
+    // dotenvy expands more than others, but the value's end is the same to it.
+    if dialect == Dialect::Compose {
+        expansions(value).map_err(moved)?;
     }
     let written = from..from + value.len();
     Ok(Shape { written, quote: None, has_comment: comment.is_some(), is_open: false })
