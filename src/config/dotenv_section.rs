@@ -116,6 +116,6 @@ fn restart(section: &mut Reader<'_>, named: &mut Vec<String>, report: &mut Repor
     }
 }
 
-fn dialect(text: &str) -> Result<Dialect, Mistake> {
+pub(super) fn dialect(text: &str) -> Result<Dialect, Mistake> {
     text.parse().map_err(|known| Mistake::new(format!("{text:?} is no dialect of env files"), format!("write {known}")))
 }

@@ -18,6 +18,7 @@ mod env_name;
 mod files;
 pub mod findings;
 mod hook_section;
+mod pm2_section;
 mod probe_section;
 mod proof_section;
 mod reader;
@@ -38,8 +39,8 @@ pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
 pub use target_settings::{
-    Activate, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings,
-    WakeSignal,
+    Activate, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Pm2Target, Restart, SystemdTarget,
+    TargetSettings, WakeSignal,
 };
 pub use unit_name::template_of;
 
@@ -94,11 +95,12 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
 }
 
 /// The kinds of targets, each with a commented file to start from.
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 5] = [
     ("systemd", include_str!("../../packaging/examples/systemd.toml")),
     ("dotenv", include_str!("../../packaging/examples/dotenv.toml")),
     ("environment", include_str!("../../packaging/examples/environment.toml")),
     ("compose", include_str!("../../packaging/examples/compose.toml")),
+    ("pm2", include_str!("../../packaging/examples/pm2.toml")),
 ];
 
 /// The kinds of targets that there is a starting file for.
@@ -176,6 +178,10 @@ fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
                 _ => compose.key.clone().unwrap_or_else(|| secret.env.clone()),
             };
             Some((key, compose.place.path().display().to_string()))
+        }
+        TargetSettings::Pm2(pm2) => {
+            let key = pm2.key.clone().unwrap_or_else(|| secret.env.clone());
+            Some((key, pm2.file().display().to_string()))
         }
         TargetSettings::Systemd(_) => None,
     });

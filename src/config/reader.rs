@@ -29,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "[[target]] of type \"compose\"",
         &["project-directory", "project", "files", "services", "env-file", "environment-in", "secret-file", "build"],
     ),
+    ("[[target]] of type \"pm2\"", &["ecosystem", "home", "apps", "environment", "env-file", "pm2", "node", "save"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),
     ("[notify] of rekeyd.toml", &["webhook", "on", "repeat"]),

@@ -5,13 +5,14 @@ use toml::Spanned;
 use super::compose_section;
 use super::dotenv_section;
 use super::env_name::env_name;
+use super::pm2_section;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSettings};
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
-const LATER: &[&str] = &["pm2", "vercel", "netlify", "render", "railway", "command"];
+const LATER: &[&str] = &["vercel", "netlify", "render", "railway", "command"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment", "compose"], LATER, report);
+    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment", "compose", "pm2"], LATER, report);
     section.need("type", "type = \"systemd\"", report);
     let kind = kind?;
     let kind_span = kind.span();
@@ -44,6 +45,7 @@ fn target(
         "environment" => {
             dotenv_section::environment(section, kind_span, named, report).map(TargetSettings::Environment)
         }
+        "pm2" => pm2_section::read(section, named, report).map(TargetSettings::Pm2),
         _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
     }
 }

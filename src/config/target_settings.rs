@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::HookSettings;
+use crate::text::ecosystem::Format;
 use crate::text::env_file::Dialect;
 
 /// `[[target]]`.
@@ -19,6 +20,8 @@ pub enum TargetSettings {
     Environment(DotenvTarget),
     /// `type = "compose"`.
     Compose(ComposeTarget),
+    /// `type = "pm2"`.
+    Pm2(Pm2Target),
 }
 
 impl TargetSettings {
@@ -31,6 +34,7 @@ impl TargetSettings {
                 Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => &[],
             },
             Self::Compose(_) => &[],
+            Self::Pm2(_) => &[],
         }
     }
 
@@ -39,6 +43,7 @@ impl TargetSettings {
         match self {
             Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
             Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
+            Self::Pm2(pm2) => pm2.apps.iter().map(|app| pm2.consumer(app)).collect(),
         }
     }
 
@@ -51,6 +56,7 @@ impl TargetSettings {
             Self::Compose(compose) => {
                 format!("compose {} {}", compose.directory.display(), compose.services.join(", "))
             }
+            Self::Pm2(pm2) => pm2.consumer(&pm2.apps.join(", ")),
         }
     }
 }
@@ -126,6 +132,51 @@ impl ComposeTarget {
         let name = self.directory.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
         plain.trim_start_matches(['_', '-']).to_owned()
+    }
+}
+
+/// Apps of a user's PM2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pm2Target {
+    /// `ecosystem`: the file that PM2 reloads them from, an absolute path.
+    pub ecosystem: PathBuf,
+    /// What the file is written in.
+    pub format: Format,
+    /// `user`: whose daemon it is.
+    pub user: String,
+    /// `home`: `PM2_HOME`; none is `~/.pm2`.
+    pub home: Option<PathBuf>,
+    /// `apps`, at least one.
+    pub apps: Vec<String>,
+    /// `environment`: what `--env` is given.
+    pub environment: Option<String>,
+    /// `env-file`: where the value stands; none is in the ecosystem file itself.
+    pub env_file: Option<PathBuf>,
+    /// `dialect` of the env file, default `dotenv`.
+    pub dialect: Dialect,
+    /// `key`: the variable's name in the file, the secret's `env` where it is left out.
+    pub key: Option<String>,
+    /// Whether every local user may read the file: `expose = true`.
+    pub expose: bool,
+    /// `pm2`: the program, where it is not beside node or in a usual place.
+    pub pm2: Option<PathBuf>,
+    /// `node`, where it is not the one that runs the daemon.
+    pub node: Option<PathBuf>,
+    /// `timeout`: how long a reload may take, default 2 min.
+    pub timeout: Duration,
+    /// `save`, default true: whether PM2's saved list is written anew.
+    pub save: bool,
+}
+
+impl Pm2Target {
+    /// An app, as records and people name it.
+    pub fn consumer(&self, app: &str) -> String {
+        format!("pm2 {}/{app}", self.user)
+    }
+
+    /// The file that the value stands in.
+    pub fn file(&self) -> &PathBuf {
+        self.env_file.as_ref().unwrap_or(&self.ecosystem)
     }
 }
 

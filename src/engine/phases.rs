@@ -197,13 +197,16 @@ impl Engine<'_> {
         for target in self.targets {
             evidence.extend(target.evidence(&errand).await?);
         }
-        let anyone = evidence.is_empty() || !evidence.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }));
+        let anyone = runs(&evidence);
         let probed =
             self.ask_probes(anyone, workers(&evidence), view, (&values, self.out_of_force(view)), deadline).await?;
         for target in self.targets {
             target.is_still_there(&evidence).await?;
         }
         evidence.extend(probed);
+        for target in self.targets {
+            evidence.extend(target.make_last(&errand).await?);
+        }
         Ok(Seen::Proven { evidence })
     }
 
@@ -244,6 +247,12 @@ impl Engine<'_> {
     pub(super) fn found(&self) -> &[Found] {
         self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
     }
+}
+
+/// Whether a consumer runs, or it is not known. That a file has the value says nothing of who reads it.
+fn runs(evidence: &[Evidence]) -> bool {
+    let of_consumers: Vec<_> = evidence.iter().filter(|seen| !matches!(seen, Evidence::File { .. })).collect();
+    of_consumers.is_empty() || !of_consumers.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }))
 }
 
 /// How many processes may be answering a probe; where nobody knows, several.

@@ -16,13 +16,21 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::HelperError;
+use super::pm2::{self, Pm2Question};
 use super::wake::Wake;
 use crate::secret::SecretValue;
 use crate::sys::edit::{EditError, Original};
 use crate::sys::git;
 use crate::text::{Refusal, Slot};
 
-/// The request, a line of JSON.
+/// A question about a user's PM2, a line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedOfPm2 {
+    pub(super) pm2: Pm2Question,
+}
+
+/// A file, with what is to be done with it: a line of JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Request {
@@ -86,6 +94,12 @@ pub struct NotDone {
     pub advice: String,
 }
 
+impl NotDone {
+    fn into_parts(self) -> (String, String) {
+        (self.problem, self.advice)
+    }
+}
+
 impl From<EditError> for NotDone {
     fn from(error: EditError) -> Self {
         Self { problem: error.to_string(), advice: error.advice }
@@ -126,9 +140,15 @@ impl Answer {
 pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<()> {
     let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
     input.take(super::LARGEST).read_line(&mut text)?;
-    let request: Request = serde_json::from_str(&text)?;
-    let answer = answer(become_owner(&request.path).and_then(|()| perform(&request)));
-    let mut line = Zeroizing::new(serde_json::to_vec(&answer)?);
+    // One that is about a file ends the first attempt at its first key, before a value is read.
+    let answer = match serde_json::from_str::<AskedOfPm2>(&text) {
+        Ok(AskedOfPm2 { pm2 }) => serde_json::to_vec(&pm2::answer(&pm2, true).map_err(NotDone::into_parts))?,
+        Err(_) => {
+            let request: Request = serde_json::from_str(&text)?;
+            serde_json::to_vec(&answer(become_owner(&request.path).and_then(|()| perform(&request))))?
+        }
+    };
+    let mut line = Zeroizing::new(answer);
     line.push(b'\n');
     output.write_all(&line)?;
     output.flush()
@@ -150,13 +170,21 @@ fn become_owner(path: &Path) -> Result<(), NotDone> {
     if stat.uid() == 0 {
         return of_root_alone(path);
     }
-    let (uid, gid) = (Uid::from_raw(stat.uid()), Gid::from_raw(stat.gid()));
-    let became = set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid)).and_then(|()| set_thread_uid(uid));
-    became.map_err(|error| failed(format!("cannot become the owner of {}: {error}", path.display()), "see rekeyd(8)"))
+    become_user(stat.uid(), stat.gid())
+        .map_err(|error| failed(format!("cannot become the owner of {}: {error}", path.display()), "see rekeyd(8)"))
+}
+
+/// Root stays root.
+pub(super) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
+    if uid == 0 {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid)).and_then(|()| set_thread_uid(uid))
 }
 
 /// Root's own file must not be another user's to choose.
-fn of_root_alone(path: &Path) -> Result<(), NotDone> {
+pub(super) fn of_root_alone(path: &Path) -> Result<(), NotDone> {
     let mut places: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
     places.extend(
         fs::canonicalize(path).iter().flat_map(|real| real.ancestors().map(Path::to_owned).collect::<Vec<_>>()),

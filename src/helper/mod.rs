@@ -2,7 +2,7 @@
 //!
 //! Each is a socket-activated service with one request a connection: `rekeyd-process@.service` looks into other users'
 //! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units,
-//! `rekeyd-file@.service` reads and writes env files as their owner. Requests and answers are lines of JSON on a socket in
+//! `rekeyd-file@.service` reads and writes files as their owner, and looks at a user's PM2 as that user. Requests and answers are lines of JSON on a socket in
 //! /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them.
 
 use std::path::{Path, PathBuf};
@@ -26,12 +26,14 @@ use crate::text::Slot;
 mod calendar;
 mod file;
 mod key;
+mod pm2;
 mod process;
 mod questions;
 mod queue;
 mod wake;
 
 pub use file::{NotDone, Seen};
+pub use pm2::{Pm2, Pm2Question, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::ProcessHelper;
 pub use wake::Wake;
@@ -134,6 +136,22 @@ impl FileHelper {
     /// Where the helper does not answer; within, where that cannot be done.
     pub async fn wake(&self, path: &Path, wake: Wake, really: bool) -> Result<Result<Seen, NotDone>, HelperError> {
         self.ask(&file::Request::wake(path, wake, really)).await
+    }
+
+    /// Looks at a user's PM2, as that user.
+    ///
+    /// # Errors
+    /// Where the helper does not answer; within, where it is not there as it should be.
+    pub async fn pm2(&self, question: &Pm2Question) -> Result<Result<Pm2, NotDone>, HelperError> {
+        let refused = |(problem, advice)| NotDone { problem, advice };
+        match self {
+            Self::Socket(socket) => {
+                let asked = file::AskedOfPm2 { pm2: question.clone() };
+                let answer: Result<Pm2, (String, String)> = ask(socket, &asked).await?;
+                Ok(answer.map_err(refused))
+            }
+            Self::Here => Ok(pm2::answer(question, false)),
+        }
     }
 
     async fn ask(&self, request: &file::Request) -> Result<Result<Seen, NotDone>, HelperError> {

@@ -42,6 +42,25 @@ pub enum Evidence {
         /// How long they were watched, in milliseconds.
         settled_ms: u64,
     },
+    /// The instances of an app of PM2 stayed online, as the same processes and without a restart.
+    Instances {
+        /// The app, as `pm2 USER/APP`.
+        unit: String,
+        /// The process of each instance, by its number in PM2.
+        pids: BTreeMap<String, u32>,
+        /// How long they were watched, in milliseconds.
+        settled_ms: u64,
+    },
+    /// What PM2 starts after a reboot has the view, for its owner to read.
+    Saved {
+        /// The file.
+        path: String,
+    },
+    /// Nothing was saved for a reboot.
+    NotSaved {
+        /// Why.
+        why: String,
+    },
     /// The file has the view, by the rules of its own reader.
     File {
         /// Its path.

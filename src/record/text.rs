@@ -155,6 +155,15 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         Evidence::Containers { unit, settled_ms, .. } => {
             format!("{unit} stayed up for {}", duration(settled_ms * 1000))
         }
+        Evidence::Instances { unit, pids, settled_ms } => {
+            let (count, time) = (pids.len(), duration(settled_ms * 1000));
+            let word = if count == 1 { "instance" } else { "instances" };
+            format!("{count} {word} of {unit} stayed online for {time}")
+        }
+        Evidence::Saved { path } => {
+            format!("saved for the next boot in {path}, which holds the value and only its owner can read")
+        }
+        Evidence::NotSaved { why } => format!("nothing saved for the next boot: {why}"),
         Evidence::File { path } => format!("{path} has it"),
         Evidence::Session => "a new session has it".to_owned(),
         Evidence::LoggedOut { protected } => format!("{protected} refuses a token from before the rotation"),

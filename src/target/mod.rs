@@ -17,6 +17,7 @@ use crate::sys::command::Runner;
 pub mod compose;
 pub mod dotenv;
 pub mod environment;
+pub mod pm2;
 pub mod systemd;
 
 /// What targets act with.
@@ -50,6 +51,7 @@ pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Targ
                 Box::new(environment::EnvironmentTarget::new(secret, settings, means))
             }
             TargetSettings::Compose(settings) => Box::new(compose::ComposeTarget::new(secret, settings, means)),
+            TargetSettings::Pm2(settings) => Box::new(pm2::Pm2Target::new(secret, settings, means)),
         }
     };
     secret.targets.iter().map(target).collect()
@@ -191,6 +193,14 @@ pub trait Target: Send + Sync {
     async fn failed_since(&self, evidence: &[Evidence]) -> Option<String> {
         let _ = evidence;
         None
+    }
+
+    /// Has what was proven last beyond a reboot, where that does not come by itself. Asked once all else has been proven.
+    ///
+    /// # Errors
+    /// What was in the way.
+    async fn make_last(&self, _errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
+        Ok(Vec::new())
     }
 
     /// What its files and processes have now, as far as that is known without asking anybody else; `known` are the values

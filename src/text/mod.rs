@@ -1,6 +1,7 @@
 //! Pure readers and writers of the files' dialects.
 
 pub mod compose_file;
+pub mod ecosystem;
 pub mod env_file;
 mod refusal;
 mod slot;

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::Refusal;
 use super::compose_file;
+use super::ecosystem::{self, Variable};
 use super::env_file::{self, Dialect};
 use crate::secret::SecretValue;
 
@@ -28,6 +29,8 @@ pub enum Slot {
     },
     /// All of the file, but for a line feed at its end.
     Whole,
+    /// A variable of an app in an ecosystem file of PM2.
+    Ecosystem(Variable),
 }
 
 impl Slot {
@@ -43,6 +46,7 @@ impl Slot {
                 let value = text.strip_suffix(b"\n").unwrap_or(text);
                 Ok((!value.is_empty()).then(|| SecretValue::new(value.to_vec())))
             }
+            Self::Ecosystem(variable) => ecosystem::value_of(text, variable),
         }
     }
 
@@ -76,6 +80,7 @@ impl Slot {
                 new.extend(text.last().filter(|last| **last == b'\n'));
                 Ok(new)
             }
+            Self::Ecosystem(variable) => ecosystem::replace(text, variable, value),
         }
     }
 }

@@ -20,6 +20,7 @@ pub struct Builder {
     debian: Debian,
     bare: bool,
     engine: bool,
+    node: bool,
     degraded: bool,
     size: String,
     files: TempDir,
@@ -35,6 +36,12 @@ impl Builder {
     /// With Docker's engine and Compose installed.
     pub fn engine(mut self) -> Self {
         self.engine = true;
+        self
+    }
+
+    /// With Node and PM2.
+    pub fn node(mut self) -> Self {
+        self.node = true;
         self
     }
 
@@ -91,10 +98,11 @@ impl Builder {
             Debian::Twelve => "12",
             Debian::Thirteen => "13",
         };
-        let image = match (self.bare, self.engine) {
-            (true, _) => format!("{image}-bare"),
-            (_, true) => format!("{image}-engine"),
-            (false, false) => image.to_owned(),
+        let image = match (self.bare, self.engine, self.node) {
+            (true, ..) => format!("{image}-bare"),
+            (_, true, _) => format!("{image}-engine"),
+            (.., true) => format!("{image}-node"),
+            (false, false, false) => image.to_owned(),
         };
         let files = self.files.path().to_str().expect("a path in UTF-8");
         let owner = process::id().to_string();
@@ -123,7 +131,7 @@ impl Machine {
     /// To be booted with more than is in the image.
     pub fn on(debian: Debian) -> Builder {
         let files = TempDir::new().expect("a temporary directory");
-        Builder { debian, bare: false, engine: false, degraded: false, size: "1g".to_owned(), files }
+        Builder { debian, bare: false, engine: false, node: false, degraded: false, size: "1g".to_owned(), files }
     }
 
     /// Boots the image as it is.

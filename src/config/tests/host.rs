@@ -29,7 +29,7 @@ fn all_mistakes_of_all_files_are_told_at_once() {
         ("etc/rekeyd/rekeyd.toml", "[daemon]\nstop-timeout = \"2min\"\n"),
         (
             "etc/rekeyd/secrets.d/a.toml",
-            "[secret]\nenv = \"PATH\"\nbytes = 1\nformat = \"x\"\n[[target]]\ntype = \"pm2\"\n",
+            "[secret]\nenv = \"PATH\"\nbytes = 1\nformat = \"x\"\n[[target]]\ntype = \"podman\"\n",
         ),
         ("usr/lib/rekeyd/secrets.d/b.toml", "[secret\nenv = \"A\"\n[scedule]\n"),
         ("usr/lib/rekeyd/secrets.d/good.toml", GOOD),

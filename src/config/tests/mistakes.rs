@@ -14,6 +14,8 @@ fn each_mistake_is_found_with_its_place_and_advice() {
     let compose = |rest: &str| {
         target(&format!("type = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"web\"]\n{rest}"))
     };
+    let pm2 =
+        |file: &str, rest: &str| target(&format!("type = \"pm2\"\necosystem = \"{file}\"\nuser = \"app\"\n{rest}"));
     let dotenv = |rest: &str| target(&format!("type = \"dotenv\"\n{rest}"));
     let jwt = |rest: &str| section(&format!("[[probe]]\ntype = \"jwt\"\n{rest}\nprotected.url = \"http://h/\""));
     let http = |rest: &str| section(&format!("[[probe]]\ntype = \"http\"\n{rest}"));
@@ -156,7 +158,12 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         ),
         // [[target]]
         (target(""), "3:1", "`type` is missing in [[target]]", "type = \"systemd\""),
-        (target("type = \"pm2\""), "4:8", "`type = \"pm2\"` is not available in this version yet", "\"dotenv\""),
+        (
+            target("type = \"vercel\""),
+            "4:8",
+            "`type = \"vercel\"` is not available in this version yet",
+            "\"dotenv\"",
+        ),
         (target("type = \"environment\""), "4:8", "every local user can read /etc/environment", "`expose = true`"),
         (
             target("type = \"environment\"\nexpose = true\nrestart-command = [\"/bin/true\"]"),
@@ -174,6 +181,11 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         (compose("secret-file = \"/srv/app/jwt\"\nkey = \"JWT\""), "8:7", "means nothing with `secret-file`", "leave"),
         (compose("env-file = \"/srv/app/.env\"\nproject = \"My App\""), "8:11", "no name of a project", "compose ls"),
         (target("type = \"compose\"\nservices = []"), "3:1", "`project-directory` is missing", "/srv"),
+        (pm2("/a/eco.json", ""), "3:1", "`apps` is missing", "my-backend"),
+        (pm2("/a/eco.cjs", "apps = [\"a\"]"), "5:13", "is no ecosystem file for PM2", "NAME.config.cjs"),
+        (pm2("/a/eco.json", "apps = [\"all\"]"), "7:9", "is no app of PM2", "pm2 list"),
+        (pm2("/a/eco.json", "apps = [\"a\"]\ndialect = \"shell\""), "8:11", "without `env-file`", "leave it out"),
+        (pm2("/a/eco.json", "apps = [\"a\"]\nenvironment = \"a b\""), "8:15", "is no environment", "production"),
         (target("type = \"dotenv\""), "3:1", "`file` is missing in [[target]]", "/.env"),
         (dotenv("file = \".env\""), "5:8", "is not an absolute path", "/"),
         (dotenv("file = \"/a/.env\"\ndialect = \"ini\""), "6:11", "is no dialect", "dotenv, systemd, compose"),

@@ -146,7 +146,7 @@ fn the_shipped_files_are_valid_as_they_stand() {
 
 #[test]
 fn a_template_says_every_default_as_it_is() {
-    for kind in ["systemd", "dotenv", "environment", "compose"] {
+    for kind in ["systemd", "dotenv", "environment", "compose", "pm2"] {
         let plain = checked("a.toml", template(kind).unwrap());
         assert_eq!(plain.findings, []);
         let uncommented: String = template(kind).unwrap().lines().map(uncomment).collect();
@@ -163,6 +163,7 @@ fn a_template_says_every_default_as_it_is() {
                         (compose.files, compose.project, compose.user) = Default::default();
                         &mut compose.key
                     }
+                    TargetSettings::Pm2(pm2) => &mut pm2.key,
                     TargetSettings::Systemd(_) => continue,
                 };
                 key.get_or_insert_with(|| secret.env.clone());

@@ -57,7 +57,7 @@ impl ComposeTarget {
                 let what = match slot {
                     Slot::Env { key, .. } => format!("{key} in {}", self.path().display()),
                     Slot::Compose { service, key } => format!("{key} of {service} in {}", self.path().display()),
-                    Slot::Whole => self.path().display().to_string(),
+                    Slot::Whole | Slot::Ecosystem(_) => self.path().display().to_string(),
                 };
                 let message = format!("{what} is not that of the view {}", view.view);
                 return Err(Fault::new(FaultCode::WrongValue, message));

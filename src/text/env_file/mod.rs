@@ -165,7 +165,7 @@ fn unwritable(dialect: Dialect, how: &str) -> refusal::Problem {
 }
 
 /// The text with the bytes of `range` replaced. Reserved at once, since a buffer that grows leaves copies of what it held.
-fn spliced(text: &[u8], range: Range<usize>, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+pub(in crate::text) fn spliced(text: &[u8], range: Range<usize>, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let added: usize = parts.iter().map(|part| part.len()).sum();
     let mut edited = Zeroizing::new(Vec::with_capacity(text.len() + added));
     edited.extend_from_slice(&text[..range.start]);

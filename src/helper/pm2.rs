@@ -1,0 +1,358 @@
+//! `rekeyd helper file`, asked about a user's PM2: whether its daemon is there, with what to call it, what its apps and its
+//! saved list have. All of it is looked at as that user, and nothing is started.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::Access;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::NotDone;
+use super::file::{become_user, of_root_alone};
+use crate::secret::digest;
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Pm2Question {
+    /// Whose daemon.
+    pub user: String,
+    /// `PM2_HOME`, where it is not `~/.pm2`.
+    pub home: Option<PathBuf>,
+    /// The program, where it is not beside node or in a usual place.
+    pub pm2: Option<PathBuf>,
+    /// Node, where it is not the one that runs the daemon.
+    pub node: Option<PathBuf>,
+    /// What the user's PM2 will execute.
+    pub ecosystem: PathBuf,
+    /// The processes to look at.
+    pub pids: Vec<u32>,
+    /// The apps to look for in the saved list.
+    pub apps: Vec<String>,
+    /// The variables to look at.
+    pub variables: Vec<String>,
+    /// 32 random bytes, in hex, of this request alone.
+    pub key: String,
+    /// Whether the saved list is to be made unreadable for others.
+    pub tighten: bool,
+}
+
+/// What is there. Values are told by their HMAC-SHA-256 under the question's key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pm2 {
+    /// `HOME`.
+    pub directory: PathBuf,
+    /// `PM2_HOME`.
+    pub home: PathBuf,
+    /// `PATH`, which begins with node's directory.
+    pub path: String,
+    /// The program.
+    pub program: PathBuf,
+    /// What each process has of each variable, in the order of the question; none where it is no process of the daemon.
+    pub processes: Vec<Option<Vec<Option<String>>>>,
+    /// The processes of the question's apps, each with its app and what it has of each variable, as far as they show it.
+    pub running: Vec<(String, Vec<Option<String>>)>,
+    /// The list that PM2 starts after a reboot; none where none is saved.
+    pub saved: Option<Saved>,
+}
+
+/// What `pm2 save` has written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Saved {
+    /// The names of all its processes.
+    pub names: Vec<String>,
+    /// What those of the question's apps have of each variable, with the app.
+    pub values: Vec<(String, Vec<Option<String>>)>,
+}
+
+/// Answers a question, as the user that it is about: one that this process becomes for good, or that it is already.
+pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDone> {
+    let user = user(&question.user)?;
+    if becomes {
+        become_user(user.uid, user.gid).map_err(|error| no(format!("cannot become {}: {error}", question.user), ""))?;
+    }
+    if geteuid().as_raw() != user.uid {
+        return Err(no(format!("the PM2 of {} is another user's", question.user), "run it as that user"));
+    }
+    let home = question.home.clone().unwrap_or_else(|| user.directory.join(".pm2"));
+    if user.uid == 0 {
+        of_root_alone(&question.ecosystem)?;
+        of_root_alone(&home)?;
+    }
+    let daemon = daemon(question, &home)?;
+    let environment = environment(daemon).unwrap_or_default();
+    let node = question.node.clone().or_else(|| runs(daemon)).and_then(|node| Some(node.parent()?.to_owned()));
+    let path = path(&environment, node.as_deref());
+    let program = program(question, &path)?;
+    if user.uid == 0 {
+        of_root_alone(&program)?;
+    }
+    let key: [u8; 32] = hex::decode(&question.key).ok().and_then(|key| key.try_into().ok()).unwrap_or_default();
+    let told = |value: &[u8]| hex::encode(digest(&key, value));
+    let values = |environment: &[u8]| {
+        question.variables.iter().map(|name| variable(environment, name).map(|value| told(&value))).collect()
+    };
+    let has = |pid: &u32| environment_of(*pid, daemon).map(|environment| values(&environment));
+    let processes = question.pids.iter().map(has).collect();
+    let of_app = |pid: u32| {
+        let environment = environment_of(pid, daemon)?;
+        let app = String::from_utf8(variable(&environment, "name")?.to_vec()).ok()?;
+        question.apps.contains(&app).then(|| (app, values(&environment)))
+    };
+    let running = all_processes().filter_map(of_app).collect();
+    if question.tighten {
+        tighten(&home)?;
+    }
+    let saved = saved(&home, question, &told)?;
+    Ok(Pm2 { directory: user.directory, home, path, program, processes, running, saved })
+}
+
+struct User {
+    uid: u32,
+    gid: u32,
+    directory: PathBuf,
+}
+
+/// By all sources of the host, passwd(5) and others: getent(1).
+fn user(name: &str) -> Result<User, NotDone> {
+    let ran = Command::new("/usr/bin/getent").args(["passwd", "--", name]).env_clear().stdin(Stdio::null()).output();
+    let text = ran.map_err(|error| no(format!("cannot look for the user {name}: {error}"), ""))?.stdout;
+    let text = String::from_utf8_lossy(&text);
+    let fields: Vec<&str> = text.trim_end().split(':').collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse().ok());
+    match (number(2), number(3), fields.get(5)) {
+        (Some(uid), Some(gid), Some(directory)) if fields[0] == name => {
+            Ok(User { uid, gid, directory: directory.into() })
+        }
+        _ => Err(no(
+            format!("there is no user {name}"),
+            "mend `user`: whose processes are the apps? ps -C node -o user,args",
+        )),
+    }
+}
+
+/// The number of the daemon, which must answer: any call of PM2 would start another one.
+fn daemon(question: &Pm2Question, home: &Path) -> Result<u32, NotDone> {
+    let name = &question.user;
+    let start = format!("start it as {name}: systemctl start pm2-{name}, or pm2 resurrect; or mend `user` and `home`");
+    if !home.join("pm2.pid").exists() {
+        return Err(no(format!("no PM2 of {name} runs in {}", home.display()), start));
+    }
+    let connected = UnixStream::connect(home.join("rpc.sock"));
+    let socket = connected.map_err(|error| no(format!("PM2 in {} does not answer: {error}", home.display()), start))?;
+    let peer = socket_peercred(&socket).map_err(|error| no(format!("cannot see whose PM2 it is: {error}"), ""))?;
+    if peer.uid != geteuid() {
+        let problem = format!("PM2 in {} is of the user {}, not of {name}", home.display(), peer.uid.as_raw());
+        return Err(no(problem, "end that one, and start it as the user whose apps they are"));
+    }
+    Ok(peer.pid.as_raw_nonzero().get().cast_unsigned())
+}
+
+/// The node that runs a process.
+fn runs(pid: u32) -> Option<PathBuf> {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    // An upgrade may have put another one in its place.
+    let name = program.to_str()?;
+    Some(PathBuf::from(name.strip_suffix(" (deleted)").unwrap_or(name))).filter(|program| program.exists())
+}
+
+/// The daemon's own, with node's directory first.
+fn path(environment: &[u8], node: Option<&Path>) -> String {
+    let own = assigned(environment, "PATH").and_then(|path| std::str::from_utf8(path).ok());
+    let own = own.filter(|path| !path.is_empty()).unwrap_or("/usr/local/bin:/usr/bin:/bin");
+    match node.and_then(Path::to_str) {
+        Some(node) if own.split(':').next() != Some(node) => format!("{node}:{own}"),
+        _ => own.to_owned(),
+    }
+}
+
+fn program(question: &Pm2Question, path: &str) -> Result<PathBuf, NotDone> {
+    let runs = |program: &PathBuf| program.is_file() && rustix::fs::access(program, Access::EXEC_OK).is_ok();
+    let places = path.split(':').chain(["/usr/local/bin", "/usr/bin"]);
+    let mut usual = places.filter(|place| place.starts_with('/')).map(|place| Path::new(place).join("pm2"));
+    let found = match &question.pm2 {
+        Some(program) => Some(program.clone()).filter(runs),
+        None => usual.find(runs),
+    };
+    found.ok_or_else(|| {
+        let where_to = question.pm2.as_ref().map_or_else(|| path.to_owned(), |program| program.display().to_string());
+        no(format!("the program pm2 is not there: {where_to}"), "say where it is: pm2 = \"/…/bin/pm2\"")
+    })
+}
+
+fn environment(pid: u32) -> Option<Zeroizing<Vec<u8>>> {
+    let mut environment = Zeroizing::new(Vec::with_capacity(256 * 1024));
+    fs::File::open(format!("/proc/{pid}/environ")).ok()?.take(16 << 20).read_to_end(&mut environment).ok()?;
+    Some(environment)
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The environment of a process of the daemon: a number that is used again would be another's.
+fn environment_of(pid: u32, daemon: u32) -> Option<Zeroizing<Vec<u8>>> {
+    let is_of_daemon = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may have anything in it: proc_pid_stat(5).
+        let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?;
+        Some(parent == daemon.to_string())
+    };
+    let environment = (is_of_daemon() == Some(true)).then(|| environment(pid)).flatten()?;
+    (is_of_daemon() == Some(true) && !environment.is_empty()).then_some(environment)
+}
+
+/// What the program finds: PM2 gives a worker of a cluster one variable that holds all others, and puts those over what
+/// the daemon's own environment has.
+fn variable(environment: &[u8], name: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let all = assigned(environment, "pm2_env").and_then(|json| serde_json::from_slice::<Value>(json).ok());
+    let given = all.as_ref().and_then(|all| text(all.get(name)?));
+    if let Some(all) = all {
+        wipe(all);
+    }
+    given.or_else(|| assigned(environment, name).map(|value| Zeroizing::new(value.to_vec())))
+}
+
+fn assigned<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = |entry: &'a [u8]| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+    environment.split(|&byte| byte == 0).find_map(value)
+}
+
+fn text(value: &Value) -> Option<Zeroizing<Vec<u8>>> {
+    match value {
+        Value::String(text) => Some(Zeroizing::new(text.clone().into_bytes())),
+        Value::Null => None,
+        other => Some(Zeroizing::new(other.to_string().into_bytes())),
+    }
+}
+
+/// There are secrets in it, ours and others.
+fn wipe(value: Value) {
+    match value {
+        Value::String(text) => drop(Zeroizing::new(text)),
+        Value::Array(values) => values.into_iter().for_each(wipe),
+        Value::Object(entries) => entries.into_iter().for_each(|(_, value)| wipe(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn saved(home: &Path, question: &Pm2Question, told: &dyn Fn(&[u8]) -> String) -> Result<Option<Saved>, NotDone> {
+    let path = home.join("dump.pm2");
+    let unreadable = |what: &str| {
+        let advice = format!("have it written anew, as {}: pm2 save", question.user);
+        no(format!("{} {what}", path.display()), advice)
+    };
+    let json = match crate::sys::files::read(&path, 64 << 20) {
+        Ok(json) => Zeroizing::new(json),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(_) => return Err(unreadable("cannot be read")),
+    };
+    let Ok(Value::Array(all)) = serde_json::from_slice::<Value>(&json) else {
+        return Err(unreadable("is no list of PM2"));
+    };
+    let mut saved = Saved { names: Vec::new(), values: Vec::new() };
+    for process in &all {
+        let name = process.get("name").and_then(Value::as_str).unwrap_or_default();
+        saved.names.push(name.to_owned());
+        if !question.apps.iter().any(|app| app == name) {
+            continue;
+        }
+        let of = |variable: &String| {
+            let value = process.get("env").and_then(|env| env.get(variable)).or_else(|| process.get(variable));
+            value.and_then(text).map(|value| told(&value))
+        };
+        saved.values.push((name.to_owned(), question.variables.iter().map(of).collect()));
+    }
+    wipe(Value::Array(all));
+    Ok(Some(saved))
+}
+
+/// PM2 makes its list, and the one before it, readable for everybody.
+fn tighten(home: &Path) -> Result<(), NotDone> {
+    for name in ["dump.pm2", "dump.pm2.bak"] {
+        let path = home.join(OsStr::new(name));
+        let Ok(stat) = fs::symlink_metadata(&path) else { continue };
+        if stat.is_file() && stat.uid() == geteuid().as_raw() && stat.mode() & 0o077 != 0 {
+            let made = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+            made.map_err(|error| no(format!("cannot make {} unreadable for others: {error}", path.display()), ""))?;
+        }
+    }
+    Ok(())
+}
+
+fn no(problem: impl Into<String>, advice: impl Into<String>) -> NotDone {
+    NotDone { problem: problem.into(), advice: advice.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(environment: &[u8], name: &str) -> Option<Vec<u8>> {
+        variable(environment, name).map(|value| value.to_vec())
+    }
+
+    #[test]
+    fn what_pm2_gives_a_worker_is_over_what_its_daemon_has() {
+        let cluster = b"K=stale\0pm2_env={\"name\":\"api\",\"K\":\"new\",\"N\":5,\"env\":{\"K\":\"other\"}}\0A=1";
+        assert_eq!(seen(cluster, "K").unwrap(), b"new");
+        assert_eq!(seen(cluster, "N").unwrap(), b"5");
+        assert_eq!(seen(cluster, "A").unwrap(), b"1");
+        assert_eq!(seen(b"K=stale\0pm2_env={\"name\":\"api\"}", "K").unwrap(), b"stale");
+        assert_eq!(seen(b"K=plain\0", "K").unwrap(), b"plain");
+        assert_eq!(seen(b"KK=plain\0", "K"), None);
+    }
+
+    #[test]
+    fn nodes_directory_comes_first() {
+        assert_eq!(path(b"PATH=/usr/bin:/bin", Some(Path::new("/usr/bin"))), "/usr/bin:/bin");
+        assert_eq!(path(b"PATH=/bin", Some(Path::new("/opt/node/bin"))), "/opt/node/bin:/bin");
+        assert_eq!(path(b"", None), "/usr/local/bin:/usr/bin:/bin");
+    }
+
+    #[test]
+    fn a_saved_list_tells_its_names_and_what_ours_have() {
+        let home = tempfile::tempdir().unwrap();
+        let question = Pm2Question {
+            user: "app".to_owned(),
+            home: None,
+            pm2: None,
+            node: None,
+            ecosystem: "/srv/ecosystem.config.cjs".into(),
+            pids: Vec::new(),
+            apps: vec!["api".to_owned()],
+            variables: vec!["K".to_owned()],
+            key: String::new(),
+            tighten: false,
+        };
+        let told = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let look = || saved(home.path(), &question, &told);
+        assert!(look().ok().unwrap().is_none());
+        fs::write(home.path().join("dump.pm2"), "[{\"name\":\"api\",\"env\":{\"K\":\"a\"}},{\"name\":\"b\"}]").unwrap();
+        let list = look().ok().flatten().unwrap();
+        assert_eq!(
+            (list.names, list.values),
+            (vec!["api".to_owned(), "b".to_owned()], vec![("api".to_owned(), vec![Some("a".to_owned())])])
+        );
+        fs::write(home.path().join("dump.pm2"), "[{\"K\": \"geheim\"").unwrap();
+        let refused = look().err().unwrap();
+        assert!(refused.problem.contains("is no list") && !refused.problem.contains("geheim"));
+        fs::write(home.path().join("dump.pm2.bak"), "").unwrap();
+        tighten(home.path()).ok().unwrap();
+        for name in ["dump.pm2", "dump.pm2.bak"] {
+            assert_eq!(fs::metadata(home.path().join(name)).unwrap().mode() & 0o777, 0o600);
+        }
+    }
+}

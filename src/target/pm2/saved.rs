@@ -1,0 +1,97 @@
+//! The list that PM2 starts after a reboot: it holds the value where PM2 is what gives it to the apps, so that without
+//! another `pm2 save` a reboot would bring the old one back.
+
+use std::time::Duration;
+
+use super::Pm2Target;
+use super::daemon::{State, new_key};
+use super::tally::is_same;
+use crate::helper::{Pm2, Saved};
+use crate::record::Evidence;
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::{SecretValue, digest};
+use crate::sys::command::End;
+use crate::target::Errand;
+
+/// How long `pm2 save` may take.
+const SAVING: Duration = Duration::from_secs(60);
+
+impl Pm2Target {
+    /// `pm2 save` saves all that runs: where that is not what was saved, it would change what a reboot starts.
+    pub(super) fn check_saved(&self, state: &State) -> Result<(), Fault> {
+        let Some(saved) = state.pm2.saved.as_ref().filter(|saved| self.settings.save && holds_value(saved)) else {
+            return Ok(());
+        };
+        let mut names = saved.names.clone();
+        let mut running: Vec<String> = state.all.iter().map(|instance| instance.app.clone()).collect();
+        names.sort();
+        running.sort();
+        if names == running {
+            return Ok(());
+        }
+        let message = format!(
+            "PM2 of {} starts other apps after a reboot ({}) than it has now ({})",
+            self.settings.user,
+            names.join(", "),
+            running.join(", ")
+        );
+        Err(Fault::new(FaultCode::NotConfigured, message).advise(format!(
+            "save what it has now, as {}: pm2 save; or set `save = false`, and a reboot brings the old value back",
+            self.settings.user
+        )))
+    }
+
+    /// Has a reboot bring the view, where PM2's list has a value of ours at all.
+    pub(super) async fn save(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
+        let key = new_key()?;
+        let pm2 = self.ask(&[], &key, false).await?;
+        let path = pm2.home.join("dump.pm2");
+        let not = |why: String| Ok(vec![Evidence::NotSaved { why }]);
+        let Some(saved) = &pm2.saved else {
+            return not(format!("{} is not there, so PM2 starts nothing after a reboot", path.display()));
+        };
+        if saved.values.is_empty() {
+            return not(format!("{} does not have the apps", path.display()));
+        }
+        if !holds_value(saved) {
+            // What the apps read themselves is right after a reboot, too.
+            return Ok(Vec::new());
+        }
+        if !self.settings.save {
+            return not(format!("`save` is false, and {} may have the old value", path.display()));
+        }
+        // Before, too: what is there is written over with the mode that it has.
+        let mut pm2 = self.ask(&[], &key, true).await?;
+        if !self.is_saved(&pm2, &key, errand) {
+            self.check_saved(&self.state().await?)?;
+            let ran = self.call(&pm2, &["save"], SAVING).await?;
+            pm2 = self.ask(&[], &key, true).await?;
+            if ran.end != End::Well || !self.is_saved(&pm2, &key, errand) {
+                let message = format!("pm2 save did not put the value into {}", path.display());
+                return Err(Fault::new(FaultCode::ReadBackDiffers, message)
+                    .advise(format!("does it work as {}? pm2 save", self.settings.user)));
+            }
+        }
+        Ok(vec![Evidence::Saved { path: path.display().to_string() }])
+    }
+
+    fn is_saved(&self, pm2: &Pm2, key: &[u8; 32], errand: &Errand<'_>) -> bool {
+        let told = |value: &SecretValue| hex::encode(digest(key, value.reveal()));
+        let wanted = [Some(told(errand.view.primary)), errand.view.previous.map(told)];
+        let empty = hex::encode(digest(key, b""));
+        let has = |values: &Vec<Option<String>>| {
+            let mut values = values.iter().map(|value| value.clone().filter(|value| *value != empty)).zip(&wanted);
+            values.all(|(has, wanted)| is_same(&has, wanted))
+        };
+        // For one that is stopped PM2 keeps what it had.
+        let running: Vec<&str> =
+            self.ours(errand.found).into_iter().filter(|(_, found)| found.running).map(|(app, _)| app).collect();
+        let mut ours =
+            pm2.saved.iter().flat_map(|saved| &saved.values).filter(|(app, _)| running.contains(&app.as_str()));
+        ours.all(|(_, values)| has(values))
+    }
+}
+
+fn holds_value(saved: &Saved) -> bool {
+    saved.values.iter().any(|(_, values)| values.iter().any(Option::is_some))
+}

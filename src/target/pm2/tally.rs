@@ -1,0 +1,132 @@
+//! What the processes of an app show of the value, compared with what they should have.
+
+use subtle::ConstantTimeEq as _;
+
+use super::Pm2Target;
+use super::daemon::new_key;
+use super::list::Instance;
+use crate::policy::{Has, Kind, Sighting};
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::{SecretValue, digest};
+use crate::target::{Disclosed, Known};
+
+/// What the instances of an app show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// With what they should have.
+    pub matching: u32,
+    /// With another value.
+    pub other: u32,
+    /// With the value, and another one to accept than they should have.
+    pub accepts_others: u32,
+    /// That show nothing: Node has read the value itself, after the start.
+    pub hidden: u32,
+}
+
+impl Tally {
+    pub(super) fn of(&self) -> u32 {
+        self.matching + self.other + self.accepts_others + self.hidden
+    }
+}
+
+impl Pm2Target {
+    /// Looks into the processes of instances.
+    pub(super) async fn tally(&self, instances: &[&Instance], view: &Disclosed<'_>) -> Result<Tally, Fault> {
+        let key = new_key()?;
+        let pids: Vec<u32> = instances.iter().map(|instance| instance.pid).filter(|pid| *pid > 0).collect();
+        let told = |value: &SecretValue| hex::encode(digest(&key, value.reveal()));
+        let wanted = [Some(told(view.primary)), view.previous.map(told)];
+        let empty = hex::encode(digest(&key, b""));
+        let mut tally = Tally::default();
+        for has in self.ask(&pids, &key, false).await?.processes {
+            // A variable that is empty is as good as none.
+            let has: Vec<Option<String>> =
+                has.unwrap_or_default().into_iter().map(|has| has.filter(|has| *has != empty)).collect();
+            let same: Vec<bool> = has.iter().zip(&wanted).map(|(has, wanted)| is_same(has, wanted)).collect();
+            match has.first() {
+                None | Some(None) => tally.hidden += 1,
+                _ if same.iter().all(|same| *same) => tally.matching += 1,
+                _ if same.first() == Some(&true) => tally.accepts_others += 1,
+                _ => tally.other += 1,
+            }
+        }
+        Ok(tally)
+    }
+
+    /// What the file and the processes have now, without a call of PM2.
+    pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
+        let file = self.file(None).await?;
+        let has = known.which(file.values.first().and_then(Option::as_ref));
+        let mut seen = vec![Sighting { place: self.path().display().to_string(), kind: Kind::File, has }];
+        let key = new_key()?;
+        // Where PM2 does not run, nothing has anything.
+        let Ok(pm2) = self.ask(&[], &key, false).await else { return Ok(seen) };
+        let empty = hex::encode(digest(&key, b""));
+        for app in &self.settings.apps {
+            let has = |values: &Vec<Option<String>>| {
+                let value = values.first().cloned().flatten().filter(|value| *value != empty);
+                let is = |(_, known): &&(_, SecretValue)| value == Some(hex::encode(digest(&key, known.reveal())));
+                match known.0.iter().find(is) {
+                    Some((generation, _)) => Has::Generation(*generation),
+                    None if value.is_some() => Has::Unknown,
+                    None => Has::Nothing,
+                }
+            };
+            let all: Vec<Has> =
+                pm2.running.iter().filter(|(name, _)| name == app).map(|(_, values)| has(values)).collect();
+            let mut kinds: Vec<Has> = Vec::new();
+            for has in &all {
+                if !kinds.contains(has) {
+                    kinds.push(*has);
+                }
+            }
+            seen.extend(kinds.into_iter().map(|has| {
+                let count = all.iter().filter(|other| **other == has).count();
+                let place = format!("{count} of {} processes of {}", all.len(), self.unit(app));
+                Sighting { place, kind: Kind::Process, has }
+            }));
+        }
+        Ok(seen)
+    }
+
+    /// Whether nothing speaks against the view. Where no process shows what it has, the token of a probe must tell.
+    pub(super) fn suffices(&self, tally: &Tally) -> bool {
+        let is_hidden = tally.hidden > 0 && tally.hidden == tally.of();
+        tally.of() > 0 && (tally.matching == tally.of() || is_hidden && self.has_token_probe)
+    }
+
+    /// What speaks against the view.
+    pub(super) fn no_proof(&self, app: &str, view: &Disclosed<'_>, tally: &Tally) -> Fault {
+        let (unit, env, generation, of) = (self.unit(app), &self.env, view.view.primary, tally.of());
+        let environment = self.settings.environment.as_ref().map_or("env".to_owned(), |name| format!("env_{name}"));
+        let ecosystem = self.settings.ecosystem.display();
+        if tally.other > 0 {
+            let message =
+                format!("{} of {of} instances of {unit} have another {env} than generation {generation}", tally.other);
+            return Fault::new(FaultCode::WrongValue, message).advise(format!(
+                "see where they get it: `{environment}` in {ecosystem}, and the daemon's environment"
+            ));
+        }
+        if let (1.., Some(previous)) = (tally.accepts_others, &self.previous_env) {
+            let message = format!(
+                "{} of {of} instances of {unit} have another {previous} than the view {} says",
+                tally.accepts_others, view.view
+            );
+            return Fault::new(FaultCode::WrongValue, message)
+                .advise(format!("does `{environment}` in {ecosystem} pass {previous} on?"));
+        }
+        let message = format!("{} of {of} instances of {unit} do not show what {env} they have", tally.hidden);
+        Fault::new(FaultCode::NoValue, message).advise(format!(
+            "where Node reads the env file itself, a token must prove it: add a [[probe]] with type = \"jwt\"; \
+             else see `{environment}` in {ecosystem}"
+        ))
+    }
+}
+
+pub(super) fn is_same(has: &Option<String>, wanted: &Option<String>) -> bool {
+    match (has, wanted) {
+        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
+        (None, None) => true,
+        _ => false,
+    }
+}
