@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::HookSettings;
 use crate::text::env_file::Dialect;
@@ -19,6 +20,8 @@ pub enum TargetSettings {
     Environment(DotenvTarget),
     /// `type = "compose"`.
     Compose(ComposeTarget),
+    /// `type = "command"`: a program that speaks the verbs of a target.
+    Command(CommandTarget),
 }
 
 impl TargetSettings {
@@ -31,6 +34,7 @@ impl TargetSettings {
                 Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => &[],
             },
             Self::Compose(_) => &[],
+            Self::Command(_) => &[],
         }
     }
 
@@ -39,6 +43,7 @@ impl TargetSettings {
         match self {
             Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
             Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
+            Self::Command(_) => vec![self.label()],
         }
     }
 
@@ -51,8 +56,24 @@ impl TargetSettings {
             Self::Compose(compose) => {
                 format!("compose {} {}", compose.directory.display(), compose.services.join(", "))
             }
+            Self::Command(command) => format!("command {}", command.name),
         }
     }
+}
+
+/// A program that is a target itself: rekeyd-command(7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTarget {
+    /// `name`: how records and people name it; by default after the program and its arguments.
+    pub name: String,
+    /// `command`: the program, an absolute path, and its arguments.
+    pub argv: Vec<String>,
+    /// `user`; root where it is left out.
+    pub user: Option<String>,
+    /// `timeout`: how long one verb may take, default 60 s.
+    pub timeout: Duration,
+    /// `settings`, passed on to it.
+    pub settings: Map<String, Value>,
 }
 
 /// A key of an env file that another program reads.
