@@ -40,7 +40,7 @@ fn target(
     section.need("type", "type = \"systemd\"", report);
     let kind = kind?;
     let kind_span = kind.span();
-    if report.source.checkout.is_some() && ["systemd", "environment"].contains(&kind.get_ref().as_str()) {
+    if report.source.checkout.is_some() && !["dotenv", "command"].contains(&kind.get_ref().as_str()) {
         let message = format!("`type = \"{}\"` needs systemd and the daemon, and this is without them", kind.get_ref());
         report.error(kind_span, message, "use \"dotenv\" with a `restart-command`, or \"command\"");
         return None;
