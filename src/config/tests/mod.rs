@@ -163,7 +163,7 @@ fn a_template_says_every_default_as_it_is() {
                         (compose.files, compose.project, compose.user) = Default::default();
                         &mut compose.key
                     }
-                    TargetSettings::Systemd(_) => continue,
+                    TargetSettings::Systemd(_) | TargetSettings::Command(_) => continue,
                 };
                 key.get_or_insert_with(|| secret.env.clone());
             }
