@@ -15,6 +15,7 @@
 //! - [`target`]: places that a view is delivered to, with the consumer behind each.
 //! - [`proof`]: evidence that the live consumer uses the view.
 //! - [`engine`]: performs rotations: records, acts, goes back, recovers.
+//! - [`standalone`]: the engine in the caller's own process, for a developer's checkout.
 //! - [`daemon`]: the program `rekeyd`.
 //! - [`ctl`]: the program `rekeyctl`, one file a verb.
 //! - [`generator`]: the program `rekeyd-generator`, from schedules to timers.
@@ -31,6 +32,7 @@ pub mod proof;
 pub mod record;
 pub mod rotation;
 pub mod secret;
+pub mod standalone;
 pub mod store;
 pub mod sys;
 pub mod target;

@@ -304,7 +304,7 @@ fn stack(debian: Debian, yaml: &str, place: &str, probe: &str) -> Builder {
     );
     let hash = |value: &str| hex::encode(<sha2::Sha256 as sha2::Digest>::digest(value));
     Machine::on(debian)
-        .engine()
+        .with("engine")
         .example("toy-backend")
         .secret(NAME, &toml)
         .file("/etc/rekeyd/login.json", 0o600, LOGIN)

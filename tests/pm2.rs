@@ -219,7 +219,7 @@ fn secret(ecosystem: &str, app: &str, place: &str, more: &str) -> String {
 /// With the user's PM2 running, and no app yet.
 fn machine(debian: Debian) -> Builder {
     Machine::on(debian)
-        .node()
+        .with("node")
         .file("/srv/app/server.cjs", 0o644, SERVER)
         .file("/etc/systemd/system/pm2-app.service", 0o644, UNIT)
         .link("/etc/systemd/system/multi-user.target.wants/pm2-app.service", "../pm2-app.service")

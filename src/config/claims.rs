@@ -29,13 +29,15 @@ pub(super) fn read(claims: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Op
     Some(Value::Object(object).to_string())
 }
 
-fn is_secret(key: &str) -> bool {
+/// Whether a name is that of something secret.
+pub(super) fn is_secret(key: &str) -> bool {
     ["password", "passwd", "secret", "private-key", "private_key", "api-key", "api_key"]
         .iter()
         .any(|word| key.contains(word))
 }
 
-fn json(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Value> {
+/// A value as JSON has it.
+pub(super) fn json(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Value> {
     let span = value.span();
     let converted = match value.get_ref() {
         DeValue::String(text) => Some(Value::String(text.to_string())),

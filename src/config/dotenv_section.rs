@@ -14,14 +14,14 @@ use super::settings::{HookAct, HookSettings};
 use super::target_section::{each_once, max_unavailable};
 use super::target_settings::{DotenvTarget, Restart, WakeSignal};
 use super::unit_name::service_name;
-use super::values::{Bounds, absolute, duration};
+use super::values::{Bounds, duration};
 use crate::text::env_file::Dialect;
 
 const FILE: &str = "file = \"/srv/my-backend/.env\"";
 const COMMAND: &str = "restart-command = [\"/usr/local/bin/restart-my-backend\"]";
 
 pub(super) fn read(mut section: Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Option<DotenvTarget> {
-    let file = section.text("file", FILE, report, absolute);
+    let file = section.path("file", FILE, report);
     section.need("file", FILE, report);
     let key = section.text("key", "key = \"JWT_SECRET\"", report, env_name);
     let dialect = section.text("dialect", "dialect = \"dotenv\"", report, dialect);
@@ -76,9 +76,9 @@ fn restart(section: &mut Reader<'_>, named: &mut Vec<String>, report: &mut Repor
     if let Some(timeout) = timeout.as_ref().filter(|_| !section.had("restart-command")) {
         report.error(timeout.span(), "`restart-timeout` means nothing without `restart-command`", "leave it out");
     }
-    let touch = section.text("touch", "touch = \"/srv/my-backend/server.js\"", report, absolute);
+    let touch = section.path("touch", "touch = \"/srv/my-backend/server.js\"", report);
     let signal = section.choice::<WakeSignal>("signal", &["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM"], &[], report);
-    let pid_file = section.text("pid-file", "pid-file = \"/run/my-backend/pid\"", report, absolute);
+    let pid_file = section.path("pid-file", "pid-file = \"/run/my-backend/pid\"", report);
     match (&signal, &pid_file) {
         (Some(signal), None) if !section.had("pid-file") => {
             report.error(signal.span(), "`signal` needs the process that it is for", "add `pid-file`");
@@ -98,6 +98,10 @@ fn restart(section: &mut Reader<'_>, named: &mut Vec<String>, report: &mut Repor
     let mut named_ways = ways.into_iter().zip(spans).filter_map(|(way, span)| Some((way, span?)));
     if let (Some((first, _)), Some((second, span))) = (named_ways.next(), named_ways.next()) {
         report.error(span, format!("`{first}` and `{second}` exclude each other"), "keep one of them");
+    }
+    if let Some(units) = units.as_ref().filter(|_| report.source.checkout.is_some()) {
+        let advice = "name a `restart-command`, a `touch` or a `signal`";
+        report.error(units.span(), "`restart-units` needs systemd and the daemon, and this is without them", advice);
     }
     if let Some(units) = units {
         let units = each_once("restart-units", units.into_inner(), named, report);

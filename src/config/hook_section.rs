@@ -1,7 +1,7 @@
 //! `[logout]` and `re-encrypt`: what is done once a rotation is proven.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::settings::{HookAct, HookSettings};
-use super::values::{Bounds, absolute, duration, method, url};
+use super::values::{Bounds, duration, method, url};
 
 const COMMAND: &str = "command = [\"/usr/local/bin/log-everybody-out\"]";
 const BOUNDS: Bounds = Bounds { least: Duration::from_millis(100), most: Duration::from_secs(3600) };
@@ -20,7 +20,7 @@ pub(super) fn logout(mut section: Reader<'_>, report: &mut Report<'_>) -> Option
     let user = section.text("user", "user = \"my-backend\"", report, user);
     let url = section.text("url", "url = \"http://127.0.0.1:3000/internal/logout\"", report, url);
     let method = section.text("method", "method = \"POST\"", report, method);
-    let headers = section.text("header-file", "header-file = \"/etc/rekeyd/logout.header\"", report, absolute);
+    let headers = section.path("header-file", "header-file = \"/etc/rekeyd/logout.header\"", report);
     let timeout = section.text("timeout", "timeout = \"30s\"", report, |text| duration(text, BOUNDS));
     match (section.had("command"), section.had("url")) {
         (true, true) => {
@@ -68,7 +68,14 @@ pub(super) fn argv(
 ) -> Option<Spanned<Vec<String>>> {
     let argv = section.texts(key, example, report, argument)?;
     let span = argv.span();
-    let words: Vec<String> = argv.into_inner().into_iter().map(Spanned::into_inner).collect();
+    let mut words: Vec<String> = argv.into_inner().into_iter().map(Spanned::into_inner).collect();
+    if let (Some(checkout), Some(program)) = (&report.source.checkout, words.first_mut()) {
+        // In a developer's checkout, a program without a slash is found by $PATH.
+        if program.contains('/') {
+            *program = checkout.join(&*program).components().collect::<PathBuf>().display().to_string();
+        }
+        return Some(Spanned::new(span, words));
+    }
     let is_absolute = words.first().is_some_and(|program| Path::new(program).is_absolute());
     if !is_absolute {
         report.error(

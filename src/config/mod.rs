@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 mod claims;
+mod command_section;
 mod compose_section;
 mod daemon_file;
 mod daemon_settings;
@@ -39,8 +40,8 @@ pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use settings::*;
 pub use target_settings::{
-    Activate, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Pm2Target, Restart, SystemdTarget,
-    TargetSettings, WakeSignal,
+    Activate, CommandTarget, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Pm2Target, Restart,
+    SystemdTarget, TargetSettings, WakeSignal,
 };
 pub use unit_name::template_of;
 
@@ -94,13 +95,29 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
     loader.end()
 }
 
+/// Reads the file of one secret in a developer's checkout: without systemd, and with paths that begin where the file is.
+/// The secret is called as `name` says, or as the file.
+pub fn of_checkout(path: &Path, name: Option<&str>) -> Loaded {
+    let mut loader = Loader::default();
+    match files::read_untrusted(path) {
+        Ok(mut source) => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            source.checkout = Some(directory.canonicalize().unwrap_or_else(|_| directory.to_owned()));
+            loader.secret_called(source, name);
+        }
+        Err(finding) => loader.findings.push(*finding),
+    }
+    loader.end()
+}
+
 /// The kinds of targets, each with a commented file to start from.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("systemd", include_str!("../../packaging/examples/systemd.toml")),
     ("dotenv", include_str!("../../packaging/examples/dotenv.toml")),
     ("environment", include_str!("../../packaging/examples/environment.toml")),
     ("compose", include_str!("../../packaging/examples/compose.toml")),
     ("pm2", include_str!("../../packaging/examples/pm2.toml")),
+    ("command", include_str!("../../packaging/examples/command.toml")),
 ];
 
 /// The kinds of targets that there is a starting file for.
@@ -130,7 +147,11 @@ impl Loader {
     }
 
     fn secret(&mut self, source: Source) {
-        let Some(name) = secret_name(&source.path, &mut self.findings) else { return };
+        self.secret_called(source, None);
+    }
+
+    fn secret_called(&mut self, source: Source, name: Option<&str>) {
+        let Some(name) = secret_name(&source.path, name, &mut self.findings) else { return };
         let mut report = Report::new(&source);
         let described =
             parse(&source, &mut report).and_then(|table| secret_file::read(Reader::root(&table), name, &mut report));
@@ -183,18 +204,22 @@ fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
             let key = pm2.key.clone().unwrap_or_else(|| secret.env.clone());
             Some((key, pm2.file().display().to_string()))
         }
-        TargetSettings::Systemd(_) => None,
+        TargetSettings::Systemd(_) | TargetSettings::Command(_) => None,
     });
     units.map(|unit| (secret.env.clone(), unit)).chain(files)
 }
 
-fn secret_name(path: &Path, findings: &mut Vec<Finding>) -> Option<SecretName> {
+fn secret_name(path: &Path, name: Option<&str>, findings: &mut Vec<Finding>) -> Option<SecretName> {
     let stem = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = stem.strip_suffix(".toml").unwrap_or(&stem);
+    let stem = name.unwrap_or_else(|| stem.strip_suffix(".toml").unwrap_or(&stem));
     match SecretName::try_from(stem.to_owned()) {
         Ok(name) => Some(name),
         Err(reason) => {
-            findings.push(whole(path, reason, "rename the file: it is called NAME.toml after its secret"));
+            let advice = match name {
+                Some(_) => "give --name another name",
+                None => "rename the file: it is called NAME.toml after its secret (--standalone: or say --name)",
+            };
+            findings.push(whole(path, reason, advice));
             None
         }
     }

@@ -9,7 +9,7 @@ use super::settings::{
     HttpProbe, JwtProbe, KeyEncoding, Login, LoginBody, Mint, ProbeSettings, Protected, TokenCarrier, TokenPlace,
     TokenSource,
 };
-use super::values::{Bounds, absolute, duration, human, method, pointer, scheme, token, url};
+use super::values::{Bounds, duration, human, method, pointer, scheme, token, url};
 
 const URL: &str = "url = \"http://127.0.0.1:3000/api/me\"";
 const LOGIN: &str =
@@ -67,8 +67,8 @@ fn login(mut table: Reader<'_>, report: &mut Report<'_>) -> Option<Login> {
     let url = table.text("url", URL, report, url);
     table.need("url", URL, report);
     let method = table.text("method", "method = \"POST\"", report, method);
-    let json = table.text("json-file", "json-file = \"/etc/rekeyd/login.json\"", report, absolute);
-    let form = table.text("form-file", "form-file = \"/etc/rekeyd/login.form\"", report, absolute);
+    let json = table.path("json-file", "json-file = \"/etc/rekeyd/login.json\"", report);
+    let form = table.path("form-file", "form-file = \"/etc/rekeyd/login.form\"", report);
     exclusive(&table, ["json-file", "form-file"], form.as_ref().map(toml::Spanned::span), report);
     let pointer = table.text("token", "token = \"/token\"", report, pointer);
     let cookie = table.text("token-cookie", "token-cookie = \"session\"", report, token);

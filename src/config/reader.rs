@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -11,6 +12,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::report::{Mistake, Report};
 use super::suggest::nearest;
+use super::values::path;
 
 /// Which section each key belongs to, to tell where a misplaced one should stand.
 const HOMES: &[(&str, &[&str])] = &[
@@ -30,6 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &["project-directory", "project", "files", "services", "env-file", "environment-in", "secret-file", "build"],
     ),
     ("[[target]] of type \"pm2\"", &["ecosystem", "home", "apps", "environment", "env-file", "pm2", "node", "save"]),
+    ("[[target]] of type \"command\"", &["name", "settings"]),
     ("[[probe]]", &["login", "mint", "protected", "key", "url", "method", "status", "timeout"]),
     ("[daemon] of rekeyd.toml", &["stop-timeout"]),
     ("[notify] of rekeyd.toml", &["webhook", "on", "repeat"]),
@@ -159,6 +162,12 @@ impl<'t> Reader<'t> {
                 None
             }
         }
+    }
+
+    /// Takes a path: absolute, or, in a developer's checkout, from there.
+    pub fn path(&mut self, key: &'static str, example: &str, report: &mut Report<'_>) -> Option<Spanned<PathBuf>> {
+        let checkout = report.source.checkout.clone();
+        self.text(key, example, report, |text| path(text, checkout.as_deref()))
     }
 
     /// Takes a list of texts that `check` accepts; a single text counts as a list of one.

@@ -17,18 +17,20 @@ pub(super) struct Source {
     pub text: String,
     /// The bytes that are not UTF-8 text, where there are some.
     pub not_utf8: Option<Range<usize>>,
+    /// Of a developer's checkout: the directory that relative paths begin at. There is no systemd there.
+    pub checkout: Option<PathBuf>,
 }
 
 impl Source {
     /// Takes the bytes of `path`.
     pub fn new(path: PathBuf, bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
-            Ok(text) => Self { path, text, not_utf8: None },
+            Ok(text) => Self { path, text, not_utf8: None, checkout: None },
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
                 let text = error.into_bytes();
                 let text = String::from_utf8_lossy(&text).into_owned();
-                Self { path, text, not_utf8: Some(at..at + '\u{fffd}'.len_utf8()) }
+                Self { path, text, not_utf8: Some(at..at + '\u{fffd}'.len_utf8()), checkout: None }
             }
         }
     }

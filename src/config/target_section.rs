@@ -2,6 +2,7 @@
 
 use toml::Spanned;
 
+use super::command_section;
 use super::compose_section;
 use super::dotenv_section;
 use super::env_name::env_name;
@@ -12,7 +13,9 @@ use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, Tar
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
-const LATER: &[&str] = &["vercel", "netlify", "render", "railway", "command"];
+const LATER: &[&str] = &["vercel", "netlify", "render", "railway"];
+/// Those that are available.
+const KINDS: &[&str] = &["systemd", "dotenv", "environment", "compose", "pm2", "command"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -35,10 +38,15 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment", "compose", "pm2"], LATER, report);
+    let kind = section.choice::<String>("type", KINDS, LATER, report);
     section.need("type", "type = \"systemd\"", report);
     let kind = kind?;
     let kind_span = kind.span();
+    if report.source.checkout.is_some() && !["dotenv", "command"].contains(&kind.get_ref().as_str()) {
+        let message = format!("`type = \"{}\"` needs systemd and the daemon, and this is without them", kind.get_ref());
+        report.error(kind_span, message, "use \"dotenv\" with a `restart-command`, or \"command\"");
+        return None;
+    }
     match kind.get_ref().as_str() {
         "compose" => compose_section::read(section, report).map(TargetSettings::Compose),
         "dotenv" => dotenv_section::read(section, named, report).map(TargetSettings::Dotenv),
@@ -46,6 +54,7 @@ fn target(
             dotenv_section::environment(section, kind_span, named, report).map(TargetSettings::Environment)
         }
         "pm2" => pm2_section::read(section, named, report).map(TargetSettings::Pm2),
+        "command" => command_section::read(section, named, report).map(TargetSettings::Command),
         _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::HookSettings;
 use crate::text::ecosystem::Format;
@@ -22,6 +23,8 @@ pub enum TargetSettings {
     Compose(ComposeTarget),
     /// `type = "pm2"`.
     Pm2(Pm2Target),
+    /// `type = "command"`: a program that speaks the verbs of a target.
+    Command(CommandTarget),
 }
 
 impl TargetSettings {
@@ -35,6 +38,7 @@ impl TargetSettings {
             },
             Self::Compose(_) => &[],
             Self::Pm2(_) => &[],
+            Self::Command(_) => &[],
         }
     }
 
@@ -44,6 +48,7 @@ impl TargetSettings {
             Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
             Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
             Self::Pm2(pm2) => pm2.apps.iter().map(|app| pm2.consumer(app)).collect(),
+            Self::Command(_) => vec![self.label()],
         }
     }
 
@@ -57,8 +62,24 @@ impl TargetSettings {
                 format!("compose {} {}", compose.directory.display(), compose.services.join(", "))
             }
             Self::Pm2(pm2) => pm2.consumer(&pm2.apps.join(", ")),
+            Self::Command(command) => format!("command {}", command.name),
         }
     }
+}
+
+/// A program that is a target itself: rekeyd-command(7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTarget {
+    /// `name`: how records and people name it; by default after the program and its arguments.
+    pub name: String,
+    /// `command`: the program, an absolute path, and its arguments.
+    pub argv: Vec<String>,
+    /// `user`; root where it is left out.
+    pub user: Option<String>,
+    /// `timeout`: how long one verb may take, default 60 s.
+    pub timeout: Duration,
+    /// `settings`, passed on to it.
+    pub settings: Map<String, Value>,
 }
 
 /// A key of an env file that another program reads.

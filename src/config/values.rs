@@ -1,6 +1,6 @@
 //! Rules for single values: each takes a text and gives the value, or says what is wrong and what to write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
@@ -136,6 +136,20 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, Mistake> {
     Ok(text.into())
 }
 
+/// An absolute path; in a developer's checkout, one from there too.
+pub(super) fn path(text: &str, checkout: Option<&Path>) -> Result<PathBuf, Mistake> {
+    match checkout {
+        Some(checkout) if !text.starts_with(['/', '~']) && !text.is_empty() => {
+            if text.chars().any(char::is_control) {
+                return Err(Mistake::new("the path has control characters", "write a plain path"));
+            }
+            // Without the parts that say "here".
+            Ok(checkout.join(text).components().collect())
+        }
+        _ => absolute(text),
+    }
+}
+
 /// A calendar expression (systemd.time(7)). systemd parses it; here it is only kept from breaking out of its line.
 pub(super) fn on_calendar(text: &str) -> Result<String, Mistake> {
     let example = "write a calendar expression of systemd.time(7), as \"monthly\" or \"Sun 03:00\"";
@@ -219,6 +233,11 @@ mod tests {
         assert!(pointer("/a~2").is_err());
         assert!(absolute("/etc/x").is_ok());
         assert!(absolute("x").is_err() && absolute("~/x").is_err() && absolute("/a/../b").is_err());
+        let here = Some(Path::new("/home/me/app"));
+        assert_eq!(path(".env", here).unwrap(), Path::new("/home/me/app/.env"));
+        assert_eq!(path("/etc/x", here).unwrap(), Path::new("/etc/x"));
+        assert!(path("", here).is_err() && path("~/x", here).is_err() && path("a\n", here).is_err());
+        assert!(path(".env", None).is_err());
         assert_eq!(on_calendar(" monthly ").unwrap(), "monthly");
         assert!(on_calendar(" ").is_err() && on_calendar("a\nb").is_err() && on_calendar("monthly\\").is_err());
     }

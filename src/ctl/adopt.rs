@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::acting::act;
 use super::list::statuses;
+use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 use crate::engine::Adoption;
@@ -12,15 +13,20 @@ use crate::engine::Adoption;
 #[derive(Debug, Args)]
 pub struct Adopt {
     /// The secret
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present_any = ["all", "standalone"], conflicts_with = "standalone")]
     name: Option<String>,
     /// Every secret whose value in force the store does not know
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["name", "standalone"])]
     all: bool,
+    #[command(flatten)]
+    here: Here,
 }
 
 impl Adopt {
     pub(super) async fn run(self, out: &Out) -> Exit {
+        if self.here.standalone {
+            return self.here.run(out, Do::Adopt).await;
+        }
         let names = match self.name {
             Some(name) => Ok(vec![name]),
             None => statuses().await.map(unknown),
@@ -60,7 +66,7 @@ async fn adopt(daemon: &ManagerProxy<'_>, name: &str) -> Result<Adoption, Error>
     document(&adopted)
 }
 
-fn tell(out: &Out, name: &str, adoption: &Adoption) {
+pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
     let Adoption { generation, fingerprint, new } = adoption;
     match new {
         _ if out.json => out.document(adoption),

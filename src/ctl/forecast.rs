@@ -16,12 +16,13 @@ pub(super) async fn forecast(
     flags: RotateFlags,
 ) -> Result<Exit, Error> {
     let forecast: Forecast = document(&daemon.forecast(name, flags.names()).await?)?;
-    if out.json {
-        out.document(&forecast);
-    } else {
-        out.text(&in_words(name, &forecast));
-    }
+    tell(out, name, &forecast);
     Ok(Exit::Done)
+}
+
+/// Prints it.
+pub(super) fn tell(out: &Out, name: &str, forecast: &Forecast) {
+    if out.json { out.document(forecast) } else { out.text(&in_words(name, forecast)) }
 }
 
 fn in_words(name: &str, forecast: &Forecast) -> String {

@@ -10,21 +10,26 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
         Ok(read) => read,
         Err(error) => return out.error(&error),
     };
+    show(out, &records, rotation).worse(worst)
+}
+
+/// Prints the records of each secret, or those of one rotation.
+pub(super) fn show(out: &Out, records: &[Vec<Record>], rotation: Option<&str>) -> Exit {
     let wanted = |record: &Record| rotation.is_none() || record.rotation.as_ref().map(|id| id.as_str()) == rotation;
     if let (Some(id), false) = (rotation, records.iter().flatten().any(wanted)) {
         return out.fail(Exit::Usage, &format!("there is no rotation {id}; rekeyctl history shows all"));
     }
     if out.json {
         out.document(&records.iter().flatten().filter(|record| wanted(record)).collect::<Vec<_>>());
-        return worst;
+        return Exit::Done;
     }
     if !records.iter().flatten().any(wanted) {
         out.text("nothing has happened yet");
     }
-    for of_secret in &records {
+    for of_secret in records {
         tell(out, of_secret, wanted);
     }
-    worst
+    Exit::Done
 }
 
 /// Of all secrets, those whose records cannot be read are told, and do not hide the others.

@@ -32,11 +32,13 @@ mod reload;
 mod reveal;
 mod rotate;
 mod schedule;
+mod standalone;
 mod status;
 mod verify;
 
 pub use exit::Exit;
 use out::Out;
+use standalone::{Do, Here};
 
 /// Rotates the secrets that running services depend on, and proves it.
 #[derive(Debug, Parser)]
@@ -57,7 +59,10 @@ enum Verb {
     /// Show one secret, or all, in full
     Status {
         /// The secret
+        #[arg(conflicts_with = "standalone")]
         name: Option<String>,
+        #[command(flatten)]
+        here: Here,
     },
     /// Rotate secrets now, and follow each to its end
     Rotate(rotate::Rotate),
@@ -68,10 +73,13 @@ enum Verb {
     /// Show past rotations with their evidence
     History {
         /// The secret; all where it is left out
+        #[arg(conflicts_with = "standalone")]
         name: Option<String>,
         /// Show only this rotation
         #[arg(long, value_name = "ID")]
         rotation: Option<String>,
+        #[command(flatten)]
+        here: Here,
     },
     /// Verify the chain of records, hold it against the journal, and report every rotation
     Audit {
@@ -86,7 +94,10 @@ enum Verb {
     /// Gather the proof for the value in force, now
     Verify {
         /// The secret
-        name: String,
+        #[arg(required_unless_present = "standalone", conflicts_with = "standalone")]
+        name: Option<String>,
+        #[command(flatten)]
+        here: Here,
     },
     /// Stop the schedule of a secret
     Pause {
@@ -172,14 +183,19 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
         Verb::Check(check) => check.run(out).await,
         Verb::New { kind } => new::run(out, &kind),
         Verb::List => list::run(out).await,
-        Verb::Status { name } => status::run(out, name.as_deref()).await,
+        Verb::Status { here, .. } if here.standalone => here.run(out, Do::Status).await,
+        Verb::Status { name, .. } => status::run(out, name.as_deref()).await,
         Verb::Rotate(rotate) => rotate.run(out).await,
         Verb::Rollback(rollback) => rollback.run(out).await,
         Verb::Retire(retire) => retire.run(out).await,
-        Verb::History { name, rotation } => history::run(out, name.as_deref(), rotation.as_deref()).await,
+        Verb::History { rotation, here, .. } if here.standalone => {
+            here.run(out, Do::History(rotation.as_deref())).await
+        }
+        Verb::History { name, rotation, .. } => history::run(out, name.as_deref(), rotation.as_deref()).await,
         Verb::Audit { name, rotation } => audit::run(out, name.as_deref(), rotation.as_deref()).await,
         Verb::Adopt(adopt) => adopt.run(out).await,
-        Verb::Verify { name } => verify::run(out, &name).await,
+        Verb::Verify { here, .. } if here.standalone => here.run(out, Do::Verify).await,
+        Verb::Verify { name, .. } => verify::run(out, &name.unwrap_or_default()).await,
         Verb::Pause { name } => schedule::pause(out, &name).await,
         Verb::Resume { name } => schedule::resume(out, &name).await,
         Verb::Release(release) => release.run(out).await,

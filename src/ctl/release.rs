@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::acting::act;
 use super::exit::for_root;
+use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon};
 use crate::dbus::rekeyd1::Error;
 
@@ -11,15 +12,20 @@ use crate::dbus::rekeyd1::Error;
 #[derive(Debug, Args)]
 pub struct Release {
     /// The secret
-    #[arg(required_unless_present = "clone")]
+    #[arg(required_unless_present_any = ["clone", "standalone"], conflicts_with = "standalone")]
     name: Option<String>,
     /// On a copy of another machine: set the store of that one aside, and begin a new one
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["name", "standalone"])]
     clone: bool,
+    #[command(flatten)]
+    here: Here,
 }
 
 impl Release {
     pub(super) async fn run(self, out: &Out) -> Exit {
+        if self.here.standalone {
+            return self.here.run(out, Do::Release).await;
+        }
         let done: Result<String, Error> = async {
             let daemon = daemon().await?;
             let Some(name) = &self.name else {

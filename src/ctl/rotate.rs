@@ -5,16 +5,20 @@ use clap::Args;
 use super::acting::act;
 use super::follow::follow;
 use super::forecast::forecast;
+use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
 use crate::dbus::rights::check_words;
+use crate::standalone::Wish;
 
 /// `rekeyctl rotate`.
 #[derive(Debug, Args)]
 pub struct Rotate {
     /// The secrets, one after the other
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "standalone", conflicts_with = "standalone", value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    here: Here,
     /// Touch nothing: do the preflight and print what a rotation would do
     #[arg(long)]
     dry_run: bool,
@@ -35,7 +39,10 @@ pub struct Rotate {
 #[derive(Debug, Args)]
 pub struct Retire {
     /// The secret
-    name: String,
+    #[arg(required_unless_present = "standalone", conflicts_with = "standalone")]
+    name: Option<String>,
+    #[command(flatten)]
+    here: Here,
     #[command(flatten)]
     how: How,
     /// As the timer asks: where the overlap is over already there is nothing to do
@@ -47,7 +54,10 @@ pub struct Retire {
 #[derive(Debug, Args)]
 pub struct Rollback {
     /// The secret
-    name: String,
+    #[arg(required_unless_present = "standalone", conflicts_with = "standalone")]
+    name: Option<String>,
+    #[command(flatten)]
+    here: Here,
     #[command(flatten)]
     how: How,
 }
@@ -58,10 +68,10 @@ struct How {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
     reason: String,
     /// Return as soon as it is accepted
-    #[arg(long, conflicts_with = "wait")]
+    #[arg(long, conflicts_with_all = ["wait", "standalone"])]
     no_wait: bool,
     /// Where a consumer is being moved by another rotation, wait for it instead of failing with 75
-    #[arg(long)]
+    #[arg(long, conflicts_with = "standalone")]
     wait: bool,
 }
 
@@ -76,6 +86,13 @@ fn reason(text: &str) -> Result<String, String> {
 
 impl Rotate {
     pub(super) async fn run(self, out: &Out) -> Exit {
+        if self.here.standalone {
+            let what = match self.dry_run {
+                true => Do::Forecast { emergency: self.emergency },
+                false => Do::Perform(Wish::Rotate { emergency: self.emergency }, &self.how.reason),
+            };
+            return self.here.run(out, what).await;
+        }
         let daemon = match daemon().await {
             Ok(daemon) => daemon,
             Err(error) => return out.error(&error),
@@ -121,12 +138,16 @@ impl Rotate {
 
 impl Rollback {
     pub(super) async fn run(self, out: &Out) -> Exit {
+        if self.here.standalone {
+            return self.here.run(out, Do::Perform(Wish::Rollback, &self.how.reason)).await;
+        }
+        let name = self.name.unwrap_or_default();
         let flags = RotateFlags { wait: self.how.wait, follow: !self.how.no_wait, ..RotateFlags::default() };
         let done = async {
             let daemon = daemon().await?;
-            let arguments = (&self.name, &self.how.reason, flags.names());
+            let arguments = (&name, &self.how.reason, flags.names());
             let start = act(&daemon, "Rollback", &arguments);
-            follow(out, &daemon, &self.name, "rolling back", self.how.no_wait, start).await
+            follow(out, &daemon, &name, "rolling back", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error(&error))
     }
@@ -134,6 +155,10 @@ impl Rollback {
 
 impl Retire {
     pub(super) async fn run(self, out: &Out) -> Exit {
+        if self.here.standalone {
+            return self.here.run(out, Do::Perform(Wish::Retire, &self.how.reason)).await;
+        }
+        let name = self.name.unwrap_or_default();
         let flags = RotateFlags {
             wait: self.how.wait,
             scheduled: self.scheduled,
@@ -142,9 +167,9 @@ impl Retire {
         };
         let done = async {
             let daemon = daemon().await?;
-            let arguments = (&self.name, &self.how.reason, flags.names());
+            let arguments = (&name, &self.how.reason, flags.names());
             let start = act(&daemon, "Retire", &arguments);
-            follow(out, &daemon, &self.name, "ending the overlap of", self.how.no_wait, start).await
+            follow(out, &daemon, &name, "ending the overlap of", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error(&error))
     }

@@ -25,6 +25,11 @@ async fn one(name: &str) -> Result<SecretStatus, Error> {
     document(&daemon().await?.get_secret(name).await?)
 }
 
+/// Prints the status of one secret, in `words`.
+pub(super) fn tell(out: &Out, status: &SecretStatus, words: &dyn Fn(&str) -> String) {
+    if out.json { out.document(status) } else { out.text(&words(&in_words(status))) }
+}
+
 fn in_words(status: &SecretStatus) -> String {
     let mut lines = vec![format!("{} ({})", status.name, status.env)];
     let mut row = |title: &str, text: String| lines.push(format!("{title:>12}: {text}"));

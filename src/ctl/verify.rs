@@ -8,14 +8,18 @@ use crate::record::text::evidence_in_words;
 pub(super) async fn run(out: &Out, name: &str) -> Exit {
     let verdict: Result<Verdict, Error> = async { document(&daemon().await?.verify(name).await?) }.await;
     match verdict {
-        Ok(verdict) if out.json => out.document(&verdict),
-        Ok(verdict) => {
-            out.text(&format!("{name}: generation {} is in force", verdict.generation));
-            for evidence in &verdict.evidence {
-                out.step(&format!("✓ {}", evidence_in_words(evidence)));
-            }
-        }
+        Ok(verdict) => tell(out, name, &verdict),
         Err(error) => return out.error(&error),
     }
     Exit::Done
+}
+
+pub(super) fn tell(out: &Out, name: &str, verdict: &Verdict) {
+    if out.json {
+        return out.document(verdict);
+    }
+    out.text(&format!("{name}: generation {} is in force", verdict.generation));
+    for evidence in &verdict.evidence {
+        out.step(&format!("✓ {}", evidence_in_words(evidence)));
+    }
 }

@@ -154,54 +154,61 @@ impl Charge {
     /// What there is to say of it, but for what only systemd knows.
     pub fn status(&self, settings: &SecretSettings) -> SecretStatus {
         let standing = self.standing();
-        let in_force = standing.in_force.as_ref().and_then(|view| standing.generation(view.primary));
-        let rotation = standing.transaction.as_ref().map(|transaction| RotationStatus {
-            id: transaction.id.clone(),
-            step: match &transaction.progress {
-                Progress::In(phase) => phase.to_string(),
-                Progress::Decided(outcome) => outcome.as_str().to_owned(),
-            },
-        });
-        let outdated = self.outdated().map(|outdated| outdated.fault);
-        let state = match () {
-            () if self.unreadable.is_some() => "unreadable",
-            () if outdated.is_some() => "outdated",
-            () if rotation.is_some() => "rotating",
-            () if standing.hold.is_some() => "on-hold",
-            () if in_force.is_none() => "not-adopted",
-            () => "in-force",
-        };
-        let hold = self.unreadable().or(outdated).map(|fault| fault_in_words(&fault));
-        SecretStatus {
-            name: settings.name.to_string(),
-            file: settings.file.display().to_string(),
-            env: settings.env.clone(),
-            state: state.to_owned(),
-            targets: settings.targets.iter().map(TargetSettings::label).collect(),
-            consumers: consumers(settings),
-            generation: in_force.map(|generation| generation.number),
-            fingerprint: in_force.map(|generation| generation.fingerprint.clone()),
-            since: in_force.map(|generation| generation.since),
-            generations: standing
-                .generations
-                .iter()
-                .map(|generation| GenerationStatus {
-                    number: generation.number,
-                    fingerprint: generation.fingerprint.clone(),
-                    stage: generation.stage,
-                    since: generation.since,
-                })
-                .collect(),
-            next: None,
-            retry_at: standing.retry_at,
-            accepted: standing.in_force.as_ref().map(|view| view.accepted.clone()).unwrap_or_default(),
-            retire_at: standing.retire_at,
-            paused: standing.paused,
-            hold: hold.or_else(|| standing.hold.as_ref().map(|hold| hold.sentence())),
-            rotation,
-            drift: self.drift(&standing),
-            last: standing.last,
+        let mut status = SecretStatus { drift: self.drift(&standing), ..summary(settings, standing) };
+        let outdated = || self.outdated().map(|outdated| ("outdated", outdated.fault));
+        if let Some((state, fault)) = self.unreadable().map(|fault| ("unreadable", fault)).or_else(outdated) {
+            state.clone_into(&mut status.state);
+            status.hold = Some(fault_in_words(&fault));
         }
+        status
+    }
+}
+
+/// What the records say of a secret.
+pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
+    let in_force = standing.in_force.as_ref().and_then(|view| standing.generation(view.primary));
+    let rotation = standing.transaction.as_ref().map(|transaction| RotationStatus {
+        id: transaction.id.clone(),
+        step: match &transaction.progress {
+            Progress::In(phase) => phase.to_string(),
+            Progress::Decided(outcome) => outcome.as_str().to_owned(),
+        },
+    });
+    let state = match () {
+        () if rotation.is_some() => "rotating",
+        () if standing.hold.is_some() => "on-hold",
+        () if in_force.is_none() => "not-adopted",
+        () => "in-force",
+    };
+    SecretStatus {
+        name: settings.name.to_string(),
+        file: settings.file.display().to_string(),
+        env: settings.env.clone(),
+        state: state.to_owned(),
+        targets: settings.targets.iter().map(TargetSettings::label).collect(),
+        consumers: consumers(settings),
+        generation: in_force.map(|generation| generation.number),
+        fingerprint: in_force.map(|generation| generation.fingerprint.clone()),
+        since: in_force.map(|generation| generation.since),
+        generations: standing
+            .generations
+            .iter()
+            .map(|generation| GenerationStatus {
+                number: generation.number,
+                fingerprint: generation.fingerprint.clone(),
+                stage: generation.stage,
+                since: generation.since,
+            })
+            .collect(),
+        next: None,
+        retry_at: standing.retry_at,
+        accepted: standing.in_force.as_ref().map(|view| view.accepted.clone()).unwrap_or_default(),
+        retire_at: standing.retire_at,
+        paused: standing.paused,
+        hold: standing.hold.as_ref().map(|hold| hold.sentence()),
+        rotation,
+        drift: Vec::new(),
+        last: standing.last,
     }
 }
 

@@ -15,6 +15,7 @@ use super::wave::Rider;
 use crate::config::{HookSettings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
+use crate::engine::act::{self, Of};
 use crate::record::chain::Head;
 use crate::record::journal::{Entry, Priority};
 use crate::record::{Hook, Record, RotationId, Standing, journal, message_id};
@@ -106,7 +107,9 @@ impl Host for DaemonHost {
     }
 
     async fn hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
-        super::hook::run(self, hook, settings).await
+        let rotation = self.charge.standing().transaction.map(|transaction| transaction.id.to_string());
+        let of = Of { secret: &self.settings.name, rotation: rotation.as_deref().unwrap_or_default() };
+        act::run(&self.systemd, of, hook, settings).await
     }
 
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {

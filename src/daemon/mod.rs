@@ -27,7 +27,6 @@ mod charge;
 mod custody;
 mod drift;
 mod gate;
-mod hook;
 mod host;
 mod journal;
 mod listeners;
@@ -45,6 +44,7 @@ mod state;
 mod timers;
 mod wave;
 
+pub use charge::summary;
 pub use rearm::run as rearm;
 pub use recover::run as recover;
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::hook::headers;
 use crate::config::{Event, NotifySettings};
 use crate::dbus::systemd1::Systemd;
+use crate::engine::act::headers;
 use crate::record::notice::Trouble;
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::command::{Command, Prints, Runner as _};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, micros};
 use crate::record::{Happening, Hold, RotationId};
-use crate::rotation::Outcome;
+use crate::rotation::{Outcome, View};
 use crate::store::StoreError;
 
 /// How much clocks may differ where a token's life is counted.
@@ -22,7 +22,21 @@ impl Engine<'_> {
         if self.settings.dead_man && touched {
             self.host.disarm_dead_man(id).await;
         }
-        self.settle_accounts(Some(id))
+        self.settle_accounts(Some(id))?;
+        if let Some(view) = self.settled() {
+            for target in self.targets {
+                target.let_go(view, id.as_str(), self.host).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The view in force, where it is for good and the last rotation may have left something behind.
+    fn settled(&self) -> Option<&View> {
+        let standing = self.ledger.standing();
+        let touched_nothing = matches!(standing.last.as_ref().map(|last| &last.outcome), Some(Outcome::Refused { .. }));
+        let is_free = standing.transaction.is_none() && matches!(&standing.hold, None | Some(Hold::RolledBack { .. }));
+        standing.in_force.as_ref().filter(|_| is_free && !touched_nothing)
     }
 
     /// What is still owed once a rotation has ended: the hold that its end calls for, and tidying up. Done again at
@@ -38,13 +52,10 @@ impl Engine<'_> {
             let at = jiff::Timestamp::now() + self.overlap_left();
             self.record(id, Happening::RetireArmed { at })?;
         }
-        let standing = self.ledger.standing();
-        let touched_nothing = matches!(standing.last.as_ref().map(|last| &last.outcome), Some(Outcome::Refused { .. }));
-        if let (false, Some(view), None, None | Some(Hold::RolledBack { .. })) =
-            (touched_nothing, &standing.in_force, &standing.transaction, &standing.hold)
-        {
+        if let Some(view) = self.settled() {
             self.targets.iter().for_each(|target| target.tidy(view));
         }
+        let standing = self.ledger.standing();
         self.store.prune(&self.settings.name, standing, self.settings.keep, jiff::Timestamp::now());
         Ok(())
     }

@@ -82,7 +82,7 @@ impl Engine<'_> {
         for target in self.targets {
             evidence.extend(target.evidence(&errand).await?);
         }
-        let anyone = found.iter().any(|consumer| consumer.running);
+        let anyone = found.is_empty() || found.iter().any(|consumer| consumer.running);
         evidence.extend(self.ask_probes(anyone, 1, &view, (&values, Vec::new()), deadline).await?);
         Ok(Verdict { generation: view.primary, evidence })
     }

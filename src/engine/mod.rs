@@ -19,6 +19,7 @@ use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{Disclosed, Errand, Report, Target};
 
+pub mod act;
 mod adopt;
 pub mod batch;
 mod ending;

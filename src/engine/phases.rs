@@ -55,7 +55,9 @@ impl Engine<'_> {
         for target in self.targets {
             found.extend(target.survey(&values.of(in_force), health, deadline).await?);
         }
-        let anyone = health == Health::Needed && found.iter().any(|consumer| consumer.running);
+        // Of some consumers nothing is known but what probes say.
+        let may_answer = found.is_empty() || found.iter().any(|consumer| consumer.running);
+        let anyone = health == Health::Needed && may_answer;
         let evidence = self.ask_probes(anyone, 1, in_force, (&values, Vec::new()), deadline).await?;
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
             impact::check(watch).await?;

@@ -33,11 +33,19 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
     let mut request = String::new();
     input.take(LARGEST).read_line(&mut request)?;
     let questions: Vec<Question> = serde_json::from_str(&request)?;
-    let answers = questions.iter().map(answer).collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
+    let answers = answers(&questions).map_err(std::io::Error::other)?;
     let mut line = Zeroizing::new(serde_json::to_vec(&answers)?);
     line.push(b'\n');
     output.write_all(&line)?;
     output.flush()
+}
+
+/// The answers, in the order of the questions.
+///
+/// # Errors
+/// Where one cannot be understood.
+pub(super) fn answers(questions: &[Question]) -> Result<Vec<Answer>, String> {
+    questions.iter().map(answer).collect()
 }
 
 fn answer(question: &Question) -> Result<Answer, String> {

@@ -234,6 +234,11 @@ pub enum Actor {
         /// The sender's unique name on the bus.
         sender: String,
     },
+    /// A person, in a developer's checkout.
+    Standalone {
+        /// Their user id.
+        uid: u32,
+    },
     /// The schedule's timer.
     Timer,
     /// The timer of a retry.
@@ -246,6 +251,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Person { uid, sender } => write!(f, "uid {uid} ({sender})"),
+            Self::Standalone { uid } => write!(f, "uid {uid}"),
             Self::Timer => f.write_str("timer"),
             Self::Retry => f.write_str("retry timer"),
             Self::Aftercare => f.write_str("rekeyd, looking after a consumer"),

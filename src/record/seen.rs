@@ -66,6 +66,14 @@ pub enum Evidence {
         /// Its path.
         path: String,
     },
+    /// A program that is a target has seen to it itself.
+    Program {
+        /// The target.
+        target: String,
+        /// What it says of it; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        said: String,
+    },
     /// A session of PAM that was opened for it has the view.
     Session,
     /// The logout worked: a token that was kept from before the rotation is refused.

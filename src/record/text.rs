@@ -165,6 +165,8 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         }
         Evidence::NotSaved { why } => format!("nothing saved for the next boot: {why}"),
         Evidence::File { path } => format!("{path} has it"),
+        Evidence::Program { target, said } if said.is_empty() => format!("{target} says that it has it"),
+        Evidence::Program { target, said } => format!("{target}: {said}"),
         Evidence::Session => "a new session has it".to_owned(),
         Evidence::LoggedOut { protected } => format!("{protected} refuses a token from before the rotation"),
         Evidence::ReEncrypted { took_us } => format!("all data was encrypted anew in {}", duration(*took_us)),

@@ -119,6 +119,12 @@ fault_codes! {
     FileUnusable = "file-unusable",
     /// What reads an env file could not be told that it is another one.
     NotTold = "not-told",
+    /// A program that is a target refused what it was asked, and touched nothing.
+    ProgramRefused = "program-refused",
+    /// A program that is a target could not do what it was asked.
+    ProgramFailed = "program-failed",
+    /// A program that is a target cannot tell whether it did what it was asked.
+    ProgramUnsure = "program-unsure",
     /// Nobody could be told.
     NotifyFailed = "notify-failed",
     /// A command or request that follows on a rotation failed.

@@ -327,6 +327,14 @@ pub fn standing(root: &Path, name: &SecretName) -> Result<Standing, StoreError> 
     ledger::standing(&root.join(name.as_str()))
 }
 
+/// Every record of a secret in the store at `root`, oldest first. Reads beside a process that has the store open.
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn history(root: &Path, name: &SecretName) -> Result<Vec<Record>, StoreError> {
+    ledger::history(&root.join(name.as_str()))
+}
+
 /// The secrets that the store at `root` knows, configured or not.
 ///
 /// # Errors

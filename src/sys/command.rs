@@ -25,7 +25,7 @@ pub struct Command<'a> {
     pub description: &'a str,
     /// The program, an absolute path, and its arguments.
     pub argv: &'a [String],
-    /// Where it runs; `/` where it is left out.
+    /// Where it runs; where it is left out, in `/`, or in the developer's checkout.
     pub directory: Option<&'a Path>,
     /// As whom; root, or whoever asks, where it is left out.
     pub user: Option<&'a str>,
@@ -33,8 +33,8 @@ pub struct Command<'a> {
     pub environment: Vec<String>,
     /// What it reads on its standard input.
     pub input: Vec<u8>,
-    /// A value that it may read in the file that [`VALUE_FILE`] names.
-    pub value: Option<&'a SecretValue>,
+    /// What it may read in the files that [`VALUE_FILE`] and [`ACCEPTED_FILES`] name.
+    pub value: Option<Shown<'a>>,
     /// How long it may take.
     pub limit: Duration,
     /// Where what it prints goes.
@@ -43,6 +43,23 @@ pub struct Command<'a> {
 
 /// The variable that names the file with the value.
 pub const VALUE_FILE: &str = "REKEYD_VALUE_FILE";
+/// The variable that names the files with the values that are accepted besides, with colons between them; there may be none.
+pub const ACCEPTED_FILES: &str = "REKEYD_ACCEPTED_FILES";
+
+/// Values that a program is shown, each in a file of its own that is nowhere on a disk.
+#[derive(Clone)]
+pub struct Shown<'a> {
+    /// The value.
+    pub value: &'a SecretValue,
+    /// Those that are accepted besides.
+    pub accepted: Vec<&'a SecretValue>,
+}
+
+impl<'a> From<&'a SecretValue> for Shown<'a> {
+    fn from(value: &'a SecretValue) -> Self {
+        Self { value, accepted: Vec::new() }
+    }
+}
 
 /// Where what a program prints goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +70,8 @@ pub enum Prints {
     ToCaller,
     /// Nowhere: it is not even ended by the death of who would read it.
     ToNobody,
+    /// Its standard output, an answer, to who runs it; the rest to the journal.
+    Answer,
 }
 
 /// How a program ended.
@@ -116,4 +135,7 @@ pub trait Runner: Send + Sync {
     /// # Errors
     /// Where it cannot be run.
     async fn run(&self, command: &Command<'_>) -> Result<Ran, NotRun>;
+
+    /// How a person sees what the program of a unit printed, where that did not go to the caller: a command to type.
+    fn said(&self, unit: &str) -> String;
 }

@@ -1,5 +1,6 @@
 //! The host: files and HTTP. With `dbus` and `helper` the only place where the world is touched.
 
+pub mod child;
 pub mod command;
 pub mod credentials;
 pub mod docker;
@@ -7,3 +8,4 @@ pub mod edit;
 pub mod files;
 pub mod git;
 pub mod http;
+pub mod printed;

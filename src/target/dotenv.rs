@@ -170,7 +170,7 @@ impl DotenvTarget {
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             return Ok(Activated::Ran { program, took_us });
         };
-        Err(Fault::new(FaultCode::UnitFailed, why).advise(format!("see what it says: journalctl -u {unit}")))
+        Err(Fault::new(FaultCode::UnitFailed, why).advise(format!("see what it says: {}", self.runner.said(&unit))))
     }
 }
 

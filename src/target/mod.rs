@@ -14,6 +14,7 @@ use crate::rotation::{Fault, Generation, View};
 use crate::secret::SecretValue;
 use crate::sys::command::Runner;
 
+pub mod command;
 pub mod compose;
 pub mod dotenv;
 pub mod environment;
@@ -39,6 +40,11 @@ impl Means {
         let runner = Arc::new(systemd.clone());
         Self { systemd, processes, files: FileHelper::default(), runner }
     }
+
+    /// Those of this very process: files and processes of its own user, and children. There is no systemd.
+    pub fn here(runner: Arc<dyn Runner>) -> Self {
+        Self { systemd: Systemd::default(), processes: ProcessHelper::here(), files: FileHelper::Here, runner }
+    }
 }
 
 /// The targets of a secret, in order.
@@ -52,6 +58,7 @@ pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Targ
             }
             TargetSettings::Compose(settings) => Box::new(compose::ComposeTarget::new(secret, settings, means)),
             TargetSettings::Pm2(settings) => Box::new(pm2::Pm2Target::new(secret, settings, means)),
+            TargetSettings::Command(settings) => Box::new(command::CommandTarget::new(secret, settings, means)),
         }
     };
     secret.targets.iter().map(target).collect()
@@ -215,4 +222,10 @@ pub trait Target: Send + Sync {
 
     /// Removes what earlier views left behind, once `keep` is the one in force. Best effort.
     fn tidy(&self, keep: &View);
+
+    /// Ends what earlier views still allow elsewhere, such as logins with an old value, once `keep` is the one in force and
+    /// the rotation is over. Best effort: what cannot be done is told.
+    async fn let_go(&self, keep: &View, mark: &str, report: &dyn Report) {
+        let _ = (keep, mark, report);
+    }
 }

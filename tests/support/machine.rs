@@ -19,8 +19,7 @@ const LONGEST_COMMAND: &str = "180";
 pub struct Builder {
     debian: Debian,
     bare: bool,
-    engine: bool,
-    node: bool,
+    with: &'static str,
     degraded: bool,
     size: String,
     files: TempDir,
@@ -34,8 +33,13 @@ impl Builder {
     }
 
     /// With Docker's engine and Compose installed.
-    pub fn engine(mut self) -> Self {
-        self.engine = true;
+    pub fn engine(self) -> Self {
+        self.with("engine")
+    }
+
+    /// From an image that has more: `engine`, `postgresql`.
+    pub fn with(mut self, more: &'static str) -> Self {
+        self.with = more;
         self
     }
 
@@ -98,11 +102,10 @@ impl Builder {
             Debian::Twelve => "12",
             Debian::Thirteen => "13",
         };
-        let image = match (self.bare, self.engine, self.node) {
-            (true, ..) => format!("{image}-bare"),
-            (_, true, _) => format!("{image}-engine"),
-            (.., true) => format!("{image}-node"),
-            (false, false, false) => image.to_owned(),
+        let image = match (self.bare, self.with) {
+            (true, _) => format!("{image}-bare"),
+            (false, "") => image.to_owned(),
+            (false, more) => format!("{image}-{more}"),
         };
         let files = self.files.path().to_str().expect("a path in UTF-8");
         let owner = process::id().to_string();
@@ -131,7 +134,7 @@ impl Machine {
     /// To be booted with more than is in the image.
     pub fn on(debian: Debian) -> Builder {
         let files = TempDir::new().expect("a temporary directory");
-        Builder { debian, bare: false, engine: false, node: false, degraded: false, size: "1g".to_owned(), files }
+        Builder { debian, bare: false, with: "", degraded: false, size: "1g".to_owned(), files }
     }
 
     /// Boots the image as it is.

@@ -16,6 +16,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
     };
     let pm2 =
         |file: &str, rest: &str| target(&format!("type = \"pm2\"\necosystem = \"{file}\"\nuser = \"app\"\n{rest}"));
+    let command = |rest: &str| target(&format!("type = \"command\"\ncommand = [\"/a/b\"]\n{rest}"));
     let dotenv = |rest: &str| target(&format!("type = \"dotenv\"\n{rest}"));
     let jwt = |rest: &str| section(&format!("[[probe]]\ntype = \"jwt\"\n{rest}\nprotected.url = \"http://h/\""));
     let http = |rest: &str| section(&format!("[[probe]]\ntype = \"http\"\n{rest}"));
@@ -198,6 +199,19 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "7:19",
             "exclude each other",
             "keep one",
+        ),
+        (target("type = \"command\""), "3:1", "`command` is missing in [[target]]", "/usr/local/lib/rekeyd"),
+        (target("type = \"command\"\ncommand = [\"a\"]"), "5:11", "does not begin with an absolute path", "/usr/local"),
+        (command("timeout = \"2h\""), "6:11", "is too long", "1h"),
+        (command("settings = [1]"), "6:12", "`settings` wants a table, this is a list", "database"),
+        (command("settings = { PORT = 1 }"), "6:14", "cannot be the name of a setting", "lower-case"),
+        (command("settings = { db-password = \"x\" }"), "6:14", "looks like a secret", "a file"),
+        (command("settings = { since = 2026-01-01 }"), "6:22", "JSON has no date", "as text"),
+        (
+            command("[[target]]\ntype = \"command\"\ncommand = [\"/a/b\"]"),
+            "6:1",
+            "two targets are called b",
+            "a `name` of its own",
         ),
         (target("type = \"kubernetes\""), "4:8", "cannot be \"kubernetes\"", "use one of \"systemd\""),
         (target("type = \"systemd\""), "3:1", "`units` is missing", "my-backend.service"),

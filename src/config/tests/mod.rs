@@ -146,7 +146,7 @@ fn the_shipped_files_are_valid_as_they_stand() {
 
 #[test]
 fn a_template_says_every_default_as_it_is() {
-    for kind in ["systemd", "dotenv", "environment", "compose", "pm2"] {
+    for kind in ["systemd", "dotenv", "environment", "compose", "pm2", "command"] {
         let plain = checked("a.toml", template(kind).unwrap());
         assert_eq!(plain.findings, []);
         let uncommented: String = template(kind).unwrap().lines().map(uncomment).collect();
@@ -164,7 +164,7 @@ fn a_template_says_every_default_as_it_is() {
                         &mut compose.key
                     }
                     TargetSettings::Pm2(pm2) => &mut pm2.key,
-                    TargetSettings::Systemd(_) => continue,
+                    TargetSettings::Systemd(_) | TargetSettings::Command(_) => continue,
                 };
                 key.get_or_insert_with(|| secret.env.clone());
             }
@@ -216,4 +216,42 @@ fn files_that_cannot_be_read_are_told() {
     let loaded = check_files(&[dir.path().join("none.toml"), dir.path().to_owned()]);
     let lines: Vec<_> = loaded.findings.iter().map(Finding::one_line).collect();
     assert!(lines[0].contains("no such file") && lines[1].contains("this is a directory"), "{lines:?}");
+}
+
+#[test]
+fn in_a_checkout_paths_begin_at_the_file_and_what_needs_systemd_is_a_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().canonicalize().unwrap();
+    let path = dir.path().join("rekeyd.toml");
+    let read = |target: &str, name: Option<&str>| {
+        fs::write(&path, format!("[secret]\nenv = \"JWT_SECRET\"\n[[target]]\n{target}")).unwrap();
+        of_checkout(&path, name)
+    };
+    let dotenv = "type = \"dotenv\"\nfile = \".env\"";
+    let command = "[[target]]\ntype = \"command\"\ncommand = [\"./bin/a\"]\nsettings = { n = 1 }";
+    let loaded = read(&format!("{dotenv}\nrestart-command = [\"npm\", \"restart\"]\n{command}"), None);
+    assert_eq!(loaded.findings, []);
+    assert_eq!(names(&loaded), ["rekeyd"]);
+    let secret = loaded.settings.secrets.values().next().unwrap();
+    let [TargetSettings::Dotenv(dotenv_target), TargetSettings::Command(command)] = &secret.targets[..] else {
+        panic!("{secret:?}")
+    };
+    assert_eq!(dotenv_target.file, here.join(".env"));
+    let Restart::Command(HookSettings { act: HookAct::Command { argv, .. }, .. }) = &dotenv_target.restart else {
+        panic!("{dotenv_target:?}")
+    };
+    assert_eq!(argv[0], "npm");
+    assert_eq!((command.argv[0].as_str(), command.name.as_str()), (here.join("bin/a").to_str().unwrap(), "a"));
+    assert_eq!(names(&read(dotenv, Some("my-app"))), ["my-app"]);
+    for (target, words) in [
+        ("type = \"systemd\"\nunits = [\"a.service\"]", "needs systemd and the daemon"),
+        ("type = \"environment\"\nexpose = true", "needs systemd and the daemon"),
+        ("type = \"dotenv\"\nfile = \".env\"\nrestart-units = [\"a.service\"]", "needs systemd and the daemon"),
+        ("type = \"command\"\ncommand = [\"a\"]\nuser = \"b\"", "needs the daemon"),
+    ] {
+        let findings = read(target, None).findings;
+        assert!(findings[0].one_line().contains(words), "{target}: {findings:?}");
+        assert!(findings[0].place.is_some());
+    }
+    assert!(read(dotenv, Some("My App")).findings[0].one_line().contains("--name"));
 }

@@ -1,28 +1,24 @@
 //! Programs that run in units of their own: not as children, which would inherit the daemon's sandbox.
 
-use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustix::pipe::{PipeFlags, pipe_with};
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
-use tokio::net::unix::pipe::Receiver;
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use zbus::wire::{Fd, Variant};
-use zeroize::Zeroizing;
 
 use super::call::LOOK;
 use super::job::JobEnd;
 use super::{Systemd, SystemdError};
 use crate::secret::SecretValue;
-use crate::sys::command::{Command, End, NotRun, PRINTED, Prints, Ran, Runner, VALUE_FILE};
+use crate::sys::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
 use crate::sys::files;
+use crate::sys::printed::Printed;
 
 /// How long a session may take to open.
 const SESSION: Duration = Duration::from_secs(10);
@@ -30,6 +26,8 @@ const SESSION: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(10);
 /// The name of the credential that a value is.
 const VALUE: &str = "value";
+/// Those of the values that are accepted besides have numbers from 1.
+const ACCEPTED: &str = "accepted";
 /// Where the sockets are that systemd reads values from.
 const SOCKETS: &str = "/var/lib/rekeyd/values";
 
@@ -44,19 +42,25 @@ impl Runner for Systemd {
         while !self.active_units(&[command.unit]).await.map_err(not_run)?.is_empty() && Instant::now() < deadline {
             sleep(LOOK).await;
         }
-        let offered = command.value.map(|value| Offered::begin(command.unit, value)).transpose();
-        let offered = offered.map_err(|error| NotRun::new(command, error))?;
-        let mut printed = None;
-        if command.prints == Prints::ToCaller {
-            let pipes = Printed::begin().and_then(|stdout| Ok((stdout, Printed::begin()?)));
-            printed = Some(pipes.map_err(|error| NotRun::new(command, error.to_string()))?);
-        }
-        let end = self.run_unit(command, offered.as_ref(), printed.as_mut()).await.map_err(not_run)?;
+        let offered = command.value.as_ref().map(|shown| Offered::begin(command.unit, shown)).transpose();
+        let offered = offered.map_err(|error| NotRun::new(command, error))?.unwrap_or_default();
+        let pipe = |wanted: bool| wanted.then(Printed::begin).transpose();
+        let pipes = pipe(matches!(command.prints, Prints::ToCaller | Prints::Answer))
+            .and_then(|stdout| Ok((stdout, pipe(command.prints == Prints::ToCaller)?)));
+        let (mut stdout, mut stderr) = pipes.map_err(|error| NotRun::new(command, error.to_string()))?;
+        let end = self.run_unit(command, &offered, (stdout.as_mut(), stderr.as_mut())).await.map_err(not_run)?;
         let mut ran = Ran { end, ..Ran::default() };
-        if let Some((stdout, stderr)) = printed {
-            (ran.stdout, ran.stderr) = (stdout.end().await, stderr.end().await);
+        if let Some(stdout) = stdout {
+            ran.stdout = stdout.end().await;
+        }
+        if let Some(stderr) = stderr {
+            ran.stderr = stderr.end().await;
         }
         Ok(ran)
+    }
+
+    fn said(&self, unit: &str) -> String {
+        format!("journalctl -u {unit}")
     }
 }
 
@@ -64,14 +68,20 @@ impl Systemd {
     async fn run_unit(
         &self,
         command: &Command<'_>,
-        offered: Option<&Offered>,
-        printed: Option<&mut (Printed, Printed)>,
+        offered: &[Offered],
+        (stdout, stderr): (Option<&mut Printed>, Option<&mut Printed>),
     ) -> Result<End, SystemdError> {
         let micros = |time: Duration| Variant::from(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let program = command.argv.first().map_or("", String::as_str);
         let argv: Vec<&str> = command.argv.iter().map(String::as_str).collect();
         let mut environment: Vec<&str> = command.environment.iter().map(String::as_str).collect();
-        let value_file = format!("{VALUE_FILE}=/run/credentials/{}/{VALUE}", command.unit);
+        let files = |of: &[Offered]| {
+            let paths = of.iter().map(|offered| format!("/run/credentials/{}/{}", command.unit, offered.name));
+            paths.collect::<Vec<_>>().join(":")
+        };
+        let (value, accepted) = offered.split_at(offered.len().min(1));
+        let value_file = format!("{VALUE_FILE}={}", files(value));
+        let accepted_files = format!("{ACCEPTED_FILES}={}", files(accepted));
         let directory = command.directory.map(|directory| directory.display().to_string());
         let mut properties: Vec<(&str, Variant<'_>)> = vec![
             ("Description", Variant::from(command.description)),
@@ -95,15 +105,23 @@ impl Systemd {
         if let Some(directory) = &directory {
             properties.push(("WorkingDirectory", Variant::from(directory.as_str())));
         }
-        if let Some(offered) = offered {
-            environment.push(&value_file);
-            properties
-                .push(("LoadCredential", Variant::from(vec![(VALUE, offered.socket.to_str().unwrap_or_default())])));
+        if !offered.is_empty() {
+            environment.extend([value_file.as_str(), accepted_files.as_str()]);
+            let credentials: Vec<(&str, &str)> = offered
+                .iter()
+                .map(|offered| (offered.name.as_str(), offered.socket.to_str().unwrap_or_default()))
+                .collect();
+            properties.push(("LoadCredential", Variant::from(credentials)));
         }
         properties.push(("Environment", Variant::from(environment)));
-        let written = printed.map(|(stdout, stderr)| (stdout.writer.take(), stderr.writer.take()));
-        if let Some((Some(stdout), Some(stderr))) = &written {
+        let written = (stdout.and_then(Printed::writer), stderr.and_then(Printed::writer));
+        if let Some(stdout) = &written.0 {
             properties.push(("StandardOutputFileDescriptor", Variant::from(Fd::from(stdout.as_fd()))));
+            // Two that are said to go the same way do so, and the descriptor is where the first one goes.
+            properties.push(("StandardOutput", Variant::from("null")));
+            properties.push(("StandardError", Variant::from("journal")));
+        }
+        if let Some(stderr) = &written.1 {
             properties.push(("StandardErrorFileDescriptor", Variant::from(Fd::from(stderr.as_fd()))));
         }
         let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
@@ -160,17 +178,30 @@ impl Systemd {
 
 /// A value that systemd may read from a socket, as often as it connects, until this is dropped.
 struct Offered {
+    /// The credential's name.
+    name: String,
     socket: PathBuf,
     server: AbortHandle,
 }
 
 impl Offered {
+    /// The value first, then those that are accepted besides.
+    ///
     /// # Errors
     /// Where no socket can be made.
-    fn begin(unit: &str, value: &SecretValue) -> Result<Self, String> {
+    fn begin(unit: &str, shown: &Shown<'_>) -> Result<Vec<Self>, String> {
+        let accepted = shown.accepted.iter().enumerate();
+        let accepted = accepted.map(|(number, value)| (format!("{ACCEPTED}-{}", number + 1), *value));
+        let all = std::iter::once((VALUE.to_owned(), shown.value)).chain(accepted);
+        all.map(|(name, value)| Self::one(unit, name, value)).collect()
+    }
+
+    fn one(unit: &str, name: String, value: &SecretValue) -> Result<Self, String> {
         let directory = Path::new(SOCKETS);
         files::ensure_dir(directory, 0o700).map_err(|error| error.to_string())?;
-        let socket = directory.join(unit);
+        // The path of a socket has room for 107 bytes, and a unit's name may have more.
+        let short = hex::encode(&Sha256::digest(format!("{unit} {name}"))[..12]);
+        let socket = directory.join(short);
         files::remove(&socket).map_err(|error| error.to_string())?;
         let failed = |error: std::io::Error| format!("{}: {error}", socket.display());
         let listener = UnixListener::bind(&socket).map_err(failed)?;
@@ -181,7 +212,7 @@ impl Offered {
                 let _ = stream.write_all(value.reveal()).await;
             }
         });
-        Ok(Self { socket, server: server.abort_handle() })
+        Ok(Self { name, socket, server: server.abort_handle() })
     }
 }
 
@@ -189,53 +220,5 @@ impl Drop for Offered {
     fn drop(&mut self) {
         self.server.abort();
         let _ = files::remove(&self.socket);
-    }
-}
-
-/// One stream of what a program prints.
-struct Printed {
-    /// The program's end, until it is the program's.
-    writer: Option<OwnedFd>,
-    reader: JoinHandle<Zeroizing<Vec<u8>>>,
-    over: Arc<Notify>,
-}
-
-impl Printed {
-    fn begin() -> std::io::Result<Self> {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        let over = Arc::new(Notify::new());
-        let reader = tokio::spawn(read(Receiver::from_owned_fd(reader)?, Arc::clone(&over)));
-        Ok(Self { writer: Some(writer), reader, over })
-    }
-
-    /// What was printed until now. systemd may hold the program's end of the pipe for longer than the program lives.
-    async fn end(mut self) -> Zeroizing<Vec<u8>> {
-        drop(self.writer.take());
-        self.over.notify_one();
-        self.reader.await.unwrap_or_default()
-    }
-}
-
-/// Reads to the end, or, once all is over, what is there.
-async fn read(pipe: Receiver, over: Arc<Notify>) -> Zeroizing<Vec<u8>> {
-    // All at once, since a buffer that grows leaves copies of what it held.
-    let mut printed = Zeroizing::new(Vec::with_capacity(PRINTED));
-    let mut part = Zeroizing::new([0; 16 * 1024]);
-    let mut is_over = false;
-    loop {
-        match pipe.try_read(&mut part[..]) {
-            Ok(0) => return printed,
-            Ok(count) => {
-                let room = count.min(PRINTED - printed.len());
-                printed.extend_from_slice(&part[..room]);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock && is_over => return printed,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::select! {
-                _ = pipe.readable() => {}
-                () = over.notified() => is_over = true,
-            },
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return printed,
-        }
     }
 }

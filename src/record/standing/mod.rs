@@ -142,6 +142,8 @@ pub enum Progress {
 pub enum Hold {
     /// A rotation could neither be finished nor undone.
     RollbackFailed,
+    /// A target could not tell whether a change had been made; the old value was proven since.
+    Unsure,
     /// Rotations were rolled back again and again.
     RolledBack {
         /// How often in a row.
@@ -179,6 +181,11 @@ impl Standing {
         }
         match &self.last.as_ref()?.outcome {
             Outcome::RollbackFailed { .. } if self.rolled_back_in_a_row > 0 => Some(Hold::RollbackFailed),
+            Outcome::RolledBack { cause }
+                if cause.code == FaultCode::ProgramUnsure && self.rolled_back_in_a_row > 0 =>
+            {
+                Some(Hold::Unsure)
+            }
             Outcome::RolledBack { .. } if after_rollback(self.rolled_back_in_a_row) == AfterRollback::Hold => {
                 Some(Hold::RolledBack { times: self.rolled_back_in_a_row })
             }
@@ -256,6 +263,7 @@ impl Hold {
     pub fn sentence(&self) -> String {
         match self {
             Self::RollbackFailed => "a rotation could neither be finished nor undone".to_owned(),
+            Self::Unsure => "a target could not tell whether it had made a change".to_owned(),
             Self::RolledBack { times } => format!("{times} rotations in a row were rolled back"),
         }
     }

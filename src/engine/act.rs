@@ -1,4 +1,4 @@
-//! Hooks: the administrator's own commands and requests that follow on a rotation.
+//! What hooks do: the administrator's own commands and requests that follow on a rotation.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,12 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::host::DaemonHost;
-use crate::config::{HookAct, HookSettings};
+use crate::config::{HookAct, HookSettings, SecretName};
 use crate::record::Hook;
 use crate::rotation::{Fault, FaultCode};
 use crate::store::DELIVERED;
-use crate::sys::command::{Command, Prints, Runner as _};
+use crate::sys::command::{Command, Prints, Runner};
 use crate::sys::credentials;
 use crate::sys::http::{Call, NoAnswer, send};
 
@@ -20,26 +19,33 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// No single request may take longer.
 const REQUEST: Duration = Duration::from_secs(30);
 
+/// What a hook follows on.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    /// The secret.
+    pub secret: &'a SecretName,
+    /// The rotation's id.
+    pub rotation: &'a str,
+}
+
 /// Runs the command, or sends the request until it is answered.
 ///
 /// # Errors
 /// What went wrong.
-pub async fn run(host: &DaemonHost, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
+pub async fn run(runner: &dyn Runner, of: Of<'_>, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
     match &settings.act {
-        HookAct::Command { argv, user } => command(host, hook, argv, user.as_deref(), settings.timeout).await,
+        HookAct::Command { argv, user } => command(runner, of, hook, (argv, user.as_deref()), settings.timeout).await,
         HookAct::Http { url, method, headers } => request(method, url, headers.as_deref(), settings.timeout).await,
     }
 }
 
 async fn command(
-    host: &DaemonHost,
+    runner: &dyn Runner,
+    Of { secret: name, rotation }: Of<'_>,
     hook: Hook,
-    argv: &[String],
-    user: Option<&str>,
+    (argv, user): (&[String], Option<&str>),
     limit: Duration,
 ) -> Result<(), Fault> {
-    let name = &host.settings.name;
-    let rotation = host.charge.standing().transaction.map(|transaction| transaction.id.to_string()).unwrap_or_default();
     let unit = format!("rekeyd-hook-{hook}-{}.service", rotation.get(..12).unwrap_or("0"));
     let environment = vec![
         format!("REKEYD_HOOK={hook}"),
@@ -61,9 +67,9 @@ async fn command(
         limit,
         prints: Prints::ToJournal,
     };
-    let failed =
-        |why: String| Fault::new(FaultCode::HookFailed, why).advise(format!("see what it says: journalctl -u {unit}"));
-    match host.systemd.run(&command).await {
+    let advice = format!("see what it says: {}", runner.said(unit));
+    let failed = |why: String| Fault::new(FaultCode::HookFailed, why).advise(advice);
+    match runner.run(&command).await {
         Ok(ran) => ran.end.problem(argv).map_or(Ok(()), |why| Err(failed(why))),
         Err(error) => Err(failed(error.to_string())),
     }
