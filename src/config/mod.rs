@@ -18,6 +18,8 @@ mod env_name;
 mod files;
 pub mod findings;
 mod hook_section;
+mod hosting_section;
+mod hosting_settings;
 mod probe_section;
 mod proof_section;
 mod reader;
@@ -36,6 +38,10 @@ mod values;
 pub use daemon_settings::{DaemonSettings, Event, NotifySettings};
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
+pub use hosting_settings::{
+    Context, Environment, Hosting, HostingPlatform, NetlifySite, RailwayDeploy, RailwayService, RenderDeploy,
+    RenderService, Token, VercelProject,
+};
 pub use settings::*;
 pub use target_settings::{
     Activate, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Restart, SystemdTarget, TargetSettings,
@@ -94,11 +100,15 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
 }
 
 /// The kinds of targets, each with a commented file to start from.
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("systemd", include_str!("../../packaging/examples/systemd.toml")),
     ("dotenv", include_str!("../../packaging/examples/dotenv.toml")),
     ("environment", include_str!("../../packaging/examples/environment.toml")),
     ("compose", include_str!("../../packaging/examples/compose.toml")),
+    ("vercel", include_str!("../../packaging/examples/vercel.toml")),
+    ("netlify", include_str!("../../packaging/examples/netlify.toml")),
+    ("render", include_str!("../../packaging/examples/render.toml")),
+    ("railway", include_str!("../../packaging/examples/railway.toml")),
 ];
 
 /// The kinds of targets that there is a starting file for.
@@ -176,6 +186,9 @@ fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
                 _ => compose.key.clone().unwrap_or_else(|| secret.env.clone()),
             };
             Some((key, compose.place.path().display().to_string()))
+        }
+        TargetSettings::Hosting(hosting) => {
+            Some((hosting.key.clone().unwrap_or_else(|| secret.env.clone()), hosting.label()))
         }
         TargetSettings::Systemd(_) => None,
     });

@@ -5,13 +5,14 @@ use toml::Spanned;
 use super::compose_section;
 use super::dotenv_section;
 use super::env_name::env_name;
+use super::hosting_section;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSettings};
 use super::unit_name::{service_name, template_of};
 
 /// The types that a coming version will know.
-const LATER: &[&str] = &["pm2", "vercel", "netlify", "render", "railway", "command"];
+const LATER: &[&str] = &["pm2", "command"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -34,7 +35,8 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", &["systemd", "dotenv", "environment", "compose"], LATER, report);
+    let types = [&["systemd", "dotenv", "environment", "compose"][..], &hosting_section::TYPES].concat();
+    let kind = section.choice::<String>("type", &types, LATER, report);
     section.need("type", "type = \"systemd\"", report);
     let kind = kind?;
     let kind_span = kind.span();
@@ -43,6 +45,9 @@ fn target(
         "dotenv" => dotenv_section::read(section, named, report).map(TargetSettings::Dotenv),
         "environment" => {
             dotenv_section::environment(section, kind_span, named, report).map(TargetSettings::Environment)
+        }
+        hosting if hosting_section::TYPES.contains(&hosting) => {
+            hosting_section::read(hosting, section, report).map(TargetSettings::Hosting)
         }
         _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::HookSettings;
+use super::hosting_settings::Hosting;
 use crate::text::env_file::Dialect;
 
 /// `[[target]]`.
@@ -19,6 +20,8 @@ pub enum TargetSettings {
     Environment(DotenvTarget),
     /// `type = "compose"`.
     Compose(ComposeTarget),
+    /// `type = "vercel"`, `"netlify"`, `"render"` or `"railway"`.
+    Hosting(Hosting),
 }
 
 impl TargetSettings {
@@ -31,6 +34,7 @@ impl TargetSettings {
                 Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => &[],
             },
             Self::Compose(_) => &[],
+            Self::Hosting(_) => &[],
         }
     }
 
@@ -39,6 +43,7 @@ impl TargetSettings {
         match self {
             Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
             Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
+            Self::Hosting(hosting) => vec![hosting.label()],
         }
     }
 
@@ -51,6 +56,7 @@ impl TargetSettings {
             Self::Compose(compose) => {
                 format!("compose {} {}", compose.directory.display(), compose.services.join(", "))
             }
+            Self::Hosting(hosting) => hosting.label(),
         }
     }
 }
