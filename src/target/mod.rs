@@ -17,6 +17,7 @@ use crate::sys::command::Runner;
 pub mod compose;
 pub mod dotenv;
 pub mod environment;
+pub mod hosting;
 pub mod systemd;
 
 /// What targets act with.
@@ -50,6 +51,7 @@ pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Targ
                 Box::new(environment::EnvironmentTarget::new(secret, settings, means))
             }
             TargetSettings::Compose(settings) => Box::new(compose::ComposeTarget::new(secret, settings, means)),
+            TargetSettings::Hosting(settings) => Box::new(hosting::HostingTarget::new(secret, settings)),
         }
     };
     secret.targets.iter().map(target).collect()
