@@ -19,6 +19,8 @@ mod env_name;
 mod files;
 pub mod findings;
 mod hook_section;
+mod hosting_section;
+mod hosting_settings;
 mod pm2_section;
 mod probe_section;
 mod proof_section;
@@ -38,6 +40,10 @@ mod values;
 pub use daemon_settings::{DaemonSettings, Event, NotifySettings};
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
+pub use hosting_settings::{
+    Context, Environment, Hosting, HostingPlatform, NetlifySite, RailwayDeploy, RailwayService, RenderDeploy,
+    RenderService, Token, VercelProject,
+};
 pub use settings::*;
 pub use target_settings::{
     Activate, CommandTarget, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Pm2Target, Restart,
@@ -111,13 +117,17 @@ pub fn of_checkout(path: &Path, name: Option<&str>) -> Loaded {
 }
 
 /// The kinds of targets, each with a commented file to start from.
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("systemd", include_str!("../../packaging/examples/systemd.toml")),
     ("dotenv", include_str!("../../packaging/examples/dotenv.toml")),
     ("environment", include_str!("../../packaging/examples/environment.toml")),
     ("compose", include_str!("../../packaging/examples/compose.toml")),
     ("pm2", include_str!("../../packaging/examples/pm2.toml")),
     ("command", include_str!("../../packaging/examples/command.toml")),
+    ("vercel", include_str!("../../packaging/examples/vercel.toml")),
+    ("netlify", include_str!("../../packaging/examples/netlify.toml")),
+    ("render", include_str!("../../packaging/examples/render.toml")),
+    ("railway", include_str!("../../packaging/examples/railway.toml")),
 ];
 
 /// The kinds of targets that there is a starting file for.
@@ -203,6 +213,9 @@ fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
         TargetSettings::Pm2(pm2) => {
             let key = pm2.key.clone().unwrap_or_else(|| secret.env.clone());
             Some((key, pm2.file().display().to_string()))
+        }
+        TargetSettings::Hosting(hosting) => {
+            Some((hosting.key.clone().unwrap_or_else(|| secret.env.clone()), hosting.label()))
         }
         TargetSettings::Systemd(_) | TargetSettings::Command(_) => None,
     });

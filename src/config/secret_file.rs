@@ -45,7 +45,8 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
 
     let identity = secret.map(|section| identity(section, report));
     let schedule = schedule.and_then(|section| self::schedule(section, report));
-    let (deadline, dead_man) = rotation.map_or((MINUTE * 10, true), |section| self::rotation(section, report));
+    let (said, dead_man) = rotation.map_or((None, true), |section| self::rotation(section, report));
+    let deadline = said.unwrap_or(MINUTE * 10);
     let Proof { settle, allow_without, aftercare, watch } =
         proof.map_or_else(Proof::default, |section| proof_section::read(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
@@ -57,6 +58,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let env = identity.as_ref().and_then(|identity| identity.env.as_ref()).map(|(name, _)| name.as_str());
     let targets = target_section::read(targets, target_section::Context { env, is_probed }, report);
 
+    let deadline = said.unwrap_or_else(|| deadline + deploying(&targets, overlap.is_some()));
     let Identity { env, kind, bytes, format, keep, re_encrypt } = identity?;
     let (env, span) = env?;
     if let Some((span, _)) = re_encrypt.as_ref().filter(|_| overlap.is_none()) {
@@ -100,6 +102,16 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         probes,
     };
     Some(Described { settings, env: span })
+}
+
+/// How long the deployments of a rotation may take: with an overlap there may be two of each.
+fn deploying(targets: &[TargetSettings], overlaps: bool) -> Duration {
+    let limit = |target: &TargetSettings| match target {
+        TargetSettings::Hosting(hosting) => hosting.limit,
+        _ => Duration::ZERO,
+    };
+    let once: Duration = targets.iter().map(limit).sum();
+    (if overlaps { once * 2 } else { once }).min(DAY)
 }
 
 struct Identity {
@@ -200,13 +212,13 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
     })
 }
 
-fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Duration, bool) {
+fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Option<Duration>, bool) {
     let bounds = Bounds { least: Duration::from_secs(5), most: DAY };
     let deadline = length(&mut section, "deadline", "deadline = \"10min\"", bounds, report);
     let dead_man = section.take::<bool>("dead-man", "dead-man = true", report);
     section.later(&["retry"], "leave it out", report);
     section.finish(report);
-    (deadline.unwrap_or(MINUTE * 10), dead_man.is_none_or(|dead_man| dead_man.into_inner()))
+    (deadline, dead_man.is_none_or(|dead_man| dead_man.into_inner()))
 }
 
 fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Range<usize>)> {

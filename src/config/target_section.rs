@@ -6,16 +6,16 @@ use super::command_section;
 use super::compose_section;
 use super::dotenv_section;
 use super::env_name::env_name;
+use super::hosting_section;
 use super::pm2_section;
 use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::target_settings::{Activate, DaemonReload, Deliver, SystemdTarget, TargetSettings};
 use super::unit_name::{service_name, template_of};
 
-/// The types that a coming version will know.
-const LATER: &[&str] = &["vercel", "netlify", "render", "railway"];
-/// Those that are available.
-const KINDS: &[&str] = &["systemd", "dotenv", "environment", "compose", "pm2", "command"];
+/// The types.
+const KINDS: &[&str] =
+    &["systemd", "dotenv", "environment", "compose", "pm2", "command", "vercel", "netlify", "render", "railway"];
 
 /// What the other sections say that matters here.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ fn target(
     named: &mut Vec<String>,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
-    let kind = section.choice::<String>("type", KINDS, LATER, report);
+    let kind = section.choice::<String>("type", KINDS, &[], report);
     section.need("type", "type = \"systemd\"", report);
     let kind = kind?;
     let kind_span = kind.span();
@@ -55,6 +55,9 @@ fn target(
         }
         "pm2" => pm2_section::read(section, named, report).map(TargetSettings::Pm2),
         "command" => command_section::read(section, named, report).map(TargetSettings::Command),
+        hosting if hosting_section::TYPES.contains(&hosting) => {
+            hosting_section::read(hosting, section, report).map(TargetSettings::Hosting)
+        }
         _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::HookSettings;
+use super::hosting_settings::Hosting;
 use crate::text::ecosystem::Format;
 use crate::text::env_file::Dialect;
 
@@ -25,6 +26,8 @@ pub enum TargetSettings {
     Pm2(Pm2Target),
     /// `type = "command"`: a program that speaks the verbs of a target.
     Command(CommandTarget),
+    /// `type = "vercel"`, `"netlify"`, `"render"` or `"railway"`.
+    Hosting(Hosting),
 }
 
 impl TargetSettings {
@@ -39,6 +42,7 @@ impl TargetSettings {
             Self::Compose(_) => &[],
             Self::Pm2(_) => &[],
             Self::Command(_) => &[],
+            Self::Hosting(_) => &[],
         }
     }
 
@@ -49,6 +53,7 @@ impl TargetSettings {
             Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
             Self::Pm2(pm2) => pm2.apps.iter().map(|app| pm2.consumer(app)).collect(),
             Self::Command(_) => vec![self.label()],
+            Self::Hosting(hosting) => vec![hosting.label()],
         }
     }
 
@@ -63,6 +68,7 @@ impl TargetSettings {
             }
             Self::Pm2(pm2) => pm2.consumer(&pm2.apps.join(", ")),
             Self::Command(command) => format!("command {}", command.name),
+            Self::Hosting(hosting) => hosting.label(),
         }
     }
 }

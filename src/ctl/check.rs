@@ -1,4 +1,5 @@
-//! `check`: the configuration, without the daemon; with `--host`, what this host says to it.
+//! `check`: the configuration, without the daemon; with `--host`, what this host says to it; with `--online`, what hosting
+//! platforms say.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,6 +7,7 @@ use std::process::Command;
 use clap::Args;
 use serde::Serialize;
 
+use super::online::online;
 use super::out::in_words;
 use super::{Exit, Out, counted, daemon, document};
 use crate::config::{self, Dirs, Loaded, SecretSettings, TargetSettings};
@@ -20,6 +22,9 @@ pub struct Check {
     /// Also ask this host: units, paths, and the schedules' calendar expressions
     #[arg(long)]
     host: bool,
+    /// Also ask the hosting platforms: whether token, ids and variables are there, and what would happen. Touches nothing
+    #[arg(long)]
+    online: bool,
 }
 
 impl Check {
@@ -27,7 +32,8 @@ impl Check {
         let loaded =
             if self.files.is_empty() { config::load(&Dirs::default()) } else { config::check_files(&self.files) };
         let mistakes: Vec<String> = loaded.findings.iter().map(config::Finding::one_line).collect();
-        if out.json && !self.host {
+        let is_more = self.host || self.online;
+        if out.json && !is_more {
             out.document(&mistakes);
         } else if !out.json && !loaded.findings.is_empty() {
             out.text(&config::render(&loaded.findings, out.color()));
@@ -35,13 +41,25 @@ impl Check {
         if loaded.is_valid() && !out.json {
             out.text(&format!("{}, no mistakes", counted(loaded.settings.secrets.len())));
         }
-        if !self.host {
-            return if loaded.is_valid() { Exit::Done } else { Exit::Configuration };
+        let (mut said, mut seen) = (Vec::new(), Vec::new());
+        let mut worst = if loaded.is_valid() { Exit::Done } else { Exit::Configuration };
+        if self.host && loaded.is_valid() {
+            let (of_host, exit) = host(out, &loaded).await;
+            (said, worst) = (of_host, worst.worse(exit));
         }
-        let (host, worst) =
-            if loaded.is_valid() { host(out, &loaded).await } else { (Vec::new(), Exit::Configuration) };
-        if out.json {
-            out.document(&serde_json::json!({ "mistakes": mistakes, "host": host }));
+        if self.online && loaded.is_valid() {
+            let (of_platforms, exit) = online(out, &loaded).await;
+            (seen, worst) = (of_platforms, worst.worse(exit));
+        }
+        if out.json && is_more {
+            let mut document = serde_json::json!({ "mistakes": mistakes });
+            if self.host {
+                document["host"] = serde_json::json!(said);
+            }
+            if self.online {
+                document["online"] = serde_json::json!(seen);
+            }
+            out.document(&document);
         }
         worst
     }

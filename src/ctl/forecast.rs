@@ -36,7 +36,9 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
     let restarts = plan.last_movement() + 1;
     let times = if restarts > 1 { format!(", {restarts} times") } else { String::new() };
     for found in &forecast.found {
-        lines.push(if found.running {
+        lines.push(if found.is_deployed() {
+            format!("  deploy    {} anew{times}", found.unit)
+        } else if found.running {
             format!("  restart   {}{times}", found.unit)
         } else {
             format!("  restart   none: {} is stopped on purpose and stays so", found.unit)
@@ -60,7 +62,7 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
 
 /// What users would notice of the restarts: of a unit alone, of one behind a socket, and of several.
 fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
-    let running: Vec<_> = forecast.found.iter().filter(|found| found.running).collect();
+    let running: Vec<_> = forecast.found.iter().filter(|found| found.running && !found.is_deployed()).collect();
     let times = if restarts > 1 { format!(" each of {restarts} times") } else { String::new() };
     let tell = |found: &&Found| {
         let unit = &found.unit;

@@ -26,6 +26,7 @@ mod key;
 mod list;
 mod new;
 mod notify;
+mod online;
 mod out;
 mod release;
 mod reload;

@@ -27,6 +27,9 @@ pub struct Rotate {
     /// Without an overlap: the old value dies at the restart
     #[arg(long)]
     emergency: bool,
+    /// The first value, where the one in force is not known: nothing can be put back if it fails
+    #[arg(long, conflicts_with_all = ["emergency", "dry_run"])]
+    initial: bool,
     /// As the schedule's timer asks: paused is nothing to do
     #[arg(long, hide = true)]
     scheduled: bool,
@@ -128,6 +131,7 @@ impl Rotate {
             scheduled: self.scheduled,
             retry: self.retry,
             emergency: self.emergency,
+            initial: self.initial,
             follow: !self.how.no_wait,
         };
         let arguments = (name, &self.how.reason, flags.names());

@@ -207,7 +207,7 @@ impl Teller<'_> {
                 (Happening::Began { phase }, _) => self.out.progress(phase.step_name()),
                 (Happening::Requested { plan, .. }, Some(line)) => {
                     let doing = match plan.intent {
-                        Intent::Rotate => "rotating",
+                        Intent::Rotate | Intent::Initial => "rotating",
                         Intent::Return => "rolling back",
                         Intent::Retire => "ending the overlap of",
                     };

@@ -111,6 +111,7 @@ pub async fn run(daemon: &Arc<Daemon>, begun: Begun) {
 
 async fn plan(engine: &Engine<'_>, asked: &Asked) -> Result<Plan, Fault> {
     match asked.wish {
+        Wish::Rotate if asked.flags.initial => engine.plan_initial().await,
         Wish::Rotate => engine.plan_rotation(asked.flags.emergency).await,
         Wish::Rollback => engine.plan_rollback(),
         Wish::Retire => engine.plan_retirement(),

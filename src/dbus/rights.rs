@@ -114,7 +114,9 @@ pub fn check_words(name: &str, reason: &str, flags: &[String]) -> Result<(), Err
         return Err(Error::Failed("a reason is one line of text, without control characters".to_owned()));
     }
     if flags.len() > MOST_FLAGS || flags.iter().any(|flag| flag.len() > LONGEST_FLAG) {
-        return Err(Error::Failed("these are no flags: use wait, follow, emergency, scheduled or retry".to_owned()));
+        return Err(Error::Failed(
+            "these are no flags: use wait, follow, emergency, initial, scheduled or retry".to_owned(),
+        ));
     }
     Ok(())
 }

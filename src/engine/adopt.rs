@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use crate::config::TargetSettings;
 use crate::record::{Actor, Happening};
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{Fingerprint, SecretValue};
+use crate::target::Target;
 
 /// What came of an adoption.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,10 +59,18 @@ impl Engine<'_> {
         Ok(Adoption { generation, fingerprint, new: true })
     }
 
-    async fn value_in_force(&self) -> Result<(SecretValue, String), Fault> {
+    /// What all targets agree on. A hosting platform is asked only whether it has the same: what it shows may be a mask.
+    pub(super) async fn value_in_force(&self) -> Result<(SecretValue, String), Fault> {
         let mut agreed: Option<(SecretValue, String)> = None;
-        for target in self.targets {
-            let value = target.value_in_force().await?;
+        for (target, is_elsewhere) in self.by_place() {
+            let value = match target.value_in_force().await {
+                // It cannot be compared, either.
+                Err(fault) if fault.code == FaultCode::ValueHidden => continue,
+                value => value?,
+            };
+            if is_elsewhere && agreed.is_none() {
+                break;
+            }
             match &agreed {
                 None => agreed = Some((value, target.label())),
                 Some((first, _)) if first.is_same(&value) => {}
@@ -72,6 +82,20 @@ impl Engine<'_> {
                 }
             }
         }
-        agreed.ok_or_else(|| Fault::new(FaultCode::NotConfigured, "the secret has no target"))
+        agreed.ok_or_else(|| {
+            let message = "the value is in force at hosting platforms alone, from which it is not taken over";
+            Fault::new(FaultCode::ValueHidden, message)
+                .advise(format!("begin with a new value: rekeyctl rotate --initial {}", self.settings.name))
+        })
+    }
+
+    /// The targets, those at hosting platforms last.
+    fn by_place(&self) -> Vec<(&dyn Target, bool)> {
+        let is_elsewhere =
+            |number: usize| matches!(self.settings.targets.get(number), Some(TargetSettings::Hosting(_)));
+        let mut targets: Vec<_> =
+            self.targets.iter().enumerate().map(|(number, target)| (&**target, is_elsewhere(number))).collect();
+        targets.sort_by_key(|(_, is_elsewhere)| *is_elsewhere);
+        targets
     }
 }

@@ -193,6 +193,11 @@ fn take_along(members: &mut [Member<'_, '_>]) -> Result<(), StoreError> {
         Phase::Back { cause, .. } => Some((member.engine.settings.name.clone(), cause)),
         _ => None,
     });
+    let given_up = members.iter().find_map(|member| match member.engine.under_way()?.1 {
+        Progress::Decided(Outcome::RollbackFailed { cause, .. }) => Some((member.engine.settings.name.clone(), cause)),
+        _ => None,
+    });
+    let failed = failed.or(given_up);
     let Some((name, cause)) = failed else { return Ok(()) };
     for member in members {
         let Some(phase) = member.phase().filter(|phase| !phase.is_back()) else { continue };

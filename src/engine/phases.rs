@@ -50,7 +50,8 @@ impl Engine<'_> {
 
     /// Looks for every obstacle, touching nothing.
     pub(super) async fn preflight(&self, in_force: &View, health: Health, deadline: Instant) -> Result<Seen, Fault> {
-        let values = self.disclose(in_force)?;
+        let is_first = self.intent() == Some(Intent::Initial);
+        let values = if is_first { self.placeholder()? } else { self.disclose(in_force)? };
         let mut found = Vec::new();
         for target in self.targets {
             found.extend(target.survey(&values.of(in_force), health, deadline).await?);
@@ -62,15 +63,23 @@ impl Engine<'_> {
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
             impact::check(watch).await?;
         }
-        self.check_overlap_length(&evidence)?;
+        if !is_first {
+            self.check_overlap_length(&evidence)?;
+        }
         Ok(Seen::Ready { found, evidence })
     }
 
     /// Going back to an earlier value is also the way out for a consumer that has failed with this one.
     fn health_needed(&self) -> Health {
         let plan = self.ledger.standing().transaction.as_ref().map(|transaction| &transaction.plan);
-        let goes_back = plan.is_some_and(|plan| plan.intent == Intent::Return);
-        if goes_back { Health::Irrelevant } else { Health::Needed }
+        let knows_none = plan.is_some_and(|plan| matches!(plan.intent, Intent::Return | Intent::Initial));
+        if knows_none { Health::Irrelevant } else { Health::Needed }
+    }
+
+    /// A value that nobody has: for a look at targets of which no value is known, and where none counts.
+    fn placeholder(&self) -> Result<Values, Fault> {
+        let primary = generate(self.settings.bytes, self.settings.format).map_err(StoreError::from)?;
+        Ok(Values { primary, accepted: Vec::new(), list: None })
     }
 
     /// Whether it is known how long an overlap has to last.
@@ -109,13 +118,22 @@ impl Engine<'_> {
         Ok(self.store.fingerprint(&value)?)
     }
 
+    /// On the way back every target gets its due, whatever became of the others.
     async fn deliver(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
         let (view, mark) = (values.of(view), self.mark(phase));
         let errand = self.errand(&view, phase, &mark, deadline);
         let mut noted = Vec::new();
+        let mut failed = None;
         for target in self.targets {
-            noted.extend(target.deliver(&errand).await?);
+            match target.deliver(&errand).await {
+                Ok(more) => noted.extend(more),
+                Err(fault) if phase.is_back() => failed = failed.or(Some(fault)),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if let Some(fault) = failed {
+            return Err(fault);
         }
         let exposed = self.targets.iter().filter_map(|target| target.exposes()).collect();
         Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect(), exposed, noted })
@@ -143,11 +161,19 @@ impl Engine<'_> {
         let mut activated: Vec<_> = done.into_iter().map(|found| Activated::WithOthers { unit: found.unit }).collect();
         let (view, mark) = (values.of(&view), self.mark(phase));
         let errand = Errand { found: &due, ..self.errand(&view, phase, &mark, deadline) };
+        let mut failed = None;
         for target in self.targets {
-            activated.extend(target.activate(&errand).await?);
+            match target.activate(&errand).await {
+                Ok(more) => activated.extend(more),
+                Err(fault) if phase.is_back() => failed = failed.or(Some(fault)),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if let Some(fault) = failed {
+            return Err(fault);
         }
         restarted.extend(activated.iter().filter_map(|activated| match activated {
-            Activated::Restarted { unit, .. } => Some(unit.clone()),
+            Activated::Restarted { unit, .. } | Activated::Deployed { consumer: unit, .. } => Some(unit.clone()),
             _ => None,
         }));
         Ok(activated)

@@ -1,7 +1,7 @@
 //! What a rotation that is asked for would be, or why it cannot even be planned.
 
 use super::Engine;
-use crate::config::{Course, Kind, SecretSettings};
+use crate::config::{Course, Kind, SecretSettings, TargetSettings};
 use crate::record::Stage;
 use crate::rotation::{Fault, FaultCode, Generation, Plan, View};
 
@@ -46,6 +46,31 @@ impl Engine<'_> {
             Course::Auto => self.processes().await? > 1,
         };
         Ok(Plan::overlap(in_force, new, publish_first))
+    }
+
+    /// The plan of the first rotation where no value is known to be in force.
+    ///
+    /// # Errors
+    /// Where one is known, or could be: it would be lost without need.
+    pub async fn plan_initial(&self) -> Result<Plan, Fault> {
+        let (standing, name) = (self.ledger.standing(), &self.settings.name);
+        self.nothing_under_way()?;
+        if let Some(hold) = &standing.hold {
+            return Err(hold.fault(name));
+        }
+        if let Some(view) = &standing.in_force {
+            let message = format!("the value in force is known: generation {}", view.primary);
+            return Err(Fault::new(FaultCode::NotConfigured, message).advise(format!("rekeyctl rotate {name}")));
+        }
+        if self.settings.kind == Kind::Encryption {
+            let message = "the value encrypts data, and what is encrypted with one that is not known would be lost";
+            return Err(Fault::new(FaultCode::NotConfigured, message).advise(format!("rekeyctl adopt {name}")));
+        }
+        if self.value_in_force().await.is_ok() {
+            let message = "a value is in force that can be taken over, and that would be the way back";
+            return Err(Fault::new(FaultCode::NotConfigured, message).advise(format!("rekeyctl adopt {name}")));
+        }
+        Ok(Plan::initial(standing.next_generation()))
     }
 
     /// The window moves on by one value, or is opened. What it drops must have lived as long as its tokens.
@@ -134,6 +159,16 @@ impl Engine<'_> {
 }
 
 pub(super) fn not_adopted(settings: &SecretSettings) -> Fault {
+    if settings.targets.iter().all(|target| matches!(target, TargetSettings::Hosting(_)))
+        && !settings.targets.is_empty()
+    {
+        let message =
+            format!("the value of {} that is in force is not known, and the platforms do not show it", settings.env);
+        return Fault::new(FaultCode::NotAdopted, message).advise(format!(
+            "begin with a new one, which has no way back: rekeyctl rotate --initial {}",
+            settings.name
+        ));
+    }
     Fault::new(FaultCode::NotAdopted, format!("the value of {} that is in force is not known yet", settings.env))
         .advise(format!("take it over first, which restarts nothing: rekeyctl adopt {}", settings.name))
 }

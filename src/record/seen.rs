@@ -74,6 +74,30 @@ pub enum Evidence {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         said: String,
     },
+    /// What a hosting platform serves was made after the value was written, or is what served before.
+    Deployment {
+        /// The project, site or service.
+        consumer: String,
+        /// Its id.
+        deployment: String,
+        /// Its state, in the platform's word.
+        state: String,
+        /// Where a person can look at it.
+        page: String,
+        /// Whether it is the one that served before the rotation.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        former: bool,
+        /// Whether it is of another commit than what served before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        other_code: bool,
+        /// How long it was watched, in milliseconds.
+        settled_ms: u64,
+    },
+    /// Nothing was written there in this rotation, so that nothing had to be undone.
+    Untouched {
+        /// The project, site or service.
+        consumer: String,
+    },
     /// A session of PAM that was opened for it has the view.
     Session,
     /// The logout worked: a token that was kept from before the rotation is refused.
@@ -165,6 +189,13 @@ pub struct Found {
     pub details: BTreeMap<String, String>,
 }
 
+impl Found {
+    /// Whether it is at a hosting platform, which deploys it anew.
+    pub fn is_deployed(&self) -> bool {
+        self.details.contains_key("serving")
+    }
+}
+
 /// What a target must know, once it was delivered to, to go on: recorded, so that it is known after a crash too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
@@ -218,6 +249,22 @@ pub enum Activated {
     Told {
         /// The file that was touched, or that names the process.
         by: String,
+    },
+    /// A hosting platform deployed anew, and serves that.
+    Deployed {
+        /// The project, site or service.
+        consumer: String,
+        /// The deployment's id.
+        deployment: String,
+        /// Where a person can look at it.
+        page: String,
+        /// From the trigger to when it was live, in microseconds.
+        took_us: u64,
+    },
+    /// What served before never stopped serving.
+    StillServes {
+        /// The project, site or service.
+        consumer: String,
     },
     /// Sessions that are open keep the value that they have.
     OpenSessionsKeepTheirs,

@@ -17,6 +17,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
             let what = match plan.intent {
                 Intent::Rotate => "rotation",
                 Intent::Retire => "end of the overlap",
+                Intent::Initial => "first rotation, without a way back,",
                 Intent::Return => "rollback to the previous value",
             };
             format!("{what} {} → {} asked for by {actor}{with}{why}", plan.start(), plan.goal())
@@ -167,6 +168,17 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         Evidence::File { path } => format!("{path} has it"),
         Evidence::Program { target, said } if said.is_empty() => format!("{target} says that it has it"),
         Evidence::Program { target, said } => format!("{target}: {said}"),
+        Evidence::Deployment { consumer, deployment, former: true, settled_ms, .. } => {
+            let long = duration(settled_ms * 1000);
+            format!("{consumer} serves {deployment}, as before the rotation, watched for {long}")
+        }
+        Evidence::Deployment { consumer, deployment, state, page, other_code, settled_ms, .. } => {
+            let code = if *other_code { ", of another commit than what served before" } else { "" };
+            let page = if page.is_empty() { String::new() } else { format!(", {page}") };
+            let long = duration(settled_ms * 1000);
+            format!("{consumer} serves {deployment} ({state}{code}), made after the write, watched for {long}{page}")
+        }
+        Evidence::Untouched { consumer } => format!("nothing was written at {consumer}"),
         Evidence::Session => "a new session has it".to_owned(),
         Evidence::LoggedOut { protected } => format!("{protected} refuses a token from before the rotation"),
         Evidence::ReEncrypted { took_us } => format!("all data was encrypted anew in {}", duration(*took_us)),
@@ -187,7 +199,11 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
 }
 
 fn found_in_words(found: &Found) -> String {
-    let state = if found.running { "is running" } else { "is stopped on purpose" };
+    let state = match found.running {
+        true if found.is_deployed() => "serves",
+        true => "is running",
+        false => "is stopped on purpose",
+    };
     if found.dependents.is_empty() {
         format!("{} {state}", found.unit)
     } else {
@@ -203,6 +219,10 @@ fn activated_in_words(activated: &Activated) -> String {
         Activated::WithOthers { unit } => format!("{unit} restarted with the others of the batch"),
         Activated::AtNextRestart { unit } => format!("{unit} is not restarted for it"),
         Activated::Ran { program, took_us } => format!("{program} was run in {}", duration(*took_us)),
+        Activated::Deployed { consumer, deployment, took_us, .. } => {
+            format!("{consumer} serves the deployment {deployment} after {}", duration(*took_us))
+        }
+        Activated::StillServes { consumer } => format!("{consumer} serves what it served before, not deployed"),
         Activated::OpenSessionsKeepTheirs => "sessions that are open keep the old value".to_owned(),
         Activated::Told { by } => format!("what reads it was told by {by}"),
         Activated::LeftAlone { path } => format!("nothing restarted: what reads {path} takes it when it starts again"),

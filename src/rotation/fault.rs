@@ -125,6 +125,20 @@ fault_codes! {
     ProgramFailed = "program-failed",
     /// A program that is a target cannot tell whether it did what it was asked.
     ProgramUnsure = "program-unsure",
+    /// A hosting platform does not take what is asked of it, or is not as it must be.
+    PlatformRefused = "platform-refused",
+    /// A hosting platform does not answer.
+    PlatformUnreachable = "platform-unreachable",
+    /// A hosting platform does not accept the token, or there is none.
+    CredentialRefused = "credential-refused",
+    /// A deployment failed.
+    DeployFailed = "deploy-failed",
+    /// A deployment did not become what is served.
+    NotLive = "not-live",
+    /// A value cannot be read where it is in force.
+    ValueHidden = "value-hidden",
+    /// It is not known what is served, or will be: nothing is undone on a guess.
+    Unsure = "unsure",
     /// Nobody could be told.
     NotifyFailed = "notify-failed",
     /// A command or request that follows on a rotation failed.

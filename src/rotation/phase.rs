@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultCode, Outcome, Plan};
+use super::{Fault, FaultCode, Intent, Outcome, Plan};
 
 /// A step of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,12 @@ pub fn advance(plan: &Plan, phase: Phase, event: Event) -> Next {
             Enter(Forth { movement: movement + 1, step: Deliver })
         }
         (Forth { step: Prove, .. }, Event::Passed) => Enter(Commit),
+        (Forth { .. } | Commit, Event::Failed(cause)) if plan.intent == Intent::Initial => {
+            End(Outcome::RollbackFailed { cause, rollback: no_way_back() })
+        }
+        (Forth { .. }, Event::Failed(cause)) if cause.code == FaultCode::Unsure => {
+            End(Outcome::RollbackFailed { cause, rollback: not_on_a_guess() })
+        }
         (Forth { movement, step }, Event::Failed(cause)) => {
             Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, step) })
         }
@@ -104,6 +110,17 @@ pub fn advance(plan: &Plan, phase: Phase, event: Event) -> Next {
             Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, Prove) })
         }
     }
+}
+
+fn no_way_back() -> Fault {
+    let message = "no earlier value is known that could be put back: what was delivered stays where it is";
+    Fault::new(FaultCode::NothingToGoBackTo, message)
+        .advise("mend what is wrong, release the secret, and begin once more with rekeyctl rotate --initial")
+}
+
+/// As long as it is not known what serves, going back could make things worse.
+fn not_on_a_guess() -> Fault {
+    Fault::new(FaultCode::Unsure, "nothing was taken back, since that would be a guess; all values are kept")
 }
 
 /// How often a rotation may be interrupted before it is no longer resumed in the same direction: a rotation that
@@ -181,7 +198,7 @@ mod tests {
         Fault::new(FaultCode::UnitFailed, text)
     }
 
-    fn plans() -> [(&'static str, Plan); 7] {
+    fn plans() -> [(&'static str, Plan); 8] {
         let (old, new) = (Generation(1), Generation(2));
         [
             ("one movement", Plan::replace(View::of(old), new)),
@@ -191,6 +208,7 @@ mod tests {
             ("the end of an overlap", Plan::retire(View { primary: new, accepted: vec![old] }, Vec::new())),
             ("a window opened", Plan::open_window(View::of(old), new)),
             ("a window moved on", Plan::slide(View { primary: old, accepted: vec![new] }, new, new.next())),
+            ("the first value", Plan::initial(new)),
         ]
     }
 
@@ -206,7 +224,10 @@ mod tests {
         let mut edges = Vec::new();
         let mut to_visit = VecDeque::from([Phase::Preflight]);
         while let Some(phase) = to_visit.pop_front() {
-            for (label, event) in [("passed", Event::Passed), ("failed", Event::Failed(fault("x")))] {
+            let unsure = matches!(phase, Phase::Forth { .. })
+                .then(|| ("unsure", Event::Failed(Fault::new(FaultCode::Unsure, "x"))));
+            let events = [("passed", Event::Passed), ("failed", Event::Failed(fault("x")))];
+            for (label, event) in events.into_iter().chain(unsure) {
                 let next = advance(plan, phase.clone(), event);
                 let edge = format!("{phase} --{label}--> {}", name(&next));
                 if !edges.contains(&edge) {

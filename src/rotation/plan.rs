@@ -23,6 +23,8 @@ pub enum Intent {
     Return,
     /// The end of an overlap.
     Retire,
+    /// The first value: none is known to be in force, so that there is no way back.
+    Initial,
 }
 
 /// A list of movements, each starting where the one before ended, and the values that must be made first.
@@ -60,6 +62,11 @@ impl Plan {
     /// To a new value, at once: `{old}` → `{new}`.
     pub fn replace(in_force: View, new: Generation) -> Self {
         Self::of(Intent::Rotate, in_force, View::of(new)).making(&[new])
+    }
+
+    /// To the first value, where none is known: `{new}` from nowhere. What is its start is never gone back to.
+    pub fn initial(new: Generation) -> Self {
+        Self::of(Intent::Initial, View::of(new), View::of(new)).making(&[new])
     }
 
     /// To a new value, with the old one still accepted: `{old}` → `{new, accepts old}`. With `publish_first`,

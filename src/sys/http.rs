@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri, uri::Scheme};
 use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
-/// What is read of an answer's body at most; the rest is left.
+/// What is read of an answer's body at most, unless the call says more; the rest is left.
 pub const BODY: usize = 64 * 1024;
 
 /// A request.
@@ -24,12 +24,14 @@ pub struct Call {
     pub headers: Vec<(String, Zeroizing<String>)>,
     /// The body, where there is one.
     pub body: Option<Zeroizing<Vec<u8>>>,
+    /// How much is read of the answer's body.
+    pub most: usize,
 }
 
 impl Call {
     /// A request without headers and body.
     pub fn new(method: &str, url: &str) -> Self {
-        Self { method: method.to_owned(), url: url.to_owned(), headers: Vec::new(), body: None }
+        Self { method: method.to_owned(), url: url.to_owned(), headers: Vec::new(), body: None, most: BODY }
     }
 
     /// The method and the URL, as they may be told: `POST http://127.0.0.1:3000/login`.
@@ -62,13 +64,18 @@ pub fn origin(url: &str) -> String {
     shown[..end].to_owned()
 }
 
+/// Whether a URL is of this host itself.
+pub fn is_loopback(url: &str) -> bool {
+    url.parse().is_ok_and(|uri| leads_here(&uri))
+}
+
 /// An answer. Its status is for the caller to judge.
 pub struct Reply {
     /// The status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The first 64 KiB of the body: it may hold a token, so it is wiped.
+    /// The body, or as much of it as was wanted: it may hold a token, so it is wiped.
     pub body: Zeroizing<Vec<u8>>,
 }
 
@@ -165,10 +172,23 @@ fn exchange(agent: &Agent, uri: Uri, call: &Call) -> Result<Reply, NoAnswer> {
         None => agent.run(request.body(()).map_err(invalid)?),
     };
     let (parts, body) = reply.map_err(told)?.into_parts();
-    // All at once, since a buffer that grows leaves copies of what it held.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY));
-    body.into_reader().take(BODY as u64).read_to_end(&mut bytes).map_err(|error| told(error.into()))?;
+    let bytes = read(body.into_reader(), call.most).map_err(|error| told(error.into()))?;
     Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: bytes })
+}
+
+/// Reads up to `most` bytes. A buffer that grows by itself would leave copies of what it held.
+fn read(mut body: impl io::Read, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most.min(BODY)));
+    loop {
+        let room = bytes.capacity() - bytes.len();
+        let came = body.by_ref().take(room as u64).read_to_end(&mut bytes)?;
+        if came < room || bytes.len() >= most {
+            return Ok(bytes);
+        }
+        let mut larger = Zeroizing::new(Vec::with_capacity((bytes.capacity() * 4).min(most)));
+        larger.extend_from_slice(&bytes);
+        bytes = larger;
+    }
 }
 
 /// A new one for each request: a connection that was kept could lead to a process that is being replaced.
@@ -182,13 +202,13 @@ fn agent(uri: &Uri, limit: Duration) -> Agent {
         .allow_non_standard_methods(true)
         .user_agent(concat!("rekeyd/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls);
-    if is_loopback(uri) {
+    if leads_here(uri) {
         config = config.proxy(None);
     }
     config.build().new_agent()
 }
 
-fn is_loopback(uri: &Uri) -> bool {
+fn leads_here(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
     let is_name = host == "localhost" || host.ends_with(".localhost");
     is_name || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())

@@ -18,6 +18,7 @@ pub mod command;
 pub mod compose;
 pub mod dotenv;
 pub mod environment;
+pub mod hosting;
 pub mod pm2;
 pub mod systemd;
 
@@ -59,6 +60,7 @@ pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Targ
             TargetSettings::Compose(settings) => Box::new(compose::ComposeTarget::new(secret, settings, means)),
             TargetSettings::Pm2(settings) => Box::new(pm2::Pm2Target::new(secret, settings, means)),
             TargetSettings::Command(settings) => Box::new(command::CommandTarget::new(secret, settings, means)),
+            TargetSettings::Hosting(settings) => Box::new(hosting::HostingTarget::new(secret, settings)),
         }
     };
     secret.targets.iter().map(target).collect()

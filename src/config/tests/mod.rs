@@ -7,6 +7,7 @@ use super::*;
 
 mod bytes;
 mod host;
+mod hosting;
 mod mistakes;
 
 const GOOD: &str = "[secret]\nenv = \"JWT_SECRET\"\n\n[[target]]\ntype = \"systemd\"\nunits = [\"a.service\"]\n";
@@ -146,7 +147,7 @@ fn the_shipped_files_are_valid_as_they_stand() {
 
 #[test]
 fn a_template_says_every_default_as_it_is() {
-    for kind in ["systemd", "dotenv", "environment", "compose", "pm2", "command"] {
+    for kind in kinds() {
         let plain = checked("a.toml", template(kind).unwrap());
         assert_eq!(plain.findings, []);
         let uncommented: String = template(kind).unwrap().lines().map(uncomment).collect();
@@ -164,6 +165,7 @@ fn a_template_says_every_default_as_it_is() {
                         &mut compose.key
                     }
                     TargetSettings::Pm2(pm2) => &mut pm2.key,
+                    TargetSettings::Hosting(hosting) => &mut hosting.key,
                     TargetSettings::Systemd(_) | TargetSettings::Command(_) => continue,
                 };
                 key.get_or_insert_with(|| secret.env.clone());

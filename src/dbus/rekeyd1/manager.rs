@@ -77,7 +77,7 @@ impl Manager {
         json(&self.0.forecast(name, flags.emergency).await?)
     }
 
-    /// Starts a rotation and returns its id at once. `flags`: `wait`, `follow`, `emergency`; of root also `scheduled`,
+    /// Starts a rotation and returns its id at once. `flags`: `wait`, `follow`, `emergency`, `initial`; of root also `scheduled`,
     /// `retry`.
     async fn rotate(
         &self,

@@ -74,6 +74,8 @@ pub struct RotateFlags {
     pub retry: bool,
     /// `emergency`: the old value dies at once, without an overlap.
     pub emergency: bool,
+    /// `initial`: no value is known to be in force; there is no way back.
+    pub initial: bool,
     /// `follow`: the caller is sent a `Happened` signal for every record of this rotation, without `Subscribe`.
     pub follow: bool,
 }
@@ -86,6 +88,7 @@ impl RotateFlags {
             ("scheduled", self.scheduled),
             ("retry", self.retry),
             ("emergency", self.emergency),
+            ("initial", self.initial),
             ("follow", self.follow),
         ]
         .into_iter()
@@ -102,9 +105,10 @@ impl RotateFlags {
                 "scheduled" => flags.scheduled = true,
                 "retry" => flags.retry = true,
                 "emergency" => flags.emergency = true,
+                "initial" => flags.initial = true,
                 "follow" => flags.follow = true,
                 other => {
-                    let flags = "wait, follow, emergency, scheduled or retry";
+                    let flags = "wait, follow, emergency, initial, scheduled or retry";
                     return Err(Error::Failed(format!("{other:?} is not a flag: use {flags}")));
                 }
             }

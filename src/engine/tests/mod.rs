@@ -19,6 +19,7 @@ use crate::store::{Keys, StoreLock};
 use crate::target::{Errand, Health};
 
 mod batches;
+mod hosting;
 mod overlap;
 
 /// What exists outside the engine, and what is to go wrong with it.

@@ -61,6 +61,10 @@ async fn a_body_is_read_up_to_64_kib() {
     let (address, _asked) = serve(long.leak().as_bytes());
     let reply = get(format!("http://{address}/"), LONG).await.unwrap();
     assert_eq!((reply.body.len(), reply.body.capacity()), (BODY, BODY));
+    let mut call = Call::new("GET", &format!("http://{address}/"));
+    call.most = 90_000;
+    let reply = send(call, LONG).await.unwrap();
+    assert_eq!((reply.body.len(), reply.body.capacity()), (90_000, 90_000));
 }
 
 #[tokio::test]
@@ -152,7 +156,7 @@ fn a_url_is_shown_without_what_may_be_secret() {
 
 #[test]
 fn the_proxy_of_the_environment_is_for_other_hosts() {
-    let of = |url: &str| is_loopback(&url.parse().unwrap());
+    let of = is_loopback;
     for url in
         ["http://127.0.0.1:1/", "http://127.8.8.8/", "http://[::1]:1/", "http://LocalHost/", "http://a.localhost/"]
     {

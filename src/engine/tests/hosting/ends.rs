@@ -1,0 +1,163 @@
+//! How deployments end: ready is not live, canceled is not always a failure, and what cannot be known is held.
+
+use super::*;
+
+fn last(kind: At) -> &'static str {
+    kind.well().last().unwrap()
+}
+
+#[test]
+fn a_deployment_that_fails_is_taken_back_without_another_one() {
+    for (kind, states) in [
+        (At::Vercel, ["BUILDING", "ERROR"]),
+        (At::Netlify, ["building", "error"]),
+        (At::Render, ["build_in_progress", "update_failed"]),
+        (At::Railway, ["BUILDING", "FAILED"]),
+    ] {
+        let lab = at(kind);
+        lab.fake().next(&states);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+        assert_eq!(lab.triggers(), 1, "{kind:?}: what serves never had another value");
+    }
+}
+
+#[test]
+fn one_that_a_push_has_replaced_is_done_where_the_newer_one_is_live() {
+    for (kind, state) in [
+        (At::Vercel, "CANCELED newer"),
+        (At::Netlify, "error newer"),
+        (At::Render, "canceled newer"),
+        (At::Railway, "REMOVED newer"),
+    ] {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[0], state]);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1);
+    }
+}
+
+#[test]
+fn ready_is_not_live() {
+    for (kind, state) in [(At::Vercel, "READY STAGED"), (At::Netlify, "ready")] {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1], state]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
+        assert_eq!(lab.triggers(), 1);
+        // Published by rekeyd where that is allowed.
+        let lab = Lab::new(&[kind], |hosting| match &mut hosting.platform {
+            HostingPlatform::Vercel(vercel) => vercel.promote = true,
+            HostingPlatform::Netlify(netlify) => netlify.publish = true,
+            _ => {}
+        });
+        lab.fake().next(&[kind.well()[1], state]);
+        lab.assert_committed(&lab.rotate());
+        let published = lab.fake().asked().into_iter().filter(|asked| asked.step == "publish").count();
+        assert_eq!((published, lab.triggers()), (1, 1));
+    }
+    for state in ["READY ALIAS_ERROR", "READY CHECKS_FAILED"] {
+        let lab = at(At::Vercel);
+        lab.fake().next(&["BUILDING", state]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+    }
+    let lab = at(At::Vercel);
+    lab.fake().next(&["READY UNASSIGNED", "READY UNASSIGNED", "READY ROLLING", "READY PROMOTED"]);
+    lab.assert_committed(&lab.rotate());
+}
+
+#[test]
+fn a_state_that_is_not_known_is_waited_for() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&["SOMETHING_NEW", "something_else", last(kind)]);
+        lab.assert_committed(&lab.rotate());
+    }
+}
+
+#[test]
+fn one_that_waits_for_a_person_is_canceled_and_taken_back() {
+    for (kind, state) in [(At::Vercel, "BLOCKED"), (At::Netlify, "pending_review"), (At::Railway, "NEEDS_APPROVAL")] {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[0], state]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+        assert!(lab.fake().asked().iter().any(|asked| asked.step == "cancel"));
+    }
+}
+
+#[test]
+fn one_that_never_ends_is_canceled_and_taken_back_or_held_where_it_may_still_land() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
+        assert_eq!(lab.triggers(), 1);
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]]);
+        lab.fake().with(|world| world.set.insert("cannot-cancel".to_owned(), String::new()));
+        let fault = lab.assert_unsure(&lab.rotate());
+        assert!(fault.message.contains("may still land"), "{fault:?}");
+        // Nothing is guessed: neither written back nor deployed again.
+        assert_eq!(lab.triggers(), 1);
+        assert_ne!(lab.fake().value("JWT_SECRET"), OLD);
+        assert!(kind == At::Netlify || fault.advice.contains("http"), "{fault:?}");
+    }
+}
+
+#[test]
+fn one_that_crashes_after_it_was_up_is_taken_back_by_another_deployment() {
+    let lab = at(At::Railway);
+    lab.fake().next(&["DEPLOYING", "SUCCESS", "SUCCESS", "SUCCESS", "CRASHED"]);
+    let outcome = lab.rotate();
+    assert!(
+        matches!(&outcome, Outcome::RolledBack { cause } if matches!(cause.code, FaultCode::NotLive | FaultCode::Unsettled)),
+        "{outcome:?}"
+    );
+    assert_eq!((lab.fake().served("JWT_SECRET").as_str(), lab.triggers()), (OLD, 2));
+}
+
+#[test]
+fn a_trigger_that_is_queued_without_an_id_is_found() {
+    let lab = at(At::Render);
+    lab.fake().with(|world| world.set.insert("queues".to_owned(), String::new()));
+    lab.assert_committed(&lab.rotate());
+    assert_eq!(lab.triggers(), 1);
+}
+
+#[test]
+fn a_build_of_other_code_is_told_or_stopped() {
+    let lab = at(At::Netlify);
+    lab.fake().with(|world| world.head = "feed".repeat(10));
+    lab.assert_committed(&lab.rotate());
+    assert!(lab.told.lock().unwrap().iter().any(|line| line.contains("of another commit")));
+    let lab = Lab::new(&[At::Netlify], |hosting| {
+        let HostingPlatform::Netlify(netlify) = &mut hosting.platform else { return };
+        netlify.same_code_only = true;
+    });
+    lab.fake().with(|world| world.head = "feed".repeat(10));
+    lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
+    assert_eq!(lab.triggers(), 1);
+}
+
+#[test]
+fn what_the_new_value_breaks_is_taken_back_by_deploying_what_served_before() {
+    for kind in At::ALL {
+        let mut lab = at(kind);
+        lab.beside = true;
+        let old = OLD.as_bytes().to_vec();
+        {
+            let mut world = lock(&lab.world);
+            (world.delivered, world.process, world.old) = ((old.clone(), Vec::new()), (old.clone(), Vec::new()), old);
+            world.fails = vec![("prove", true)];
+        }
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
+        assert_eq!(lab.triggers(), 2, "{kind:?}");
+        if kind == At::Vercel {
+            let triggers: Vec<String> =
+                lab.fake().asked().into_iter().filter(|it| it.step == "trigger").map(|it| it.line).collect();
+            let first = lab.fake().with(|world| world.deployments[0].id.clone());
+            assert!(
+                triggers.iter().all(|line| line.contains(&first)) && triggers[1].contains("-back\""),
+                "{triggers:#?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What goes wrong between us and a platform: rows of the error table, rate limits, lost answers.
+
+use serde_json::json;
+
+use super::*;
+
+/// The steps of a rotation at every platform.
+const STEPS: [&str; 4] = ["write", "trigger", "deployment", "project"];
+
+fn refusal(kind: At, status: u16) -> What {
+    What::Answer(match kind {
+        At::Vercel => Answer::json(
+            status,
+            &json!({"error": {"code": "forbidden", "message": "no", "invalidToken": status == 403}}),
+        ),
+        At::Railway if status != 429 => {
+            Answer::json(200, &json!({"errors": [{"message": "Not Authorized"}], "data": null}))
+        }
+        _ => Answer::json(status, &json!({"code": status, "message": "no"})),
+    })
+}
+
+#[test]
+fn too_many_requests_are_waited_for_by_every_clock() {
+    for kind in At::ALL {
+        let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 40;
+        let limited = |name: &str, value: &str| {
+            What::Answer(Answer::json(429, &json!({"error": {"code": "rate_limited"}})).with(name, value))
+        };
+        let clocks = [
+            limited("Retry-After", "30"),
+            limited("X-RateLimit-Reset", &soon.to_string()),
+            limited("Ratelimit-Reset", "42"),
+            What::Answer(Answer::json(
+                429,
+                &json!({"error": {"code": "rate_limited", "message": "x", "limit": {"reset": soon}}}),
+            )),
+            What::Answer(Answer::empty(429)),
+        ];
+        let lab = at(kind);
+        for (on, clock) in STEPS.iter().cycle().zip(&clocks) {
+            lab.fake().fail(on, clock.clone());
+        }
+        let began = std::time::Instant::now();
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "the test itself waits for nobody");
+    }
+}
+
+#[test]
+fn servers_that_fail_for_a_while_are_asked_again() {
+    for kind in At::ALL {
+        for fault in [What::Answer(Answer::html(502)), What::Answer(Answer::empty(503)), What::Unheard] {
+            for on in ["project", "variables", "write", "deployment", "list"] {
+                let lab = at(kind);
+                lab.fake().fail_at(on, 0, 2, fault.clone());
+                lab.assert_committed(&lab.rotate());
+                assert_eq!(lab.triggers(), 1, "{kind:?} {on}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trigger_whose_answer_is_lost_is_found_and_not_made_again() {
+    for kind in At::ALL {
+        for lost in [What::Lost, What::Unheard, What::Answer(Answer::html(502)), What::Answer(Answer::html(200))] {
+            let was_done = lost == What::Lost;
+            let lab = at(kind);
+            lab.fake().fail("trigger", lost.clone());
+            lab.assert_committed(&lab.rotate());
+            assert_eq!(lab.triggers(), 1, "{kind:?} {lost:?}");
+            let sent = lab.fake().asked().into_iter().filter(|asked| asked.step == "trigger").count();
+            assert_eq!(sent, if was_done { 1 } else { 2 }, "{kind:?} {lost:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_dies_before_the_write_leaves_nothing_to_undo() {
+    for kind in At::ALL {
+        for status in [401, 403] {
+            let lab = at(kind);
+            lab.fake().fail_at("write", 0, 99, refusal(kind, status));
+            let outcome = lab.rotate();
+            let Outcome::RolledBack { cause } = &outcome else { panic!("{outcome:?}") };
+            assert!(matches!(cause.code, FaultCode::CredentialRefused | FaultCode::PlatformRefused), "{cause:?}");
+            lab.assert_rolled_back(&outcome, cause.code);
+            let (writes, sent) = (lab.fake().with(|world| world.writes), lab.fake().asked());
+            assert_eq!((writes, lab.triggers()), (0, 0));
+            assert_eq!(sent.iter().filter(|asked| asked.step == "write").count(), 1, "it is not asked again");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_dies_after_the_write_is_never_called_rolled_back() {
+    for kind in At::ALL {
+        for on in ["trigger", "poll"] {
+            for status in [401, 402, 403] {
+                let lab = at(kind);
+                lab.fake().fail_at(on, 0, 99, refusal(kind, status));
+                lab.assert_unsure(&lab.rotate());
+                assert_eq!(lab.fake().with(|world| world.writes), 1, "{kind:?}: nothing is written on a guess");
+                assert!(lab.triggers() <= 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_for_good_is_not_sent_again_and_taken_back() {
+    for (kind, status) in
+        At::ALL.into_iter().flat_map(|kind| [400, 404, 410, 422, 423, 426].map(|status| (kind, status)))
+    {
+        for on in ["write", "trigger"] {
+            if kind == At::Vercel && on == "write" && [400, 404].contains(&status) {
+                // Told again in full, or looked up again, as its own client does.
+                continue;
+            }
+            let lab = at(kind);
+            lab.fake().fail(on, What::Answer(Answer::json(status, &json!({"message": "no"}))));
+            let outcome = lab.rotate();
+            lab.assert_rolled_back(&outcome, FaultCode::PlatformRefused);
+            let sent = lab.fake().asked().into_iter().filter(|asked| asked.step == "trigger").count();
+            assert_eq!(sent, usize::from(on == "trigger"), "{kind:?} {status} {on}");
+        }
+    }
+}
+
+#[test]
+fn a_conflict_is_tried_again_a_few_times() {
+    for kind in At::ALL {
+        for on in ["write", "trigger"] {
+            let conflict = What::Answer(Answer::json(409, &json!({"message": "busy"})));
+            let lab = at(kind);
+            lab.fake().fail_at(on, 0, 3, conflict.clone());
+            lab.assert_committed(&lab.rotate());
+            let lab = at(kind);
+            lab.fake().fail_at(on, 0, 4, conflict);
+            lab.assert_rolled_back(&lab.rotate(), FaultCode::PlatformRefused);
+        }
+    }
+}
+
+#[test]
+fn a_platform_that_is_gone_after_the_trigger_is_held_and_before_it_undone() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().fail_at("poll", 0, 9999, What::Unheard);
+        lab.assert_unsure(&lab.rotate());
+        assert_eq!(lab.triggers(), 1);
+        let lab = at(kind);
+        lab.fake().fail_at("write", 0, 6, What::Unheard);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::PlatformUnreachable);
+    }
+}
+
+#[test]
+fn a_way_back_that_fails_too_tells_both_errors() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(match kind {
+            At::Vercel => &["ERROR"],
+            At::Netlify => &["error"],
+            At::Render => &["build_failed"],
+            At::Railway => &["FAILED"],
+        });
+        lab.fake().fail_at("write", 1, 99, refusal(kind, 401));
+        let outcome = lab.rotate();
+        let Outcome::RollbackFailed { cause, rollback } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!((cause.code, rollback.code), (FaultCode::DeployFailed, FaultCode::Unsure), "{outcome:?}");
+        lab.assert_nothing_told();
+    }
+}
+
+#[test]
+fn a_record_of_vercel_that_is_replaced_between_list_and_patch_is_found_again() {
+    let lab = at(At::Vercel);
+    // The second list is that of the write; the one of preflight comes before.
+    lab.fake().with(|world| world.set.insert("replace-record".to_owned(), "2".to_owned()));
+    lab.assert_committed(&lab.rotate());
+    let writes: Vec<String> =
+        lab.fake().asked().into_iter().filter(|it| it.step == "write").map(|it| it.line).collect();
+    assert!(writes[0].contains("/env_JWT_SECRET?") && writes[1].contains("/env_JWT_SECRETnew?"), "{writes:#?}");
+}
+
+#[test]
+fn a_patch_that_wants_to_be_told_all_is_told_all_but_the_key_of_a_sensitive_one() {
+    let lab = at(At::Vercel);
+    lab.fake().with(|world| world.set.insert("wants-all".to_owned(), String::new()));
+    lab.assert_committed(&lab.rotate());
+    let writes: Vec<String> =
+        lab.fake().asked().into_iter().filter(|it| it.step == "write").map(|it| it.line).collect();
+    assert!(writes[1].ends_with(",\"type\":\"sensitive\",\"target\":[\"production\"]}"), "{writes:#?}");
+}
+
+#[test]
+fn a_write_that_is_not_seen_afterwards_is_none() {
+    let lab = at(At::Render);
+    lab.fake().with(|world| world.set.insert("ignores-writes".to_owned(), String::new()));
+    let outcome = lab.rotate();
+    lab.assert_rolled_back(&outcome, FaultCode::ReadBackDiffers);
+    assert_eq!(lab.triggers(), 0);
+}
+
+#[test]
+fn what_a_platform_says_of_a_value_is_not_told() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        let fake = lab.fake().clone();
+        let text = format!("the value {OLD} is bad");
+        let body = json!({"error": {"code": "bad", "message": text}, "message": text, "errors": [{"message": text}]});
+        for on in ["write", "trigger", "poll"] {
+            fake.fail(on, What::Answer(Answer::json(if kind == At::Railway { 200 } else { 400 }, &body)));
+        }
+        lab.rotate();
+        lab.assert_nothing_told();
+    }
+}

@@ -1,0 +1,73 @@
+//! The daemon dies in the middle of every single request, done by the platform and never answered: another life goes on,
+//! and nothing is deployed twice.
+
+use super::*;
+
+/// Kills the first life when the `number`th request was done; whether it was still alive then.
+fn live_until(lab: &Lab, number: usize) -> bool {
+    let (killed, notify) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let (flag, bell) = (Arc::clone(&killed), Arc::clone(&notify));
+    lab.fake().watch(Some(Box::new(move |count| {
+        if count == number {
+            flag.store(true, Ordering::SeqCst);
+            bell.notify_one();
+        }
+        // What is asked while it dies is done as well, and not heard of.
+        flag.load(Ordering::SeqCst)
+    })));
+    let survived = lab.run(async {
+        tokio::select! {
+            biased;
+            () = notify.notified() => false,
+            _ = lab.live(Wish::Rotate) => true,
+        }
+    });
+    lab.fake().watch(None);
+    !survived
+}
+
+fn resume_to_the_end(lab: &Lab) -> Outcome {
+    lab.run(lab.live(Wish::Nothing)).unwrap()
+}
+
+#[test]
+fn killed_at_any_request_it_is_finished_with_one_deployment() {
+    for kind in At::ALL {
+        let whole = at(kind);
+        whole.rotate();
+        let total = whole.fake().asked().len();
+        assert!(total > 8);
+        for number in 1..=total {
+            let lab = at(kind);
+            assert!(live_until(&lab, number), "{kind:?} {number} of {total}");
+            lab.assert_committed(&resume_to_the_end(&lab));
+            assert_eq!(lab.triggers(), 1, "{kind:?}: killed at request {number}: {:#?}", lab.fake().lines());
+            let generations = lab.store().ledger(&lab.settings.name).unwrap().standing().generations.len();
+            assert_eq!(generations, 2, "a value was thrown away");
+        }
+    }
+}
+
+#[test]
+fn killed_at_any_request_of_a_way_back_it_is_finished() {
+    for kind in At::ALL {
+        let fail = |lab: &Lab| {
+            lab.fake().next(match kind {
+                At::Vercel => &["BUILDING", "ERROR"],
+                At::Netlify => &["building", "error"],
+                At::Render => &["update_in_progress", "update_failed"],
+                At::Railway => &["DEPLOYING", "FAILED"],
+            })
+        };
+        let whole = at(kind);
+        fail(&whole);
+        whole.rotate();
+        for number in 1..=whole.fake().asked().len() {
+            let lab = at(kind);
+            fail(&lab);
+            assert!(live_until(&lab, number));
+            lab.assert_rolled_back(&resume_to_the_end(&lab), FaultCode::DeployFailed);
+            assert_eq!(lab.triggers(), 1, "{kind:?}: killed at request {number}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One secret at home and on two platforms: all have the new value, or all have the old one again.
+
+use super::*;
+
+/// At home, at Vercel and at Render, in an overlap.
+fn mixed(course: Course) -> Lab {
+    let mut lab = Lab::new(&[At::Vercel, At::Render], |_| {}).overlapping(course);
+    lab.beside = true;
+    let old = OLD.as_bytes().to_vec();
+    let mut world = lock(&lab.world);
+    (world.delivered, world.process, world.old) = ((old.clone(), Vec::new()), (old.clone(), Vec::new()), old);
+    drop(world);
+    lab
+}
+
+fn at_home(lab: &Lab) -> String {
+    String::from_utf8(lock(&lab.world).process.0.clone()).unwrap()
+}
+
+#[test]
+fn all_of_them_get_the_new_value() {
+    for course in [Course::OneStep, Course::PublishFirst] {
+        let lab = mixed(course);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(at_home(&lab), lab.in_force());
+        for fake in &lab.fakes {
+            assert_eq!(fake.served("JWT_SECRET_PREVIOUS"), OLD);
+            assert_eq!(fake.triggers(), if course == Course::OneStep { 1 } else { 2 });
+        }
+    }
+}
+
+#[test]
+fn where_one_fails_in_any_step_all_have_the_old_value_again() {
+    let refused = || What::Answer(Answer::json(422, &serde_json::json!({"message": "no"})));
+    for course in [Course::OneStep, Course::PublishFirst] {
+        for (which, on) in [(0, "write"), (0, "trigger"), (1, "write"), (1, "trigger")] {
+            for skip in 0..2 {
+                let lab = mixed(course);
+                if course == Course::OneStep && skip > 0 && on == "trigger" {
+                    continue;
+                }
+                lab.fakes[which].fail_at(on, skip, 1, refused());
+                let outcome = lab.rotate();
+                assert_back(&lab, &outcome, &format!("{course:?} {which} {on} {skip}"));
+            }
+        }
+        for which in [0, 1] {
+            let lab = mixed(course);
+            lab.fakes[which].next(if which == 0 { &["BUILDING", "ERROR"] } else { &["created", "build_failed"] });
+            let outcome = lab.rotate();
+            assert_back(&lab, &outcome, &format!("{course:?} {which} build"));
+        }
+    }
+}
+
+#[track_caller]
+fn assert_back(lab: &Lab, outcome: &Outcome, what: &str) {
+    assert!(matches!(outcome, Outcome::RolledBack { .. }), "{what}: {outcome:?}");
+    assert_eq!((lab.in_force().as_str(), at_home(lab).as_str()), (OLD, OLD), "{what}");
+    for fake in &lab.fakes {
+        assert_eq!((fake.value("JWT_SECRET").as_str(), fake.served("JWT_SECRET").as_str()), (OLD, OLD), "{what}");
+    }
+    lab.assert_nothing_told();
+}

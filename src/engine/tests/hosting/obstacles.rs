@@ -1,0 +1,131 @@
+//! What is found beforehand and refused, with nothing touched.
+
+use super::*;
+
+#[track_caller]
+fn refused(lab: &Lab, code: FaultCode, words: &str) {
+    let outcome = lab.rotate();
+    let Outcome::Refused { cause } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(cause.code, code, "{cause:?}");
+    assert!(cause.message.contains(words), "{words:?} is not in {cause:?}");
+    for fake in &lab.fakes {
+        assert!(
+            fake.asked()
+                .iter()
+                .all(|it| !["write", "trigger", "create", "publish", "cancel"].contains(&it.step.as_str()))
+        );
+    }
+    lab.assert_nothing_told();
+}
+
+fn set(kind: At, switch: &str, value: &str) -> Lab {
+    let lab = at(kind);
+    lab.fake().with(|world| world.set.insert(switch.to_owned(), value.to_owned()));
+    lab
+}
+
+#[test]
+fn a_token_that_does_not_reach_is_refused() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        std::fs::write(lab.dir.path().join("token"), "another-token").unwrap();
+        refused(&lab, FaultCode::CredentialRefused, "");
+        let lab = at(kind);
+        std::fs::remove_file(lab.dir.path().join("token")).unwrap();
+        refused(&lab, FaultCode::CredentialRefused, "the token is not there");
+        let lab = at(kind);
+        std::fs::set_permissions(lab.dir.path().join("token"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
+        refused(&lab, FaultCode::CredentialRefused, "others than its owner");
+    }
+    let lab = Lab::new(&[At::Vercel], |hosting| {
+        let HostingPlatform::Vercel(vercel) = &mut hosting.platform else { return };
+        vercel.team = None;
+    });
+    refused(&lab, FaultCode::PlatformRefused, "team_unauthorized");
+}
+
+#[test]
+fn a_variable_that_is_missing_is_made_only_where_that_is_allowed() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().with(|world| world.variables.remove("JWT_SECRET"));
+        refused(&lab, FaultCode::NotConfigured, "has no variable JWT_SECRET");
+        let lab = Lab::new(&[kind], |hosting| hosting.create = true);
+        lab.fake().with(|world| world.variables.remove("JWT_SECRET"));
+        lab.assert_committed(&lab.rotate());
+    }
+    let lab = Lab::new(&[At::Vercel], |hosting| hosting.create = true);
+    lab.fake().with(|world| {
+        world.variables.remove("JWT_SECRET");
+        world.set.insert("create-fails".to_owned(), String::new());
+    });
+    let outcome = lab.rotate();
+    assert!(matches!(&outcome, Outcome::RolledBack { cause } if cause.message.contains("ENV_CONFLICT")), "{outcome:?}");
+}
+
+#[test]
+fn a_platform_on_which_it_could_not_come_into_force_is_refused() {
+    for kind in At::ALL {
+        refused(&set(kind, "serves-nothing", ""), FaultCode::PlatformRefused, "serves nothing");
+    }
+    refused(&set(At::Vercel, "no-auto-assign", ""), FaultCode::PlatformRefused, "does not assign its domains");
+    refused(&set(At::Netlify, "stop-builds", ""), FaultCode::PlatformRefused, "are stopped");
+    refused(&set(At::Netlify, "locked", ""), FaultCode::PlatformRefused, "is locked");
+    refused(&set(At::Render, "suspended", ""), FaultCode::PlatformRefused, "is suspended");
+    refused(&set(At::Render, "type", "static_site"), FaultCode::NotConfigured, "is a static site");
+}
+
+#[test]
+fn a_variable_that_is_more_than_ours_is_not_written() {
+    refused(&set(At::Vercel, "target", "two"), FaultCode::NotConfigured, "is for preview as well");
+    refused(&set(At::Vercel, "twice", ""), FaultCode::NotConfigured, "several records");
+    refused(&set(At::Netlify, "shared", "JWT_SECRET"), FaultCode::PlatformRefused, "of the whole team");
+    refused(&set(At::Railway, "referred-to", ""), FaultCode::NotConfigured, "refer to the variable");
+    refused(&set(At::Render, "in-group", ""), FaultCode::NotConfigured, "has no variable");
+    let lab = set(At::Vercel, "target", "text");
+    lab.assert_committed(&lab.rotate());
+    let lab = Lab::new(&[At::Render], |hosting| {
+        let HostingPlatform::Render(render) = &mut hosting.platform else { return };
+        render.group = Some("evg-1".to_owned());
+    });
+    lab.fake().with(|world| world.set.insert("in-group".to_owned(), String::new()));
+    lab.assert_committed(&lab.rotate());
+    lab.fake().with(|world| world.set.insert("linked-twice".to_owned(), String::new()));
+    let Outcome::Refused { cause } = lab.rotate() else { panic!() };
+    assert!(cause.message.contains("1 other services"), "{cause:?}");
+}
+
+#[test]
+fn a_value_that_somebody_else_has_changed_is_seen_where_it_is_shown() {
+    for kind in [At::Netlify, At::Render, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| {
+            let variable = world.variables.get_mut("JWT_SECRET").unwrap();
+            (variable.value, variable.secret) = ("by-hand".to_owned(), false);
+        });
+        refused(&lab, FaultCode::WrongValue, "was changed by hand");
+    }
+    let lab = at(At::Railway);
+    lab.fake().with(|world| {
+        let variable = world.variables.get_mut("JWT_SECRET").unwrap();
+        (variable.value, variable.secret) = ("${{shared.JWT_SECRET}}".to_owned(), false);
+    });
+    refused(&lab, FaultCode::NotConfigured, "refers to another variable");
+    // A mask is no value, and a sealed one none either.
+    for kind in [At::Netlify, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().value = "by-hand".to_owned());
+        assert_eq!(lab.rotate(), Outcome::Committed);
+    }
+}
+
+#[test]
+fn a_deployment_under_way_is_waited_for_and_one_that_waits_for_a_person_refused() {
+    let lab = at(At::Railway);
+    lab.fake().with(|world| {
+        world.next.push_back(vec!["NEEDS_APPROVAL".to_owned()]);
+        world.deploy(None, true)
+    });
+    refused(&lab, FaultCode::PlatformRefused, "is under way: NEEDS_APPROVAL");
+}

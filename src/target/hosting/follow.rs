@@ -1,0 +1,282 @@
+//! From the trigger to what is served: a deployment is made once, found again where its answer was lost, and followed to
+//! its end.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::answer::Kind;
+use super::api::Refusal;
+use super::platform::{COMMIT, Deployment, NEWEST, SINCE, State, Wanted};
+use super::step::{Known, Step, name, step, told};
+use super::{Course, HostingTarget};
+use crate::rotation::{Fault, FaultCode};
+
+/// When a deployment is looked for whose answer was lost.
+const LOOKS: [u64; 4] = [1, 3, 6, 10];
+/// How often a trigger is sent whose answers are lost and which seems to make nothing.
+const TRIGGERS: usize = 3;
+/// How long a trigger that was taken without an id has to show what it makes.
+const APPEARS: Duration = Duration::from_secs(60);
+/// How long a deployment that was just made may be unknown where it is asked for.
+const UNKNOWN: Duration = Duration::from_secs(30);
+/// How long one that was given up has to end.
+const ENDS: Duration = Duration::from_secs(90);
+
+impl HostingTarget {
+    /// The deployment of this movement, which was made before already or is made now, once it is live.
+    pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let made = match self.find(course).await.map_err(|refusal| self.after(course, refusal))? {
+            Some(made) => {
+                self.tell(course, &format!("going on with {}", name(&made)));
+                made
+            }
+            None => self.trigger(course).await?,
+        };
+        self.follow(course, made).await
+    }
+
+    /// The oldest one that can be ours.
+    async fn find(&self, course: &Course<'_>) -> Result<Option<Deployment>, Refusal> {
+        let since = self.made_since(course).await?;
+        let is_ours = |it: &Deployment| match self.platform.marks() {
+            true => it.mark.as_deref() == Some(course.errand.mark),
+            false => it.by_us,
+        };
+        Ok(since.into_iter().rfind(is_ours))
+    }
+
+    /// Those that have what was written, the newest first.
+    pub(super) async fn made_since(&self, course: &Course<'_>) -> Result<Vec<Deployment>, Refusal> {
+        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
+        let newest = course.noted.get(NEWEST);
+        let mut made = self.platform.made_since(since, course.until).await?;
+        made.retain(|it| Some(&it.id) != newest && since.is_none_or(|since| it.created.is_none_or(|at| at >= since)));
+        Ok(made)
+    }
+
+    /// Makes one. Where the answer is lost, it is looked for before it is asked for again.
+    async fn trigger(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let wanted = Wanted { mark: course.errand.mark, found: course.found };
+        let mut last = None;
+        for _ in 0..TRIGGERS {
+            match self.platform.trigger(&wanted, course.until).await {
+                Ok(Some(made)) => return Ok(self.remember(made)),
+                Ok(None) => return self.appears(course).await.map(|made| self.remember(made)),
+                Err(refusal) if refusal.kind.is_refusal() => return Err(self.after(course, refusal)),
+                Err(refusal) => last = Some(refusal),
+            }
+            self.tell(course, "the answer to the trigger was lost; looking for what it made");
+            for pause in LOOKS {
+                sleep(Duration::from_secs(pause)).await;
+                match self.find(course).await {
+                    Ok(Some(made)) => return Ok(self.remember(made)),
+                    Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
+                    Err(refusal) => return Err(self.after(course, refusal)),
+                }
+            }
+            if Instant::now() >= course.until {
+                break;
+            }
+        }
+        let text = last.map_or_else(String::new, |refusal| refusal.text);
+        let text = format!("it is not known whether a deployment was made: {text}");
+        Err(self.after(course, Refusal::of(Kind::Lost, text)))
+    }
+
+    fn remember(&self, made: Deployment) -> Deployment {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(made.id.clone());
+        made
+    }
+
+    async fn appears(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let until = course.until.min(Instant::now() + APPEARS);
+        loop {
+            match self.find(course).await {
+                Ok(Some(made)) => return Ok(made),
+                Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
+                Err(refusal) => return Err(self.after(course, refusal)),
+            }
+            if Instant::now() >= until {
+                let text = format!("{} took the trigger, and shows no deployment for it", self.label);
+                return Err(self.after(course, Refusal::of(Kind::Lost, text)));
+            }
+            sleep(self.platform.pause(Duration::ZERO)).await;
+        }
+    }
+
+    async fn follow(&self, course: &Course<'_>, mut at: Deployment) -> Result<Deployment, Fault> {
+        let began = Instant::now();
+        let until = course.until.min(began + self.limit);
+        let (mut told_last, mut aside, mut published) = (String::new(), None, false);
+        loop {
+            if let Some(now) = self.look_at(course, &at, began).await? {
+                at = now;
+            }
+            let line = format!("{} is {} {}", name(&at), told(&at), at.page);
+            if line != told_last {
+                self.tell(course, line.trim_end());
+                told_last = line;
+            }
+            if self.has_other_code(course, &at) {
+                let text = format!("{} is of another commit than what is served, {}", name(&at), short(&at.commit));
+                return self.give_up(course, at, FaultCode::NotLive, &text).await;
+            }
+            let aside_for = match at.state {
+                State::Aside => aside.get_or_insert_with(Instant::now).elapsed(),
+                _ => Duration::ZERO,
+            };
+            let mut known =
+                Known { aside: aside_for, may_publish: self.platform.may_publish(), published, ..Known::default() };
+            let next = self.decide(course, &at, &mut known).await;
+            let next = match next {
+                Ok(next) => next,
+                Err(Refusal { kind: Kind::Unavailable, .. }) => Step::Wait,
+                Err(refusal) => return Err(self.after(course, refusal)),
+            };
+            match next {
+                Step::Live(live) => return Ok(live),
+                Step::Fail(code, text) => return Err(self.fault(course, code, &text, &at.page)),
+                Step::GiveUp(code, text) => return self.give_up(course, at, code, &text).await,
+                Step::Follow(newer) => {
+                    self.tell(course, &format!("{} was replaced by {}", name(&at), name(&newer)));
+                    (at, aside, published) = (newer, None, false);
+                    continue;
+                }
+                Step::Publish => {
+                    self.tell(course, &format!("publishing {}", name(&at)));
+                    match self.platform.publish(&at.id, until).await {
+                        Ok(()) => published = true,
+                        Err(Refusal { kind: Kind::Unavailable, .. }) => {}
+                        Err(refusal) => return Err(self.after(course, refusal)),
+                    }
+                }
+                Step::Wait | Step::AskWhetherItServes | Step::LookForNewer => {}
+            }
+            let pause = self.platform.pause(began.elapsed());
+            if Instant::now() + pause >= until {
+                let text = format!("{} was not live in time: it is {}", name(&at), told(&at));
+                return self.give_up(course, at, FaultCode::NotLive, &text).await;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// How it stands now; none where that cannot be known at the moment.
+    async fn look_at(&self, course: &Course<'_>, at: &Deployment, began: Instant) -> Result<Option<Deployment>, Fault> {
+        match self.platform.deployment(&at.id, course.until).await {
+            Ok(now) => {
+                let commit = now.commit.clone().or(at.commit.clone());
+                let page = if now.page.is_empty() { at.page.clone() } else { now.page.clone() };
+                Ok(Some(Deployment { commit, page, ..now }))
+            }
+            Err(Refusal { kind: Kind::Unavailable, .. }) => Ok(None),
+            Err(Refusal { kind: Kind::Missing, text, .. }) => {
+                let listed = self.made_since(course).await;
+                let listed = listed.map_err(|refusal| self.after(course, refusal))?;
+                match listed.into_iter().find(|it| it.id == at.id) {
+                    Some(now) => Ok(Some(now)),
+                    None if began.elapsed() < UNKNOWN => Ok(None),
+                    None => {
+                        let text = format!("{} is not there any more: {text}", name(at));
+                        Err(self.after(course, Refusal::of(Kind::Lost, text)))
+                    }
+                }
+            }
+            Err(refusal) => Err(self.after(course, refusal)),
+        }
+    }
+
+    /// What follows, with all asked that must be known for it.
+    async fn decide(&self, course: &Course<'_>, at: &Deployment, known: &mut Known) -> Result<Step, Refusal> {
+        loop {
+            match step(at, known) {
+                Step::AskWhetherItServes => known.serves = Some(self.platform.serves(at, course.until).await?),
+                Step::LookForNewer => known.newer = Some(self.newer(course, at).await?),
+                decided => return Ok(decided),
+            }
+        }
+    }
+
+    /// The newest that is well, of those that were made after the write and after `at`.
+    async fn newer(&self, course: &Course<'_>, at: &Deployment) -> Result<Option<(Deployment, bool)>, Refusal> {
+        let is_well = |it: &Deployment| {
+            it.id != at.id && it.created >= at.created && !matches!(it.state, State::Failed | State::Gone)
+        };
+        let Some(newer) = self.made_since(course).await?.into_iter().find(is_well) else { return Ok(None) };
+        let serves = newer.state == State::Up && self.platform.serves(&newer, course.until).await?;
+        Ok(Some((newer, serves)))
+    }
+
+    /// Sees to it that a deployment does not land any more. Where that cannot be known it is not undone.
+    async fn give_up(
+        &self,
+        course: &Course<'_>,
+        at: Deployment,
+        code: FaultCode,
+        text: &str,
+    ) -> Result<Deployment, Fault> {
+        match self.stop(course, &at).await? {
+            Stopped::Ended => Err(self.fault(course, code, text, &at.page)),
+            Stopped::Live(live) => Ok(live),
+        }
+    }
+
+    /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
+    pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
+        let is_ours = self.is_ours(course, at);
+        let until = if is_ours { course.errand.deadline.min(Instant::now() + ENDS) } else { course.until };
+        let is_over = |state: State| matches!(state, State::Failed | State::Gone | State::Aside);
+        if is_over(at.state) {
+            return Ok(Stopped::Ended);
+        }
+        let refused = if is_ours {
+            self.tell(course, &format!("canceling {}", name(at)));
+            self.platform.cancel(&at.id, until).await.err()
+        } else {
+            self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
+            None
+        };
+        let refused = refused.map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
+        loop {
+            let why = match self.platform.deployment(&at.id, until).await {
+                Ok(now) if is_over(now.state) => return Ok(Stopped::Ended),
+                Ok(now) if now.state == State::Up && self.platform.serves(&now, until).await.unwrap_or(false) => {
+                    return Ok(Stopped::Live(now));
+                }
+                Ok(now) => format!("{} is {}", name(&now), told(&now)),
+                Err(refusal) if refusal.kind == Kind::Unavailable => refusal.text,
+                Err(refusal) => {
+                    let text = format!("it is not known what became of {}: {}", name(at), refusal.text);
+                    return Err(self.unsure(course, &text, &refusal.advice, &at.page));
+                }
+            };
+            let pause = self.platform.pause(Duration::ZERO);
+            if Instant::now() + pause >= until {
+                let text = format!("{} could not be stopped, and may still land: {why}{refused}", name(at));
+                return Err(self.unsure(course, &text, "", &at.page));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    fn has_other_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
+        let served = course.found.get(COMMIT);
+        let differs = served.is_some() && at.commit.is_some() && at.commit.as_ref() != served;
+        differs && self.platform.wants_same_code() && !course.errand.back
+    }
+}
+
+/// What became of a deployment that was to be stopped.
+pub(super) enum Stopped {
+    /// It ended without being served.
+    Ended,
+    /// It was quicker.
+    Live(Deployment),
+}
+
+fn short(commit: &Option<String>) -> String {
+    commit.as_ref().map_or_else(String::new, |commit| commit.chars().take(12).collect())
+}

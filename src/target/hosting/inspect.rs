@@ -1,0 +1,44 @@
+//! Looking at a platform without the daemon: whether the token, the ids and the variables are there, and what would
+//! happen.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::platform::State;
+use super::{HostingTarget, step};
+use crate::config::{Hosting, SecretSettings};
+use crate::rotation::Fault;
+
+/// Looks at one target of `secret`, touching nothing. Returns lines for a person.
+///
+/// # Errors
+/// What a rotation would be refused for.
+pub async fn inspect(secret: &SecretSettings, settings: &Hosting) -> Result<Vec<String>, Fault> {
+    let target = HostingTarget::new(secret, settings);
+    let until = Instant::now() + Duration::from_secs(60);
+    let sight = target.platform.survey(&target.keys(), until).await;
+    let sight = sight.map_err(|refusal| target.before(&[], refusal))?;
+    if !sight.missing.is_empty() && !target.create {
+        return Err(target.before(&[], super::missing(&target.label, &sight.missing)));
+    }
+    let mut lines = vec!["the token reaches it".to_owned()];
+    lines.extend(sight.told);
+    lines.extend(sight.missing.iter().map(|key| format!("{key} is not there, and would be made")));
+    match &sight.serving {
+        Some(serving) => {
+            let line = format!(
+                "{} is served ({}) and would be deployed anew {}",
+                step::name(serving),
+                step::told(serving),
+                serving.page
+            );
+            lines.push(line.trim_end().to_owned());
+        }
+        None => lines.push("nothing is served: a rotation would be refused until it was deployed once".to_owned()),
+    }
+    if let Some(newest) = sight.newest.filter(|newest| matches!(newest.state, State::Going | State::Blocked)) {
+        lines.push(format!("{} is under way ({}), and would be waited for", step::name(&newest), step::told(&newest)));
+    }
+    Ok(lines)
+}

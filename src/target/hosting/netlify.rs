@@ -1,0 +1,391 @@
+//! Netlify: one context of a site's variable is patched, and the head of the branch is built: there is no other way.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::answer::{Intent, Kind};
+use super::api::{Api, Refusal, Request, Said, json, plain};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::secrets::Hidden;
+use crate::config::{Context, Hosting, NetlifySite};
+use crate::rotation::FaultCode;
+use crate::secret::SecretValue;
+
+/// One site, and the contexts of its variables that are written.
+pub(super) struct Netlify {
+    api: Api,
+    label: String,
+    settings: NetlifySite,
+    create: bool,
+    /// The team, once it is known.
+    account: OnceLock<String>,
+}
+
+impl Netlify {
+    pub fn new(settings: &Hosting, site: &NetlifySite) -> Self {
+        let api = Api::new(settings, "https://api.netlify.com", "/api/v1", "Authorization", "Bearer ");
+        let account = site.account.clone().map(OnceLock::from).unwrap_or_default();
+        Self { api, label: settings.label(), settings: site.clone(), create: settings.create, account }
+    }
+
+    fn site(&self) -> &str {
+        &self.settings.site
+    }
+
+    async fn look_at_site(&self, until: Instant) -> Said<Site> {
+        let site: Site = self.api.ask(Request::get(&["sites", self.site()], &[]), until).await?.read()?;
+        let _ = self.account.set(site.account_slug.clone().or(site.account_id.clone()).unwrap_or_default());
+        Ok(site)
+    }
+
+    async fn account(&self, until: Instant) -> Said<String> {
+        if self.account.get().is_none() {
+            self.look_at_site(until).await?;
+        }
+        Ok(self.account.get().cloned().unwrap_or_default())
+    }
+
+    /// A variable of the site; none where it has none of its own.
+    async fn variable(&self, key: &str, until: Instant) -> Said<Option<Variable>> {
+        let account = self.account(until).await?;
+        let path = ["accounts", account.as_str(), "env", key];
+        match self.api.ask(Request::get(&path, &[("site_id", self.site())]), until).await {
+            Ok(answer) => Ok(Some(answer.read()?)),
+            Err(Refusal { kind: Kind::Missing, .. }) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// A variable of the team that the site inherits must not be written, since all its sites have it.
+    async fn check_not_shared(&self, key: &str, until: Instant) -> Said<()> {
+        let account = self.account(until).await?;
+        match self.api.ask(Request::get(&["accounts", account.as_str(), "env", key], &[]), until).await {
+            Ok(_) => {
+                let text = format!(
+                    "{key} is a variable of the whole team of {}, and writing it would change every site",
+                    self.label
+                );
+                Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "give the site a variable of its own"))
+            }
+            Err(Refusal { kind: Kind::Missing, .. }) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn deployment_of(&self, raw: Raw) -> Deployment {
+        let is_published = raw.published_at.is_some() || !self.settings.is_published();
+        let state = match raw.state.as_str() {
+            _ if raw.skipped == Some(true) => State::Gone,
+            "ready" if is_published => State::Up,
+            "ready" => State::Aside,
+            "error" | "rejected" => State::Failed,
+            "pending_review" => State::Blocked,
+            _ => State::Going,
+        };
+        let why = raw.error_message.filter(|why| !why.is_empty());
+        let aside = (state == State::Aside).then(|| "it is built, and not published".to_owned());
+        let mark = raw.title.as_deref().and_then(|title| title.strip_prefix("rekeyd ")).map(str::to_owned);
+        Deployment {
+            state,
+            word: plain(&raw.state),
+            why: why.map(|why| self.api.told(&why)).or(aside).unwrap_or_default(),
+            created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
+            page: raw.admin_url.map_or_else(String::new, |url| plain(&format!("{url}/deploys/{}", raw.id))),
+            commit: raw.commit_ref.filter(|commit| !commit.is_empty()),
+            by_us: mark.is_some(),
+            mark,
+            id: raw.id,
+        }
+    }
+
+    async fn list(&self, until: Instant) -> Said<Vec<Deployment>> {
+        let path = ["sites", self.site(), "deploys"];
+        let mut query = vec![("per_page", "50")];
+        let branch = self.settings.branch();
+        match branch.as_deref() {
+            Some(branch) if !self.settings.is_published() => query.push(("branch", branch)),
+            _ => query.push(("production", "true")),
+        }
+        let list: Vec<Raw> = self.api.ask(Request::get(&path, &query), until).await?.read()?;
+        let mut list: Vec<Deployment> = list.into_iter().map(|it| self.deployment_of(it)).collect();
+        list.sort_by_key(|it| std::cmp::Reverse(it.created));
+        Ok(list)
+    }
+
+    async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Option<Timestamp>> {
+        let account = self.account(until).await?;
+        let path = ["accounts", account.as_str(), "env", key];
+        let (name, parameter) = context.wire();
+        let body = json(&Patch { context: name, context_parameter: parameter, value })?;
+        let query = [("site_id", self.site())];
+        let request = Request::to(Intent::Write, "PATCH", &path, &query).with(body);
+        let variable: Variable = self.api.ask(request, until).await?.read()?;
+        if !variable.has(context) {
+            let text = format!("{} says that {key} was written, and shows no value for {name}", self.label);
+            return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see what the variable has there").taken());
+        }
+        Ok(variable.updated())
+    }
+
+    async fn create(&self, key: &str, value: &str, until: Instant) -> Said<Option<Timestamp>> {
+        self.check_not_shared(key, until).await?;
+        let account = self.account(until).await?;
+        let values = self.settings.contexts.iter().map(|context| {
+            let (context, context_parameter) = context.wire();
+            Patch { context, context_parameter, value }
+        });
+        let body = json(&[Created { key, values: values.collect(), is_secret: self.settings.may_be_secret() }])?;
+        let path = ["accounts", account.as_str(), "env"];
+        let query = [("site_id", self.site())];
+        let request = Request::to(Intent::Write, "POST", &path, &query).with(body);
+        self.api.ask(request, until).await?;
+        Ok(self.variable(key, until).await.map_err(Refusal::taken)?.and_then(|variable| variable.updated()))
+    }
+}
+
+#[async_trait]
+impl Platform for Netlify {
+    async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight> {
+        let site = self.look_at_site(until).await?;
+        if site.build_settings.as_ref().is_some_and(|build| build.stop_builds == Some(true)) {
+            let text =
+                format!("the builds of {} are stopped, so that a new value could not come into force", self.label);
+            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "activate its builds"));
+        }
+        let mut sight = Sight::default();
+        for key in keys {
+            let Some(variable) = self.variable(key, until).await? else {
+                self.check_not_shared(key, until).await?;
+                sight.missing.push((*key).to_owned());
+                continue;
+            };
+            if let Some(absent) = self.settings.contexts.iter().find(|context| !variable.has(context)) {
+                let text = format!("{key} of {} has no value of its own for {}", self.label, absent.shown());
+                let advice = "give it one there, or name the contexts that it has: `contexts`";
+                return Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice));
+            }
+            let kind = if variable.is_secret { "a secret" } else { "readable" };
+            sight.told.push(format!("{key} is there, {kind}"));
+            sight.ids.insert(has(key), "yes".to_owned());
+        }
+        sight.serving = self.serving(until).await?;
+        if let Some(serving) = &sight.serving {
+            let path = ["deploys", serving.id.as_str()];
+            let raw: Raw = self.api.ask(Request::get(&path, &[]), until).await?.read()?;
+            if raw.locked == Some(true) && !self.settings.publish {
+                let text = format!("what {} publishes is locked: a new deploy would not be published", self.label);
+                let advice = "unlock it there; or let rekeyd publish the deploy that it makes: `publish = true`";
+                return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
+            }
+            sight.ids.insert(SERVING.to_owned(), serving.id.clone());
+            sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
+        }
+        sight.newest = self.newest(until).await?;
+        sight.told.push("a build takes the head of the branch, not the commit that is published".to_owned());
+        Ok(sight)
+    }
+
+    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>> {
+        let Some(variable) = self.variable(key, until).await?.filter(|variable| !variable.is_secret) else {
+            return Ok(None);
+        };
+        let first = self.settings.contexts.first();
+        let value = variable.values.into_iter().find(|value| first.is_some_and(|context| value.is_of(context)));
+        // A mask is no value.
+        let value = value.and_then(|value| value.value).filter(|value| value.text().bytes().any(|byte| byte != b'*'));
+        Ok(value.map(Hidden::into_value))
+    }
+
+    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
+        let value = super::text(value)?;
+        if !found.contains_key(&has(key)) && self.variable(key, until).await?.is_none() {
+            if self.create {
+                return self.create(key, value, until).await;
+            }
+            return Err(super::missing(&self.label, &[key.to_owned()]));
+        }
+        let mut at = None;
+        for (count, context) in self.settings.contexts.iter().enumerate() {
+            let set = self.set(key, context, value, until).await;
+            at = at.max(set.map_err(|refusal| if count > 0 { refusal.taken() } else { refusal })?);
+        }
+        Ok(at)
+    }
+
+    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
+        Ok(self.list(until).await?.into_iter().next())
+    }
+
+    async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
+        let is_since = |it: &Deployment| since.is_none() || it.created >= since;
+        Ok(self.list(until).await?.into_iter().filter(is_since).collect())
+    }
+
+    async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
+        let title = format!("rekeyd {}", wanted.mark);
+        let mut query = vec![("title", title.as_str())];
+        let branch = self.settings.branch();
+        if let Some(branch) = branch.as_deref().filter(|_| !self.settings.is_published()) {
+            query.push(("branch", branch));
+        }
+        let path = ["sites", self.site(), "builds"];
+        let request = Request::to(Intent::Trigger, "POST", &path, &query);
+        let build: Build = self.api.ask(request, until).await?.read()?;
+        Ok(Some(Deployment {
+            id: build.deploy_id,
+            state: State::Going,
+            word: "new".to_owned(),
+            why: String::new(),
+            created: None,
+            page: String::new(),
+            commit: build.sha.filter(|sha| !sha.is_empty()),
+            mark: Some(wanted.mark.to_owned()),
+            by_us: true,
+        }))
+    }
+
+    async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
+        let path = ["sites", self.site(), "deploys", id];
+        Ok(self.deployment_of(self.api.ask(Request::get(&path, &[]), until).await?.read()?))
+    }
+
+    async fn serves(&self, deployment: &Deployment, until: Instant) -> Said<bool> {
+        if !self.settings.is_published() {
+            return Ok(true);
+        }
+        let published = self.look_at_site(until).await?.published_deploy;
+        Ok(published.is_some_and(|published| published.id == deployment.id))
+    }
+
+    async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
+        if !self.settings.is_published() {
+            return Ok(self.list(until).await?.into_iter().find(|it| it.state == State::Up));
+        }
+        match self.look_at_site(until).await?.published_deploy {
+            Some(published) => Ok(Some(self.deployment(&published.id, until).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn publish(&self, id: &str, until: Instant) -> Said<()> {
+        let path = ["sites", self.site(), "deploys", id, "restore"];
+        self.api.ask(Request::to(Intent::Write, "POST", &path, &[]), until).await.map(drop)
+    }
+
+    async fn cancel(&self, id: &str, until: Instant) -> Said<()> {
+        self.api.ask(Request::to(Intent::Write, "POST", &["deploys", id, "cancel"], &[]), until).await.map(drop)
+    }
+
+    fn pause(&self, so_far: Duration) -> Duration {
+        Duration::from_secs(if so_far.as_secs() < 60 { 2 } else { 5 })
+    }
+
+    fn settle(&self, _found: &Ids) -> Duration {
+        Duration::ZERO
+    }
+
+    fn marks(&self) -> bool {
+        true
+    }
+
+    fn may_publish(&self) -> bool {
+        self.settings.publish
+    }
+
+    fn wants_same_code(&self) -> bool {
+        self.settings.same_code_only
+    }
+}
+
+#[derive(Deserialize)]
+struct Site {
+    account_slug: Option<String>,
+    account_id: Option<String>,
+    published_deploy: Option<Published>,
+    build_settings: Option<BuildSettings>,
+}
+
+#[derive(Deserialize)]
+struct Published {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct BuildSettings {
+    stop_builds: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Variable {
+    #[serde(default)]
+    values: Vec<OneValue>,
+    #[serde(default)]
+    is_secret: bool,
+    updated_at: Option<String>,
+}
+
+impl Variable {
+    fn has(&self, context: &Context) -> bool {
+        self.values.iter().any(|value| value.is_of(context))
+    }
+
+    fn updated(&self) -> Option<Timestamp> {
+        self.updated_at.as_deref()?.parse().ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct OneValue {
+    value: Option<Hidden>,
+    context: String,
+    context_parameter: Option<String>,
+}
+
+impl OneValue {
+    fn is_of(&self, wanted: &Context) -> bool {
+        let (context, parameter) = wanted.wire();
+        self.context == context && parameter.is_none_or(|branch| self.context_parameter.as_deref() == Some(branch))
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    id: String,
+    #[serde(default)]
+    state: String,
+    error_message: Option<String>,
+    published_at: Option<Value>,
+    created_at: Option<String>,
+    title: Option<String>,
+    locked: Option<bool>,
+    skipped: Option<bool>,
+    commit_ref: Option<String>,
+    admin_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Build {
+    deploy_id: String,
+    sha: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Patch<'a> {
+    context: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_parameter: Option<&'a str>,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    key: &'a str,
+    values: Vec<Patch<'a>>,
+    is_secret: bool,
+}

@@ -1,0 +1,149 @@
+//! What the course of a hosting target needs to know of a platform, and the words in which the platforms are compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::api::Said;
+use crate::secret::SecretValue;
+
+/// What is kept in the records of what a platform says: ids and times, never a value.
+pub(super) type Ids = BTreeMap<String, String>;
+
+/// The deployment that serves.
+pub(super) const SERVING: &str = "serving";
+/// The commit that it was made of.
+pub(super) const COMMIT: &str = "commit";
+/// The time, by the platform's clock, after which a deployment has what was written.
+pub(super) const SINCE: &str = "since";
+/// The newest deployment at that time: it has not.
+pub(super) const NEWEST: &str = "newest";
+
+/// Says of a variable that preflight has seen it.
+pub(super) fn has(key: &str) -> String {
+    format!("has {key}")
+}
+
+/// What preflight sees.
+#[derive(Default)]
+pub(super) struct Sight {
+    /// What is recorded of it.
+    pub ids: Ids,
+    /// What serves now; none where nothing does.
+    pub serving: Option<Deployment>,
+    /// The newest deployment, where it is another one.
+    pub newest: Option<Deployment>,
+    /// Variables that are not there.
+    pub missing: Vec<String>,
+    /// What a person who looks should know, beside that.
+    pub told: Vec<String>,
+}
+
+/// How a deployment stands, in words of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// On its way. A state that is not known here is one of these.
+    Going,
+    /// It has come up; whether it is what is served is another question.
+    Up,
+    /// It has come up, and is kept aside until somebody publishes it.
+    Aside,
+    /// It waits for a person.
+    Blocked,
+    /// It failed.
+    Failed,
+    /// It was canceled, skipped or replaced: perhaps by a newer one that is well.
+    Gone,
+}
+
+/// One deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Deployment {
+    /// Its id.
+    pub id: String,
+    /// How it stands.
+    pub state: State,
+    /// The same in the platform's word.
+    pub word: String,
+    /// Why, where the platform says so.
+    pub why: String,
+    /// When it was made, by the platform's clock.
+    pub created: Option<Timestamp>,
+    /// Where a person can look at it.
+    pub page: String,
+    /// What it was made of.
+    pub commit: Option<String>,
+    /// Which of our movements it was made for, where it says so.
+    pub mark: Option<String>,
+    /// Whether it may be one of ours at all.
+    pub by_us: bool,
+}
+
+/// What a new deployment is to be.
+pub(super) struct Wanted<'a> {
+    /// Names the movement.
+    pub mark: &'a str,
+    /// What preflight saw.
+    pub found: &'a Ids,
+}
+
+/// One platform. Every call asks it anew and remembers nothing, so that a daemon that was killed knows as much.
+#[async_trait]
+pub(super) trait Platform: Send + Sync {
+    /// Looks for all that can be known to fail beforehand.
+    async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight>;
+
+    /// The value of a variable, where the platform shows it.
+    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>>;
+
+    /// Writes one variable in place, makes sure by what is no secret that it took, and says when that was where the
+    /// platform tells.
+    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>>;
+
+    /// The newest deployment.
+    async fn newest(&self, until: Instant) -> Said<Option<Deployment>>;
+
+    /// Deployments that were made at that time or later, the newest first.
+    async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>>;
+
+    /// Makes a new deployment of the code that is served; none where the platform takes that without saying which.
+    async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>>;
+
+    /// One deployment.
+    async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment>;
+
+    /// Whether this deployment, which is up, is what is served.
+    async fn serves(&self, deployment: &Deployment, until: Instant) -> Said<bool>;
+
+    /// What is served now.
+    async fn serving(&self, until: Instant) -> Said<Option<Deployment>>;
+
+    /// Publishes a deployment that is kept aside.
+    async fn publish(&self, id: &str, until: Instant) -> Said<()>;
+
+    /// Stops a deployment on its way.
+    async fn cancel(&self, id: &str, until: Instant) -> Said<()>;
+
+    /// How long to wait before a deployment that was followed for `so_far` is looked at again.
+    fn pause(&self, so_far: Duration) -> Duration;
+
+    /// How long a deployment that is up must stay so, at least.
+    fn settle(&self, found: &Ids) -> Duration;
+
+    /// Whether deployments carry the mark of whoever asked for them.
+    fn marks(&self) -> bool;
+
+    /// Whether a deployment that is kept aside may be published.
+    fn may_publish(&self) -> bool;
+
+    /// Whether other code than what is served is a reason to stop.
+    fn wants_same_code(&self) -> bool;
+
+    /// Whether a value is one that the platform would read as something else.
+    fn takes(&self, _value: &str) -> bool {
+        true
+    }
+}

@@ -1,0 +1,592 @@
+//! Railway: one GraphQL URL, where errors come with the status 200. A write deploys by itself unless it is told not to.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::answer::{Intent, Kind};
+use super::api::{Api, Refusal, Request, Said, json, plain};
+use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::secrets::Hidden;
+use crate::config::{Hosting, RailwayDeploy, RailwayService};
+use crate::rotation::FaultCode;
+use crate::secret::SecretValue;
+
+/// The documents that are sent. They are valid by Railway's schema; a test holds them against what it says of these
+/// fields.
+pub(super) mod documents {
+    /// What a project's own token is for.
+    pub const TOKEN: &str = "query { projectToken { projectId environmentId } }";
+    /// Names, whether sealed, and when written: no values.
+    pub const RECORDS: &str = "query($e: String!, $p: String) { environment(id: $e, projectId: $p) { variables(first: 500) { edges { node { id name serviceId isSealed updatedAt references } } pageInfo { hasNextPage endCursor } } } }";
+    /// The values, as they are written.
+    pub const VALUES: &str = "query($p: String!, $e: String!, $s: String) { variables(projectId: $p, environmentId: $e, serviceId: $s, unrendered: true) }";
+    /// Writes one variable.
+    pub const WRITE: &str = "mutation($input: VariableUpsertInput!) { variableUpsert(input: $input) }";
+    /// What runs.
+    pub const SERVICE: &str = "query($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { latestDeployment { id status canRedeploy createdAt deploymentStopped instances { id status } } activeDeployments { id status createdAt } healthcheckPath cronSchedule } }";
+    /// Deploys the commit that the service has.
+    pub const DEPLOY: &str =
+        "mutation($e: String!, $s: String!) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s) }";
+    /// Deploys the code of a deployment again.
+    pub const REDEPLOY: &str = "mutation($id: String!) { deploymentRedeploy(id: $id) { id status } }";
+    /// One deployment.
+    pub const DEPLOYMENT: &str = "query($id: String!) { deployment(id: $id) { id status statusUpdatedAt deploymentStopped canRedeploy canRollback createdAt instances { id status } } }";
+    /// The newest deployments.
+    pub const DEPLOYMENTS: &str = "query($input: DeploymentListInput!, $first: Int) { deployments(input: $input, first: $first) { edges { node { id status createdAt } } pageInfo { hasNextPage endCursor } } }";
+    /// Stops one.
+    pub const CANCEL: &str = "mutation($id: String!) { deploymentCancel(id: $id) }";
+}
+
+/// A deployment that is up without a health check says that its container started, and no more.
+const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE_UNCHECKED: Duration = Duration::from_secs(60);
+/// A plan with so few requests an hour is asked less often.
+const FEW: u64 = 100;
+
+/// One service in one environment.
+pub(super) struct Railway {
+    api: Api,
+    label: String,
+    settings: RailwayService,
+    create: bool,
+    /// Whether it runs by a schedule, and rests between: known once the service was looked at.
+    is_cron: AtomicBool,
+}
+
+impl Railway {
+    pub fn new(settings: &Hosting, service: &RailwayService) -> Self {
+        let (header, scheme) = match service.project_token {
+            true => ("Project-Access-Token", ""),
+            false => ("Authorization", "Bearer "),
+        };
+        let api = Api::new(settings, "https://backboard.railway.com", "/graphql/v2", header, scheme);
+        Self {
+            api,
+            label: settings.label(),
+            settings: service.clone(),
+            create: settings.create,
+            is_cron: AtomicBool::new(false),
+        }
+    }
+
+    fn of_service(&self) -> OfService<'_> {
+        OfService { e: &self.settings.environment, s: &self.settings.service }
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        intent: Intent,
+        query: &str,
+        variables: impl Serialize,
+        until: Instant,
+    ) -> Said<T> {
+        let request = Request::to(intent, "POST", &[], &[]).with(json(&Document { query, variables })?);
+        let answer = self.api.ask(request, until).await?;
+        // Data that comes with errors is not the whole of it, and may be of another form.
+        let errors: Errors = answer.read()?;
+        if let Some(error) = errors.errors.into_iter().flatten().next() {
+            return Err(self.refusal(intent, &error.message));
+        }
+        let said: Answered<T> = answer.read()?;
+        said.data.ok_or_else(|| {
+            let kind = if intent == Intent::Trigger { Kind::Lost } else { Kind::Unavailable };
+            Refusal::of(kind, format!("{} answered with neither data nor errors", self.label))
+        })
+    }
+
+    fn refusal(&self, intent: Intent, message: &str) -> Refusal {
+        let has = |words: &str| message.to_ascii_lowercase().contains(words);
+        let (kind, advice) = match () {
+            () if has("not authorized") || has("unauthorized") || has("project token not found") => {
+                (Kind::Credential, "make a new token there that reaches the project, or see whether the ids are right")
+            }
+            () if has("two factor") => (Kind::Forbidden, "the workspace wants a second factor: use a project token"),
+            () if intent == Intent::Trigger && (has("commit") || has("snapshot") || has("no source")) => {
+                (Kind::NoCommit, "deploy the service once by its usual way")
+            }
+            () if has("not found") => (Kind::Missing, "see whether the ids in the secret's file are right"),
+            () if has("rate limit") || has("too many requests") => (Kind::Unavailable, "ask again later"),
+            () if has("problem processing request") || has("internal server error") => match intent {
+                Intent::Trigger => (Kind::Lost, ""),
+                Intent::Read | Intent::Write => (Kind::Unavailable, ""),
+            },
+            () => (Kind::Invalid, ""),
+        };
+        // What is said about a value that was sent may hold it.
+        let words = match intent {
+            Intent::Write if kind == Kind::Invalid => String::new(),
+            _ => format!(": {}", self.api.told(message)),
+        };
+        let text = format!("{} refused it{words}", self.label);
+        Refusal { advice: advice.to_owned(), ..Refusal::of(kind, text) }
+    }
+
+    async fn values(&self, until: Instant) -> Said<BTreeMap<String, Option<Hidden>>> {
+        let RailwayService { project: p, environment: e, service: s, .. } = &self.settings;
+        let values: Values = self.ask(Intent::Read, documents::VALUES, OfProject { p, e, s }, until).await?;
+        Ok(values.variables)
+    }
+
+    async fn records(&self, until: Instant) -> Said<Vec<Record>> {
+        let RailwayService { project: p, environment: e, .. } = &self.settings;
+        let found: Records = self.ask(Intent::Read, documents::RECORDS, OfEnvironment { e, p }, until).await?;
+        let variables = found.environment.variables;
+        if variables.page_info.has_next_page {
+            let text = format!("the environment of {} has more than 500 variables", self.label);
+            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "remove those that are not used"));
+        }
+        Ok(variables.edges.into_iter().map(|edge| edge.node).collect())
+    }
+
+    async fn look_at_service(&self, until: Instant) -> Said<Instance> {
+        let found: Found = self.ask(Intent::Read, documents::SERVICE, self.of_service(), until).await?;
+        let is_cron = found.service_instance.cron_schedule.as_ref().is_some_and(|schedule| !schedule.is_empty());
+        self.is_cron.store(is_cron, Ordering::Relaxed);
+        Ok(found.service_instance)
+    }
+
+    fn deployment_of(&self, raw: Raw) -> Deployment {
+        let state = match raw.status.as_str() {
+            "SUCCESS" if raw.deployment_stopped == Some(true) && !self.is_cron.load(Ordering::Relaxed) => State::Failed,
+            "SUCCESS" | "SLEEPING" => State::Up,
+            "FAILED" | "CRASHED" | "SKIPPED" => State::Failed,
+            "REMOVED" | "REMOVING" => State::Gone,
+            "NEEDS_APPROVAL" => State::Blocked,
+            _ => State::Going,
+        };
+        let RailwayService { project, service, environment, .. } = &self.settings;
+        Deployment {
+            state,
+            word: plain(&raw.status),
+            why: if raw.deployment_stopped == Some(true) { "it is stopped".to_owned() } else { String::new() },
+            created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
+            page: format!(
+                "https://railway.com/project/{project}/service/{service}?environmentId={environment}&id={}",
+                plain(&raw.id)
+            ),
+            commit: None,
+            mark: None,
+            by_us: true,
+            id: raw.id,
+        }
+    }
+
+    /// Services that name the variable of this one would keep the old value.
+    fn check_references(&self, keys: &[&str], records: &[Record]) -> Said<()> {
+        let mentions =
+            |reference: &String| keys.iter().any(|key| reference.split(['.', '{', '}', ' ']).any(|word| word == *key));
+        let is_of_another = |record: &&Record| record.service_id.as_deref() != Some(self.settings.service.as_str());
+        let others: Vec<&str> = records
+            .iter()
+            .filter(is_of_another)
+            .filter(|record| record.references.iter().any(mentions))
+            .map(|record| record.name.as_str())
+            .collect();
+        if others.is_empty() || self.settings.ignore_references {
+            return Ok(());
+        }
+        let text = format!(
+            "other services of the environment refer to the variable of {} and would keep the old value, in {}",
+            self.label,
+            others.join(", ")
+        );
+        let advice = "make them targets of the secret with a variable of their own; or say `ignore-references = true`";
+        Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
+    }
+
+    async fn check_token(&self, until: Instant) -> Said<()> {
+        if !self.settings.project_token {
+            return Ok(());
+        }
+        let TokenOf { project_token } = self.ask(Intent::Read, documents::TOKEN, Nothing {}, until).await?;
+        let is_it = project_token.project_id == self.settings.project
+            && project_token.environment_id == self.settings.environment;
+        if is_it {
+            return Ok(());
+        }
+        let text = format!("the project token is of another project or environment than {}", self.label);
+        let advice = "make one in the settings of the project, for this environment";
+        Err(Refusal { advice: advice.to_owned(), ..Refusal::of(Kind::Credential, text) })
+    }
+}
+
+#[async_trait]
+impl Platform for Railway {
+    async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight> {
+        self.check_token(until).await?;
+        let service = self.look_at_service(until).await?;
+        let records = self.records(until).await?;
+        self.check_references(keys, &records)?;
+        let values = self.values(until).await?;
+        let mut sight = Sight::default();
+        for key in keys {
+            let record = records
+                .iter()
+                .find(|it| it.name == *key && it.service_id.as_deref() == Some(self.settings.service.as_str()));
+            match values.get(*key) {
+                None if record.is_none() => {
+                    sight.missing.push((*key).to_owned());
+                    continue;
+                }
+                Some(Some(value)) if value.text().contains("${{") => {
+                    let text = format!("{key} of {} refers to another variable", self.label);
+                    return Err(Refusal::obstacle(FaultCode::NotConfigured, text, "rotate it where it is defined"));
+                }
+                Some(None) => sight.told.push(format!("{key} is there, sealed")),
+                _ => sight.told.push(format!("{key} is there, readable with the token")),
+            }
+            sight.ids.insert(has(key), "yes".to_owned());
+        }
+        let active = service.active_deployments.into_iter().map(|raw| self.deployment_of(raw));
+        sight.serving = active.filter(|it| it.state == State::Up).max_by_key(|it| it.created);
+        sight.newest = service.latest_deployment.map(|raw| self.deployment_of(raw));
+        if let Some(serving) = &sight.serving {
+            sight.ids.insert(SERVING.to_owned(), serving.id.clone());
+        }
+        if service.healthcheck_path.is_some_and(|path| !path.is_empty()) {
+            sight.ids.insert("health-check".to_owned(), "yes".to_owned());
+        }
+        Ok(sight)
+    }
+
+    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>> {
+        Ok(self.values(until).await?.remove(key).flatten().map(Hidden::into_value))
+    }
+
+    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
+        let text = super::text(value)?;
+        if !self.create && !found.contains_key(&has(key)) && !self.values(until).await?.contains_key(key) {
+            return Err(super::missing(&self.label, &[key.to_owned()]));
+        }
+        let RailwayService { project, environment, service, .. } = &self.settings;
+        let input = Upsert {
+            project_id: project,
+            environment_id: environment,
+            service_id: service,
+            name: key,
+            value: text,
+            skip_deploys: true,
+        };
+        let done: Upserted = self.ask(Intent::Write, documents::WRITE, Input { input }, until).await?;
+        let not_taken = || {
+            let text = format!("{} says that {key} was written, and shows it otherwise", self.label);
+            Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken()
+        };
+        let mut values = self.values(until).await.map_err(Refusal::taken)?;
+        // A sealed one shows nothing.
+        let is_it = match values.remove(key) {
+            Some(Some(now)) => now.text() == text,
+            Some(None) => true,
+            None => false,
+        };
+        if !done.variable_upsert || !is_it {
+            return Err(not_taken());
+        }
+        let is_ours = |it: &Record| it.name == key && it.service_id.as_deref() == Some(service.as_str());
+        let record = self.records(until).await.map_err(Refusal::taken)?.into_iter().find(is_ours);
+        Ok(record.and_then(|record| record.updated_at.as_deref()?.parse().ok()))
+    }
+
+    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
+        Ok(self.made_since(None, until).await?.into_iter().next())
+    }
+
+    async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
+        let RailwayService { project, environment, service, .. } = &self.settings;
+        let input = ListInput { project_id: project, environment_id: environment, service_id: service };
+        let found: Deployments =
+            self.ask(Intent::Read, documents::DEPLOYMENTS, List { input, first: 20 }, until).await?;
+        let mut list: Vec<Deployment> =
+            found.deployments.edges.into_iter().map(|edge| self.deployment_of(edge.node)).collect();
+        list.retain(|it| since.is_none() || it.created >= since);
+        list.sort_by_key(|it| std::cmp::Reverse(it.created));
+        Ok(list)
+    }
+
+    async fn trigger(&self, _wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
+        let deploy = match self.settings.redeploy {
+            RailwayDeploy::Commit => {
+                let made: Said<Deployed> = self.ask(Intent::Trigger, documents::DEPLOY, self.of_service(), until).await;
+                match made {
+                    // A service that was made by an upload has no commit.
+                    Err(Refusal { kind: Kind::NoCommit, .. }) => None,
+                    made => Some(made?.service_instance_deploy_v2),
+                }
+            }
+            RailwayDeploy::Snapshot => None,
+        };
+        let id = match deploy {
+            Some(id) => id,
+            None => {
+                let running = self.serving(until).await?.ok_or_else(|| {
+                    let text = format!("{} has no running deployment that could be deployed again", self.label);
+                    Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once")
+                })?;
+                let again: Redeployed =
+                    self.ask(Intent::Trigger, documents::REDEPLOY, Id { id: &running.id }, until).await?;
+                again.deployment_redeploy.id
+            }
+        };
+        let raw = Raw { id, status: "QUEUED".to_owned(), created_at: None, deployment_stopped: None };
+        Ok(Some(self.deployment_of(raw)))
+    }
+
+    async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
+        let found: One = self.ask(Intent::Read, documents::DEPLOYMENT, Id { id }, until).await?;
+        Ok(self.deployment_of(found.deployment))
+    }
+
+    async fn serves(&self, deployment: &Deployment, until: Instant) -> Said<bool> {
+        let active = self.look_at_service(until).await?.active_deployments;
+        Ok(active.iter().any(|it| it.id == deployment.id))
+    }
+
+    async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
+        let active = self.look_at_service(until).await?.active_deployments;
+        let active = active.into_iter().map(|raw| self.deployment_of(raw));
+        Ok(active.filter(|it| it.state == State::Up).max_by_key(|it| it.created))
+    }
+
+    async fn publish(&self, _id: &str, _until: Instant) -> Said<()> {
+        Ok(())
+    }
+
+    async fn cancel(&self, id: &str, until: Instant) -> Said<()> {
+        let _: Canceled = self.ask(Intent::Write, documents::CANCEL, Id { id }, until).await?;
+        Ok(())
+    }
+
+    fn pause(&self, _so_far: Duration) -> Duration {
+        let is_scarce = self.api.bucket().is_some_and(|most| most <= FEW);
+        Duration::from_secs(if is_scarce { 15 } else { 4 })
+    }
+
+    fn settle(&self, found: &Ids) -> Duration {
+        if found.contains_key("health-check") { SETTLE } else { SETTLE_UNCHECKED }
+    }
+
+    fn marks(&self) -> bool {
+        false
+    }
+
+    fn may_publish(&self) -> bool {
+        false
+    }
+
+    fn wants_same_code(&self) -> bool {
+        false
+    }
+
+    fn takes(&self, value: &str) -> bool {
+        !value.contains("${{")
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a, V> {
+    query: &'a str,
+    variables: V,
+}
+
+#[derive(Deserialize)]
+struct Answered<T> {
+    data: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct Errors {
+    errors: Option<Vec<Problem>>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Id<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct OfService<'a> {
+    e: &'a str,
+    s: &'a str,
+}
+
+#[derive(Serialize)]
+struct OfProject<'a> {
+    p: &'a str,
+    e: &'a str,
+    s: &'a str,
+}
+
+#[derive(Serialize)]
+struct OfEnvironment<'a> {
+    e: &'a str,
+    p: &'a str,
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    input: Upsert<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Upsert<'a> {
+    project_id: &'a str,
+    environment_id: &'a str,
+    service_id: &'a str,
+    name: &'a str,
+    value: &'a str,
+    skip_deploys: bool,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    input: ListInput<'a>,
+    first: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListInput<'a> {
+    project_id: &'a str,
+    environment_id: &'a str,
+    service_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Values {
+    variables: BTreeMap<String, Option<Hidden>>,
+}
+
+#[derive(Deserialize)]
+struct Records {
+    environment: InEnvironment,
+}
+
+#[derive(Deserialize)]
+struct InEnvironment {
+    variables: Connection<Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection<T> {
+    edges: Vec<Edge<T>>,
+    #[serde(default)]
+    page_info: PageInfo,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PageInfo {
+    has_next_page: bool,
+}
+
+#[derive(Deserialize)]
+struct Edge<T> {
+    node: T,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    name: String,
+    service_id: Option<String>,
+    updated_at: Option<String>,
+    #[serde(default)]
+    references: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    service_instance: Instance,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Instance {
+    latest_deployment: Option<Raw>,
+    #[serde(default)]
+    active_deployments: Vec<Raw>,
+    healthcheck_path: Option<String>,
+    cron_schedule: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    id: String,
+    #[serde(default)]
+    status: String,
+    created_at: Option<String>,
+    deployment_stopped: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct One {
+    deployment: Raw,
+}
+
+#[derive(Deserialize)]
+struct Deployments {
+    deployments: Connection<Raw>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Upserted {
+    variable_upsert: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Deployed {
+    service_instance_deploy_v2: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Redeployed {
+    deployment_redeploy: Again,
+}
+
+#[derive(Deserialize)]
+struct Again {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Canceled {
+    #[serde(rename = "deploymentCancel")]
+    _done: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenOf {
+    project_token: OfToken,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfToken {
+    project_id: String,
+    environment_id: String,
+}

@@ -1,0 +1,301 @@
+//! Render: a service's variable is put, one alone, and its last build is deployed again. A trigger may be taken without
+//! saying which deploy it makes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::answer::{Intent, Kind};
+use super::api::{Api, Refusal, Request, Said, json, plain};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::secrets::Hidden;
+use crate::config::{Hosting, RenderDeploy, RenderService};
+use crate::rotation::FaultCode;
+use crate::secret::SecretValue;
+
+/// One service.
+pub(super) struct Render {
+    api: Api,
+    label: String,
+    settings: RenderService,
+    create: bool,
+}
+
+impl Render {
+    pub fn new(settings: &Hosting, service: &RenderService) -> Self {
+        let api = Api::new(settings, "https://api.render.com", "/v1", "Authorization", "Bearer ");
+        Self { api, label: settings.label(), settings: service.clone(), create: settings.create }
+    }
+
+    fn service(&self) -> &str {
+        &self.settings.service
+    }
+
+    /// The variable in the group or the service that has it.
+    fn variable<'a>(&'a self, key: &'a str) -> [&'a str; 4] {
+        match &self.settings.group {
+            Some(group) => ["env-groups", group, "env-vars", key],
+            None => ["services", self.service(), "env-vars", key],
+        }
+    }
+
+    async fn value(&self, key: &str, until: Instant) -> Said<Option<Hidden>> {
+        match self.api.ask(Request::get(&self.variable(key), &[]), until).await {
+            Ok(answer) => Ok(Some(answer.read::<Variable>()?.value)),
+            Err(Refusal { kind: Kind::Missing, .. }) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// All services of a group take its variables, so that it must be this one's alone.
+    async fn check_group(&self, until: Instant) -> Said<()> {
+        let Some(group) = &self.settings.group else { return Ok(()) };
+        let answer = self.api.ask(Request::get(&["env-groups", group], &[]), until).await?;
+        let linked: Group = answer.read()?;
+        let others = linked.service_links.iter().filter(|link| link.id != self.service()).count();
+        if others == 0 && linked.service_links.len() == 1 {
+            return Ok(());
+        }
+        let text = match others {
+            0 => format!("the group {group} is not linked to {}", self.label),
+            _ => format!("the group {group} is of {others} other services as well, which would keep the old value"),
+        };
+        let advice = "give the service a variable or a group of its own";
+        Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
+    }
+
+    async fn look_at_service(&self, until: Instant) -> Said<Service> {
+        self.api.ask(Request::get(&["services", self.service()], &[]), until).await?.read()
+    }
+
+    fn deployment_of(&self, raw: Raw) -> Deployment {
+        let state = match raw.status.as_deref().unwrap_or_default() {
+            "live" => State::Up,
+            "build_failed" | "pre_deploy_failed" | "update_failed" => State::Failed,
+            "canceled" | "deactivated" => State::Gone,
+            _ => State::Going,
+        };
+        Deployment {
+            state,
+            word: plain(raw.status.as_deref().unwrap_or_default()),
+            why: String::new(),
+            created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
+            page: format!("https://dashboard.render.com/{}/deploys/{}", self.service(), plain(&raw.id)),
+            commit: raw.commit.and_then(|commit| commit.id),
+            mark: None,
+            by_us: raw.trigger.as_deref() == Some("api"),
+            id: raw.id,
+        }
+    }
+
+    async fn list(&self, more: &[(&str, &str)], until: Instant) -> Said<Vec<Deployment>> {
+        let path = ["services", self.service(), "deploys"];
+        let list: Vec<Listed> = self.api.ask(Request::get(&path, more), until).await?.read()?;
+        let mut list: Vec<Deployment> = list.into_iter().map(|it| self.deployment_of(it.deploy)).collect();
+        list.sort_by_key(|it| std::cmp::Reverse(it.created));
+        Ok(list)
+    }
+}
+
+#[async_trait]
+impl Platform for Render {
+    async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight> {
+        let service = self.look_at_service(until).await?;
+        if service.suspended.as_deref() == Some("suspended") {
+            let text = format!("{} is suspended", self.label);
+            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "resume it"));
+        }
+        if service.kind.as_deref() == Some("static_site") && self.settings.redeploy == RenderDeploy::Only {
+            let text = format!("{} is a static site, which takes a variable when it is built", self.label);
+            let advice = "have it built: `redeploy = \"build\"`";
+            return Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice));
+        }
+        self.check_group(until).await?;
+        let mut sight = Sight::default();
+        for key in keys {
+            if self.value(key, until).await?.is_some() {
+                sight.told.push(format!("{key} is there, readable with the token as all variables are"));
+                sight.ids.insert(has(key), "yes".to_owned());
+            } else {
+                sight.missing.push((*key).to_owned());
+            }
+        }
+        if !sight.missing.is_empty() && self.settings.group.is_none() {
+            sight.told.push("a variable of a linked group is found with `group` alone".to_owned());
+        }
+        sight.serving = self.serving(until).await?;
+        sight.newest = self.newest(until).await?;
+        if let Some(serving) = &sight.serving {
+            sight.ids.insert(SERVING.to_owned(), serving.id.clone());
+            sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
+        }
+        sight.ids.extend(service.kind.map(|kind| ("type".to_owned(), plain(&kind))));
+        Ok(sight)
+    }
+
+    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>> {
+        Ok(self.value(key, until).await?.map(Hidden::into_value))
+    }
+
+    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
+        let value = super::text(value)?;
+        if !self.create && !found.contains_key(&has(key)) && self.value(key, until).await?.is_none() {
+            return Err(super::missing(&self.label, &[key.to_owned()]));
+        }
+        let path = self.variable(key);
+        let request = Request::to(Intent::Write, "PUT", &path, &[]).with(json(&Put { value })?);
+        self.api.ask(request, until).await?;
+        let is_there = self.value(key, until).await.map_err(Refusal::taken)?.is_some_and(|now| now.text() == value);
+        if is_there {
+            return Ok(None);
+        }
+        let text = format!("{} says that {key} was written, and shows another value", self.label);
+        Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it: a blueprint may").taken())
+    }
+
+    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
+        Ok(self.list(&[("limit", "20")], until).await?.into_iter().next())
+    }
+
+    async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
+        let after = since.map(|at| at.to_string());
+        let mut query = vec![("limit", "20")];
+        query.extend(after.as_deref().map(|after| ("createdAfter", after)));
+        self.list(&query, until).await
+    }
+
+    async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
+        let commit = match self.settings.redeploy {
+            RenderDeploy::Build if wanted.found.get("type").is_none_or(|kind| kind != "cron_job") => {
+                let serving = self.serving(until).await?.and_then(|serving| serving.commit);
+                serving.or_else(|| wanted.found.get(COMMIT).cloned())
+            }
+            _ => None,
+        };
+        let body = match self.settings.redeploy {
+            RenderDeploy::Only => Deploy { deploy_mode: "deploy_only", commit_id: None },
+            RenderDeploy::Build => Deploy { deploy_mode: "build_and_deploy", commit_id: commit.as_deref() },
+        };
+        let path = ["services", self.service(), "deploys"];
+        let request = Request::to(Intent::Trigger, "POST", &path, &[]).with(json(&body)?);
+        let answer = self.api.ask(request, until).await?;
+        if answer.status == 202 || answer.is_empty() {
+            return Ok(None);
+        }
+        let raw: Raw = answer.read()?;
+        Ok(Some(self.deployment_of(raw)))
+    }
+
+    async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
+        let path = ["services", self.service(), "deploys", id];
+        Ok(self.deployment_of(self.api.ask(Request::get(&path, &[]), until).await?.read()?))
+    }
+
+    async fn serves(&self, deployment: &Deployment, _until: Instant) -> Said<bool> {
+        // It was read a moment ago; there is one that is live at a time.
+        Ok(deployment.state == State::Up)
+    }
+
+    async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
+        let newest = self.list(&[("limit", "20")], until).await?;
+        if let Some(live) = newest.into_iter().find(|it| it.state == State::Up) {
+            return Ok(Some(live));
+        }
+        // Many that failed may have come after it.
+        let live = self.list(&[("status", "live"), ("limit", "1")], until).await?;
+        Ok(live.into_iter().find(|it| it.state == State::Up))
+    }
+
+    async fn publish(&self, _id: &str, _until: Instant) -> Said<()> {
+        Ok(())
+    }
+
+    async fn cancel(&self, id: &str, until: Instant) -> Said<()> {
+        let path = ["services", self.service(), "deploys", id, "cancel"];
+        self.api.ask(Request::to(Intent::Write, "POST", &path, &[]), until).await.map(drop)
+    }
+
+    fn pause(&self, _so_far: Duration) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn settle(&self, _found: &Ids) -> Duration {
+        Duration::ZERO
+    }
+
+    fn marks(&self) -> bool {
+        false
+    }
+
+    fn may_publish(&self) -> bool {
+        false
+    }
+
+    fn wants_same_code(&self) -> bool {
+        false
+    }
+
+    fn takes(&self, value: &str) -> bool {
+        !value.is_empty()
+    }
+}
+
+#[derive(Deserialize)]
+struct Service {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    suspended: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    #[serde(default)]
+    service_links: Vec<Link>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Variable {
+    value: Hidden,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    deploy: Raw,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    id: String,
+    status: Option<String>,
+    trigger: Option<String>,
+    commit: Option<Commit>,
+    created_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Put<'a> {
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Deploy<'a> {
+    deploy_mode: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit_id: Option<&'a str>,
+}

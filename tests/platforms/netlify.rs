@@ -1,0 +1,189 @@
+//! Netlify: the site `site-1` of the team `my-team`.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Deployment, Request, TOKEN, World, rfc3339};
+
+const BASE: &str = "/api/v1/";
+
+fn parts(request: &Request) -> Vec<&str> {
+    request.path.strip_prefix(BASE).unwrap_or("").split('/').collect()
+}
+
+pub(super) fn step(request: &Request) -> &'static str {
+    match (request.method.as_str(), parts(request).as_slice()) {
+        ("GET", ["sites", _]) => "project",
+        ("GET", ["accounts", _, "env", _]) => "variables",
+        ("PATCH", ["accounts", _, "env", _]) => "write",
+        ("POST", ["accounts", _, "env"]) => "create",
+        ("GET", ["sites", _, "deploys"]) => "list",
+        ("POST", ["sites", _, "builds"]) => "trigger",
+        ("GET", ["sites", _, "deploys", _]) => "deployment",
+        ("GET", ["deploys", _]) => "lock",
+        ("POST", ["sites", _, "deploys", _, "restore"]) => "publish",
+        ("POST", ["deploys", _, "cancel"]) => "cancel",
+        _ => "unknown",
+    }
+}
+
+pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
+    if request.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
+        return error(401, "Access Denied");
+    }
+    let parts: Vec<String> = parts(request).into_iter().map(str::to_owned).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let done = match (step(request), parts.as_slice()) {
+        ("project", [_, "site-1"]) => site(world, request),
+        ("variables", [_, "my-team", _, key]) => variable(world, request, key),
+        ("write", [_, "my-team", _, key]) => write(world, request, key),
+        ("create", [_, "my-team", _]) => create(world, request),
+        ("list", [_, "site-1", _]) => list(world, request),
+        ("trigger", [_, "site-1", _]) => trigger(world, request),
+        ("deployment", [_, "site-1", _, id]) => deployment(world, request, id),
+        ("lock", [_, id]) => lock(world, request, id),
+        ("publish", [_, "site-1", _, id, _]) => publish(world, request, id),
+        ("cancel", [_, id, _]) => cancel(world, request, id),
+        _ => return Answer { status: 404, headers: Vec::new(), body: "404 page not found".to_owned() },
+    };
+    done.unwrap_or_else(|wrong| error(422, &wrong))
+}
+
+fn error(status: u16, message: &str) -> Answer {
+    Answer::json(status, &json!({"code": status, "message": message}))
+}
+
+type Done = Result<Answer, String>;
+
+fn site(world: &mut World, request: &Request) -> Done {
+    request.check(&[], None)?;
+    let published = if world.is_set("serves-nothing") { Value::Null } else { json!({"id": world.serving}) };
+    Ok(Answer::json(
+        200,
+        &json!({
+            "id": "site-1", "account_slug": "my-team", "account_id": "acc-1", "published_deploy": published,
+            "build_settings": {"repo_branch": "main", "stop_builds": world.is_set("stop-builds")},
+        }),
+    ))
+}
+
+fn shown_variable(world: &World, key: &str) -> Value {
+    let variable = &world.variables[key];
+    let mask = "****************".to_owned();
+    let value = if variable.secret { &mask } else { &variable.value };
+    let values = json!([
+        {"id": "v1", "value": value, "context": "production", "context_parameter": null},
+        {"id": "v2", "value": "x", "context": "deploy-preview"},
+    ]);
+    json!({"key": key, "scopes": ["builds", "functions", "runtime"], "values": values, "is_secret": variable.secret, "updated_at": rfc3339(variable.updated)})
+}
+
+fn variable(world: &mut World, request: &Request, key: &str) -> Done {
+    request.check(&["site_id"], None)?;
+    let is_shared = world.set.get("shared").is_some_and(|shared| shared == key);
+    let is_there = match request.parameter("site_id") {
+        Some("site-1") => world.variables.contains_key(key) && !is_shared,
+        Some(_) => return Err("no such site".to_owned()),
+        None => is_shared,
+    };
+    Ok(if is_there {
+        Answer::json(200, &shown_variable(world, key))
+    } else {
+        Answer::json(404, &json!({"code": 404, "msg": "not found"}))
+    })
+}
+
+fn write(world: &mut World, request: &Request, key: &str) -> Done {
+    let body = request.check(&["site_id"], Some(&["context", "context_parameter", "value"]))?;
+    if request.parameter("site_id") != Some("site-1") {
+        return Err("without site_id every site of the team would be written".to_owned());
+    }
+    if !world.variables.contains_key(key) {
+        return Ok(Answer::json(404, &json!({"code": 404, "msg": "not found"})));
+    }
+    if body["context"] != "production" || body.get("context_parameter").is_some() {
+        return Err("only production was to be written".to_owned());
+    }
+    let value = body["value"].as_str().ok_or("no value")?;
+    world.write(key, value);
+    Ok(Answer::json(201, &shown_variable(world, key)))
+}
+
+fn create(world: &mut World, request: &Request) -> Done {
+    let body = request.check(&["site_id"], Some(&["key", "values", "is_secret"]))?;
+    let one = body.as_array().and_then(|list| list.first()).ok_or("a list is wanted")?;
+    let (key, value) = (one["key"].as_str().ok_or("no key")?, one["values"][0]["value"].as_str().ok_or("no value")?);
+    world.write(key, value);
+    Ok(Answer::json(201, &json!([shown_variable(world, key)])))
+}
+
+fn shown(it: &Deployment) -> Value {
+    let (state, more) = it.state().split_once(' ').unwrap_or((it.state(), ""));
+    let (state, message) = match state {
+        _ if it.canceled => ("error", Some("Canceled build")),
+        "error" => ("error", Some("Canceled build due to no content change")),
+        state => (state, None),
+    };
+    let published = (state == "ready" && more == "published").then(|| rfc3339(it.created + 5));
+    json!({
+        "id": it.id, "state": state, "error_message": message, "published_at": published, "context": "production",
+        "branch": "main", "locked": null, "title": it.mark.as_ref().map(|mark| format!("rekeyd {mark}")),
+        "created_at": rfc3339(it.created), "commit_ref": it.commit, "admin_url": "https://app.netlify.com/projects/my-site",
+    })
+}
+
+fn list(world: &mut World, request: &Request) -> Done {
+    request.check(&["production", "state", "branch", "latest-published", "page", "per_page"], None)?;
+    Ok(Answer::json(200, &world.deployments.iter().rev().map(shown).collect()))
+}
+
+fn trigger(world: &mut World, request: &Request) -> Done {
+    request.check(&["branch", "clear_cache", "title"], None)?;
+    if world.is_set("stop-builds") {
+        return Err("builds are stopped".to_owned());
+    }
+    let title =
+        request.parameter("title").and_then(|title| title.strip_prefix("rekeyd ")).ok_or("no title")?.to_owned();
+    world.triggers += 1;
+    let id = world.deploy(Some(&title), true);
+    let created = world.tick();
+    Ok(Answer::json(
+        200,
+        &json!({"id": "build-1", "deploy_id": id, "sha": world.head, "done": false, "error": null, "created_at": rfc3339(created)}),
+    ))
+}
+
+fn deployment(world: &mut World, request: &Request, id: &str) -> Done {
+    request.check(&[], None)?;
+    Ok(world.look(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(200, &shown(it))))
+}
+
+fn lock(world: &mut World, request: &Request, id: &str) -> Done {
+    request.check(&[], None)?;
+    let is_locked = world.is_set("locked");
+    Ok(world.find(id).map_or_else(
+        || error(404, "Not Found"),
+        |it| {
+            let mut body = shown(it);
+            body["locked"] = json!(is_locked);
+            Answer::json(200, &body)
+        },
+    ))
+}
+
+fn publish(world: &mut World, request: &Request, id: &str) -> Done {
+    request.check(&[], None)?;
+    let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else { return Ok(error(404, "Not Found")) };
+    at.states = vec!["ready published".to_owned()];
+    world.serving = id.to_owned();
+    Ok(world.find(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(201, &shown(it))))
+}
+
+fn cancel(world: &mut World, request: &Request, id: &str) -> Done {
+    request.check(&[], None)?;
+    if world.is_set("cannot-cancel") {
+        return Ok(error(422, "too late"));
+    }
+    let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else { return Ok(error(404, "Not Found")) };
+    at.canceled = true;
+    Ok(Answer::json(201, &shown(at)))
+}

@@ -1,0 +1,233 @@
+//! Vercel: `prj_1` called `my-app`, of the team `team_1`.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Deployment, Request, TOKEN, World};
+
+const TEAM: &str = "team_1";
+const RECORD: &str = "env_";
+
+pub(super) fn step(request: &Request) -> &'static str {
+    match (request.method.as_str(), request.parts().as_slice()) {
+        ("GET", ["v9", "projects", _]) => "project",
+        ("GET", ["v10", "projects", _, "env"]) => "variables",
+        ("PATCH", ["v9", "projects", _, "env", _]) => "write",
+        ("POST", ["v10", "projects", _, "env"]) => "create",
+        ("GET", ["v7", "deployments"]) => "list",
+        ("POST", ["v13", "deployments"]) => "trigger",
+        ("GET", ["v13", "deployments", _]) => "deployment",
+        ("POST", ["v10", "projects", _, "promote", _]) => "publish",
+        ("PATCH", ["v12", "deployments", _, "cancel"]) => "cancel",
+        _ => "unknown",
+    }
+}
+
+pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
+    if request.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
+        return error(403, "forbidden", "Not authorized", true);
+    }
+    if request.parameter("teamId") != Some(TEAM) {
+        return error(403, "team_unauthorized", "Not authorized: the team is missing", false);
+    }
+    let parts: Vec<String> = request.parts().into_iter().map(str::to_owned).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let is_project = |name: &str| name == "prj_1" || name == "my-app";
+    let done = match (step(request), parts.as_slice()) {
+        ("project", [_, _, name]) if is_project(name) => project(world, request),
+        ("variables", [_, _, name, _]) if is_project(name) => variables(world, request),
+        ("write", [_, _, name, _, id]) if is_project(name) => write(world, request, id),
+        ("create", [_, _, name, _]) if is_project(name) => create(world, request),
+        ("list", _) => list(world, request),
+        ("trigger", _) => trigger(world, request),
+        ("deployment", [_, _, id]) => deployment(world, request, id),
+        ("publish", [_, _, name, _, id]) if is_project(name) => publish(world, request, id),
+        ("cancel", [_, _, id, _]) => cancel(world, request, id),
+        ("unknown", _) => return error(404, "not_found", "no such call", false),
+        _ => return error(404, "not_found", "Project not found", false),
+    };
+    done.unwrap_or_else(|wrong| error(400, "bad_request", &wrong, false))
+}
+
+fn error(status: u16, code: &str, message: &str, invalid: bool) -> Answer {
+    let mut body = json!({"error": {"code": code, "message": message}});
+    if invalid {
+        body["error"]["invalidToken"] = json!(true);
+    }
+    Answer::json(status, &body)
+}
+
+type Done = Result<Answer, String>;
+
+fn project(world: &mut World, request: &Request) -> Done {
+    request.check(&["teamId"], None)?;
+    let mut body = json!({"id": "prj_1", "name": "my-app", "targets": {"production": {"id": world.serving, "readyState": "READY", "readySubstate": "PROMOTED"}}, "lastRollbackTarget": null});
+    if world.is_set("no-auto-assign") {
+        body["autoAssignCustomDomains"] = json!(false);
+    }
+    if world.is_set("serves-nothing") {
+        body["targets"] = json!({});
+    }
+    Ok(Answer::json(200, &body))
+}
+
+fn record(world: &World, key: &str) -> Value {
+    let variable = &world.variables[key];
+    let target = match world.set.get("target").map(String::as_str) {
+        Some("text") => json!("production"),
+        Some("two") => json!(["production", "preview"]),
+        _ => json!(["production"]),
+    };
+    let epoch = world.set.get("record").cloned().unwrap_or_default();
+    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "type": "sensitive", "value": "", "target": target, "createdAt": 1, "updatedAt": variable.updated})
+}
+
+fn variables(world: &mut World, request: &Request) -> Done {
+    request.check(&["teamId", "target", "customEnvironmentId", "gitBranch", "decrypt", "source"], None)?;
+    let envs: Vec<Value> = world.variables.keys().map(|key| record(world, key)).collect();
+    let mut envs = envs;
+    if world.is_set("twice") {
+        let mut other = envs[0].clone();
+        other["id"] = json!("env_other");
+        envs.push(other);
+    }
+    let answer = Answer::json(200, &json!({"envs": envs}));
+    if let Some(left) = world.set.remove("replace-record") {
+        // Somebody removes it and makes it anew, between this list and the patch.
+        let (key, left) = match left.as_str() {
+            "1" => ("record", "new"),
+            _ => ("replace-record", "1"),
+        };
+        world.set.insert(key.to_owned(), left.to_owned());
+    }
+    Ok(answer)
+}
+
+fn write(world: &mut World, request: &Request, id: &str) -> Done {
+    let fields = ["value", "key", "type", "target", "customEnvironmentIds", "gitBranch", "comment", "visibility"];
+    let body = request.check(&["teamId"], Some(&fields))?;
+    let epoch = world.set.get("record").cloned().unwrap_or_default();
+    let key = id.strip_prefix(RECORD).and_then(|key| key.strip_suffix(epoch.as_str()));
+    let Some(key) = key.filter(|key| world.variables.contains_key(*key)).map(str::to_owned) else {
+        return Ok(error(404, "not_found", "The environment variable was not found", false));
+    };
+    if world.is_set("wants-all") && body.get("type").is_none() {
+        return Err("type is needed".to_owned());
+    }
+    if body.get("key").is_some() {
+        return Err("the key of a sensitive variable cannot be sent".to_owned());
+    }
+    let value = body["value"].as_str().ok_or("no value")?;
+    world.write(&key, value);
+    Ok(Answer::json(200, &record(world, &key)))
+}
+
+fn create(world: &mut World, request: &Request) -> Done {
+    let fields = ["key", "value", "type", "target", "customEnvironmentIds", "gitBranch", "comment", "visibility"];
+    let body = request.check(&["teamId", "upsert"], Some(&fields))?;
+    if world.is_set("create-fails") {
+        let failed = json!([{"error": {"code": "ENV_CONFLICT", "message": "no"}}]);
+        return Ok(Answer::json(201, &json!({"created": [], "failed": failed})));
+    }
+    let (key, value) = (body["key"].as_str().ok_or("no key")?, body["value"].as_str().ok_or("no value")?);
+    world.write(key, value);
+    Ok(Answer::json(201, &json!({"created": record(world, key), "failed": []})))
+}
+
+fn shown(it: &Deployment, in_list: bool) -> Value {
+    let (state, sub) = it.state().split_once(' ').map_or((it.state(), None), |(state, sub)| (state, Some(sub)));
+    let state = if it.canceled { "CANCELED" } else { state };
+    let mut body = json!({
+        "readyState": state, "url": "my-app-1.vercel.app", "projectId": "prj_1", "target": "production",
+        "inspectorUrl": format!("https://vercel.com/my-team/my-app/{}", it.id),
+        "meta": it.mark.as_ref().map_or_else(|| json!({"githubCommitSha": it.commit}), |mark| json!({"action": "redeploy", "rekeyd": mark, "githubCommitSha": it.commit})),
+    });
+    let id = if in_list { "uid" } else { "id" };
+    let created = if in_list { "created" } else { "createdAt" };
+    body[id] = json!(it.id);
+    body[created] = json!(it.created);
+    if state == "READY" {
+        body["readySubstate"] = json!(sub.filter(|sub| ["STAGED", "ROLLING", "PROMOTED"].contains(sub)));
+    }
+    if state == "READY" && !in_list {
+        body["aliasAssigned"] = if sub == Some("UNASSIGNED") { json!(false) } else { json!(it.created + 5) };
+        if sub == Some("ALIAS_ERROR") {
+            body["aliasError"] = json!({"code": "x", "message": "no domain"});
+        }
+        if sub == Some("CHECKS_FAILED") {
+            body["checksConclusion"] = json!("failed");
+        }
+    }
+    if in_list {
+        body["state"] = json!(state);
+    }
+    if ["ERROR", "CANCELED"].contains(&state) {
+        body["readyStateReason"] = json!("The build did not do");
+    }
+    body
+}
+
+fn list(world: &mut World, request: &Request) -> Done {
+    request.check(&["teamId", "projectId", "target", "state", "limit", "since", "until"], None)?;
+    if request.parameter("projectId") != Some("prj_1") {
+        return Err("projectId is not the id of a project".to_owned());
+    }
+    let since: i64 = request.parameter("since").map_or(Ok(0), |since| since.parse().map_err(|_| "since"))?;
+    let state = request.parameter("state");
+    let fits = |it: &&Deployment| it.created >= since && state.is_none_or(|state| it.state().starts_with(state));
+    let list: Vec<Value> = world.deployments.iter().rev().filter(fits).map(|it| shown(it, true)).collect();
+    Ok(Answer::json(
+        200,
+        &json!({"deployments": list, "pagination": {"count": list.len(), "next": null, "prev": null}}),
+    ))
+}
+
+fn trigger(world: &mut World, request: &Request) -> Done {
+    let fields = ["deploymentId", "name", "target", "customEnvironmentSlugOrId", "meta"];
+    let body = request.check(&["teamId", "forceNew"], Some(&fields))?;
+    let original = body["deploymentId"].as_str().and_then(|id| world.find(id)).map(|it| it.commit.clone());
+    let Some(commit) = original else { return Ok(error(404, "not_found", "Deployment not found", false)) };
+    if request.parameter("forceNew") != Some("1") || body["target"] != "production" || body["name"] != "my-app" {
+        return Err("not what a redeployment of production is".to_owned());
+    }
+    let mark = body["meta"]["rekeyd"].as_str().ok_or("no mark")?.to_owned();
+    world.triggers += 1;
+    let id = world.deploy(Some(&mark), true);
+    let made = world.deployments.last_mut().ok_or("none")?;
+    made.commit = commit;
+    made.looks = 0;
+    let _ = id;
+    Ok(Answer::json(200, &shown(made, false)))
+}
+
+fn deployment(world: &mut World, request: &Request, id: &str) -> Done {
+    request.check(&["teamId"], None)?;
+    Ok(match world.look(id) {
+        Some(it) => Answer::json(200, &shown(it, false)),
+        None => error(404, "not_found", "Deployment not found", false),
+    })
+}
+
+fn publish(world: &mut World, request: &Request, id: &str) -> Done {
+    let body = request.check(&["teamId"], Some(&[]))?;
+    if body != json!({}) {
+        return Err("the body is {}".to_owned());
+    }
+    let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else {
+        return Ok(error(404, "not_found", "Deployment not found", false));
+    };
+    at.states = vec!["READY PROMOTED".to_owned()];
+    world.serve(id);
+    Ok(Answer::empty(202))
+}
+
+fn cancel(world: &mut World, request: &Request, id: &str) -> Done {
+    request.check(&["teamId"], None)?;
+    if world.is_set("cannot-cancel") {
+        return Ok(error(404, "not_found", "too late", false));
+    }
+    let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else {
+        return Ok(error(404, "not_found", "Deployment not found", false));
+    };
+    at.canceled = true;
+    Ok(Answer::json(200, &shown(at, false)))
+}
