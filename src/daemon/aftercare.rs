@@ -32,7 +32,8 @@ pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
     let Some(rotation) = last.filter(|last| last.outcome == Outcome::Committed).map(|last| last.id) else { return };
     let proof = proof(&daemon.store.history(&settings.name).unwrap_or_default(), &rotation);
     let units: Vec<Proven> = proof.iter().filter_map(proven).collect();
-    let is_of_others = |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. } | Evidence::Instances { .. });
+    let is_of_others =
+        |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. } | Evidence::Instances { .. });
     let others: Vec<Evidence> = proof.into_iter().filter(is_of_others).collect();
     if !settings.aftercare.is_zero() && !(units.is_empty() && others.is_empty()) {
         tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), rotation, units, others));
