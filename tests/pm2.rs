@@ -212,7 +212,7 @@ fn env_text(value: &str) -> String {
 fn secret(ecosystem: &str, app: &str, place: &str, more: &str) -> String {
     format!(
         "[secret]\nenv = \"JWT_SECRET\"\n[proof]\nsettle = \"1s\"\n[[target]]\ntype = \"pm2\"\necosystem = \"{ecosystem}\"\n\
-         user = \"app\"\napps = [\"{app}\"]\nenvironment = \"production\"\ntimeout = \"60s\"\n{place}\n{more}"
+         user = \"app\"\napps = [\"{app}\"]\nenvironment = \"production\"\ntimeout = \"90s\"\n{place}\n{more}"
     )
 }
 

@@ -17,6 +17,8 @@ use crate::target::Errand;
 const IN_PROGRESS: &[u8] = b"Reload already in progress";
 /// And so, and nothing else, where the ecosystem file does not have the environment.
 const NO_ENVIRONMENT: &[u8] = b"is not defined in process file";
+/// On the way back, what is left in between, or errored, is reloaded once more.
+const TRIES_BACK: u32 = 3;
 /// How long after a reload its processes may be on their way, at the least.
 const COMING: Duration = Duration::from_secs(15);
 
@@ -53,10 +55,26 @@ impl Pm2Target {
             return Ok(activated);
         }
         let began = Instant::now();
-        let (before, ran) = self.run_reload(before, &due, limit).await?;
-        self.check_end(&ran, &due)?;
-        let took = began.elapsed();
-        self.wait_for(&before, &due, errand, errand.deadline.min(limit.max(Instant::now() + COMING))).await?;
+        let mut tries = if errand.back { TRIES_BACK } else { 1 };
+        let took = loop {
+            tries -= 1;
+            if errand.back {
+                before = self.stop_restless(before, &due, errand, limit).await?;
+            }
+            let (was, ran) = self.run_reload(before, &due, limit).await?;
+            let took = began.elapsed();
+            let coming = Instant::now() + COMING;
+            let until = if tries > 0 { coming.min(errand.deadline) } else { errand.deadline.min(limit.max(coming)) };
+            let came = match self.check_end(&ran, &due) {
+                Ok(()) => self.wait_for(&was, &due, errand, until).await,
+                failed => failed,
+            };
+            match came {
+                Ok(()) => break took,
+                Err(fault) if tries == 0 || Instant::now() >= limit => return Err(fault),
+                Err(_) => before = self.state_between_reloads(limit).await?,
+            }
+        };
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         activated.extend(due.into_iter().map(|app| Activated::Restarted { unit: self.unit(app), took_us }));
         Ok(activated)
@@ -75,6 +93,25 @@ impl Pm2Target {
         let are_untouched = found.details.get("pids").is_some_and(|before| *before == pids.join(","));
         let is_hidden = tally.hidden > 0 && tally.hidden == tally.of();
         Ok(tally.matching > 0 && tally.matching == tally.of() || is_hidden && errand.back && are_untouched)
+    }
+
+    /// Stops instances that end again and again: PM2 would start them itself in the middle of the reload, and leave them in
+    /// between. Those that serve go on.
+    async fn stop_restless(
+        &self,
+        state: State,
+        apps: &[&str],
+        errand: &Errand<'_>,
+        limit: Instant,
+    ) -> Result<State, Fault> {
+        let restless = restless(&state, apps, &self.ours(errand.found));
+        if restless.is_empty() {
+            return Ok(state);
+        }
+        let words: Vec<&str> = std::iter::once("stop").chain(restless.iter().map(String::as_str)).collect();
+        // What came of it is seen afterwards.
+        self.call(&state.pm2, &words, limit.saturating_duration_since(Instant::now())).await?;
+        self.state_between_reloads(limit).await
     }
 
     /// Runs `pm2 reload`, once no other one is under way: PM2's lock lasts for half a minute after one that was killed, and
@@ -173,6 +210,21 @@ impl Pm2Target {
     pub(super) fn pids(instances: &[&Instance]) -> BTreeMap<String, u32> {
         instances.iter().filter_map(|instance| Some((instance.id?.to_string(), instance.pid))).collect()
     }
+}
+
+/// The numbers of instances that are not online, or were started more often than by a rotation's movements.
+fn restless(state: &State, apps: &[&str], found: &[(&str, &Found)]) -> Vec<String> {
+    let is_restless = |instance: &&Instance| {
+        let before = found.iter().find(|(app, _)| *app == instance.app).and_then(|(_, found)| {
+            let at = found.details.get("ids")?.split(',').position(|id| id.parse().ok() == instance.id)?;
+            found.details.get("restarts")?.split(',').nth(at)?.parse::<u32>().ok()
+        });
+        let is_often = before.is_some_and(|before| instance.restarts > before + 2);
+        apps.contains(&instance.app.as_str())
+            && !instance.is_stopped()
+            && (!instance.is_online() || instance.unstable > 0 || is_often)
+    };
+    state.all.iter().filter(is_restless).filter_map(|instance| Some(instance.id?.to_string())).collect()
 }
 
 fn has(printed: &[u8], words: &[u8]) -> bool {

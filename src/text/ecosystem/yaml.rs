@@ -215,7 +215,9 @@ impl File<'_> {
             Some(quote @ (b'\'' | b'"')) => {
                 let (value, length) = quoted(text).ok_or(())?;
                 let tail = &text[length..];
-                if !tail.is_empty() && !(tail[0].is_ascii_whitespace() && tail.trim_ascii_start().starts_with(b"#")) {
+                let is_comment =
+                    |tail: &[u8]| tail[0].is_ascii_whitespace() && tail.trim_ascii_start().starts_with(b"#");
+                if !tail.is_empty() && !is_comment(tail) {
                     return Err(());
                 }
                 let quote = if *quote == b'"' { Quote::Double } else { Quote::Single { doubled: true } };
