@@ -27,6 +27,8 @@ use crate::secret::SecretValue;
 
 /// How long a program may take to end once its time is over, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long what is dead may take to be gone.
+const BURIAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(20);
 /// Shells name descriptors up to 9 themselves.
@@ -172,15 +174,21 @@ impl Group {
             Ok(Err(error)) => End::Otherwise(error.to_string()),
             Err(_) => {
                 self.tell(Signal::TERM);
-                let until = Instant::now() + GRACE;
-                while self.is_there() && Instant::now() < until {
-                    sleep(LOOK).await;
-                }
+                self.is_gone(GRACE).await;
                 self.tell(Signal::KILL);
                 let _ = self.process.wait().await;
+                // What it has started dies a moment later; what is dead and buried by nobody is not waited for.
+                self.is_gone(BURIAL).await;
                 self.is_over = true;
                 End::TooLong(command.limit)
             }
+        }
+    }
+
+    async fn is_gone(&mut self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while self.is_there() && Instant::now() < until {
+            sleep(LOOK).await;
         }
     }
 
