@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use super::HostingTarget;
 use super::answer::Kind;
 use super::api::Refusal;
+use super::course::Course;
 use super::platform::{COMMIT, Deployment, NEWEST, SINCE, State, Wanted};
 use super::step::{Known, Step, name, step, told};
-use super::{Course, HostingTarget};
 use crate::rotation::{Fault, FaultCode};
 
 /// When a deployment is looked for whose answer was lost.

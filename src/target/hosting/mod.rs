@@ -3,13 +3,11 @@
 //! The course is the same for all platforms; what each says and wants is in its own file. Requests go through [`api`],
 //! what follows on an answer is in the table of [`answer`], and what follows for a deployment in [`step`]: both pure.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{Disclosed, Errand, Health, Target};
 use crate::config::{Hosting, HostingPlatform, SecretSettings};
@@ -20,6 +18,7 @@ use crate::secret::SecretValue;
 mod answer;
 mod api;
 mod clock;
+mod course;
 mod follow;
 mod inspect;
 mod netlify;
@@ -29,10 +28,10 @@ mod render;
 mod secrets;
 mod step;
 mod vercel;
+mod words;
 
-use answer::Kind;
-use api::{Refusal, Said, hiding};
-use platform::{Deployment, Ids, NEWEST, Platform, SERVING, SINCE, Sight, State};
+use api::{Refusal, Said};
+use platform::{Ids, NEWEST, Platform, SERVING, SINCE};
 
 pub use inspect::inspect;
 
@@ -40,10 +39,6 @@ pub use inspect::inspect;
 const VIEW: &str = "view";
 /// What was noted where nothing was written, so that nothing is to be undone.
 const UNTOUCHED: &str = "untouched";
-/// How long a deployment of somebody else is waited for before anything is touched.
-const UNDER_WAY: Duration = Duration::from_secs(5 * 60);
-/// What is kept of a movement's time to stop what does not come up.
-const RESERVE: Duration = Duration::from_secs(120);
 
 /// One variable at one platform.
 pub struct HostingTarget {
@@ -73,17 +68,6 @@ enum Touched {
     Yes,
 }
 
-/// An errand, with what was recorded of this target.
-pub(super) struct Course<'a> {
-    errand: &'a Errand<'a>,
-    found: &'a Ids,
-    noted: &'a Ids,
-    /// When following ends, so that there is time to stop what was followed.
-    until: Instant,
-}
-
-static NOTHING: Ids = BTreeMap::new();
-
 impl HostingTarget {
     /// The target that `settings` describes.
     pub fn new(secret: &SecretSettings, settings: &Hosting) -> Self {
@@ -99,294 +83,6 @@ impl HostingTarget {
             settle_set: settings.settle,
             touched: Mutex::new(Touched::Unknown),
             made: Mutex::default(),
-        }
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        std::iter::once(self.key.as_str()).chain(self.previous_key.as_deref()).collect()
-    }
-
-    /// The variables with what they are to have, the one that is accepted besides first: nobody may sign with a value
-    /// that is not accepted yet.
-    fn wanted<'v>(&'v self, view: &'v Disclosed<'v>) -> Vec<(&'v str, &'v SecretValue)> {
-        let previous = self.previous_key.as_deref().map(|key| (key, view.previous.unwrap_or(view.primary)));
-        previous.into_iter().chain(std::iter::once((self.key.as_str(), view.primary))).collect()
-    }
-
-    fn course<'a>(&self, errand: &'a Errand<'a>) -> Course<'a> {
-        let is_ours = |found: &&Found| found.unit == self.label;
-        let found = errand.found.iter().find(is_ours).map_or(&NOTHING, |found| &found.details);
-        let noted = errand.noted.iter().find(|noted| noted.target == self.label);
-        let left = errand.deadline.saturating_duration_since(Instant::now());
-        let until = errand.deadline - RESERVE.min(left / 4);
-        Course { errand, found, noted: noted.map_or(&NOTHING, |noted| &noted.details), until }
-    }
-
-    fn touched(&self) -> Touched {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn touch(&self, touched: Touched) {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = touched;
-    }
-
-    fn tell(&self, course: &Course<'_>, line: &str) {
-        course.errand.report.progress(&hiding(&format!("{}: {line}", self.label), &values(course.errand.view)));
-    }
-
-    /// A fault that was told by the platform.
-    fn fault(&self, course: &Course<'_>, code: FaultCode, text: &str, page: &str) -> Fault {
-        let fault = Fault::new(code, hiding(&format!("{}: {text}", self.label), &values(course.errand.view)));
-        if page.is_empty() { fault } else { fault.advise(format!("see why: {page}")) }
-    }
-
-    /// It is not known what is served, or will be.
-    fn unsure(&self, course: &Course<'_>, text: &str, advice: &str, page: &str) -> Fault {
-        let first = if advice.is_empty() { String::new() } else { format!("{advice}; ") };
-        let look =
-            if page.is_empty() { "look at its newest deployment there".to_owned() } else { format!("look at {page}") };
-        let secret = &self.secret;
-        let advice = format!(
-            "{first}{look}: which one serves, and from when is it? then rekeyctl release {secret}, and rekeyctl rotate {secret}"
-        );
-        let text = format!("{}: {text}", self.label);
-        Fault::new(FaultCode::Unsure, hiding(&text, &values(course.errand.view))).advise(advice)
-    }
-
-    /// What a refusal means once a value was written.
-    fn after(&self, course: &Course<'_>, refusal: Refusal) -> Fault {
-        match refusal.kind {
-            Kind::Credential | Kind::Forbidden | Kind::Lost => self.unsure(course, &refusal.text, &refusal.advice, ""),
-            _ => self.before(&values(course.errand.view), refusal),
-        }
-    }
-
-    /// What a refusal means where nothing was written.
-    fn before(&self, values: &[&SecretValue], refusal: Refusal) -> Fault {
-        let Refusal { kind, text, advice, .. } = refusal;
-        let code = match kind {
-            Kind::Credential => FaultCode::CredentialRefused,
-            Kind::Unavailable | Kind::Lost => FaultCode::PlatformUnreachable,
-            Kind::Obstacle(code) => code,
-            _ => FaultCode::PlatformRefused,
-        };
-        let text = if text.contains(&self.label) { text } else { format!("{}: {text}", self.label) };
-        Fault::new(code, hiding(&text, values)).advise(advice)
-    }
-
-    /// Waits until no deployment of somebody else is under way.
-    async fn wait_for_others(&self, newest: Option<Deployment>, deadline: Instant) -> Said<Option<Deployment>> {
-        let until = deadline.min(Instant::now() + UNDER_WAY);
-        let mut newest = newest;
-        while let Some(at) = newest.as_ref().filter(|at| matches!(at.state, State::Going | State::Blocked)) {
-            let pause = self.platform.pause(Duration::ZERO);
-            if at.state == State::Blocked || Instant::now() + pause >= until {
-                let text = format!("{} of {} is under way: {}", step::name(at), self.label, step::told(at));
-                let advice = format!("let it end first: {}", at.page);
-                return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
-            }
-            sleep(pause).await;
-            newest = self.platform.newest(deadline).await?;
-        }
-        Ok(newest)
-    }
-
-    async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
-        let Sight { mut ids, serving, newest, missing, .. } = self.platform.survey(&self.keys(), deadline).await?;
-        if !missing.is_empty() && !self.create {
-            return Err(self::missing(&self.label, &missing));
-        }
-        let newest = self.wait_for_others(newest, deadline).await?;
-        if health == Health::Needed {
-            if serving.is_none() {
-                let text = format!("{} serves nothing that could be deployed anew", self.label);
-                return Err(Refusal::obstacle(
-                    FaultCode::PlatformRefused,
-                    text,
-                    "deploy it once, and see that it works",
-                ));
-            }
-            self.check_not_changed(view, &missing, deadline).await?;
-        }
-        ids.insert(VIEW.to_owned(), view.view.to_string());
-        if let Some(newest) = newest.as_ref().or(serving.as_ref()) {
-            ids.insert(NEWEST.to_owned(), newest.id.clone());
-            ids.extend(newest.created.map(|at| (SINCE.to_owned(), at.to_string())));
-        }
-        Ok(Found {
-            configured: self.label.clone(),
-            unit: self.label.clone(),
-            running: serving.is_some(),
-            details: ids,
-            ..Found::default()
-        })
-    }
-
-    /// Where a value can be seen, it must be the one that rekeyd knows.
-    async fn check_not_changed(&self, view: &Disclosed<'_>, missing: &[String], deadline: Instant) -> Said<()> {
-        for (key, wanted) in self.wanted(view) {
-            // Nobody has said yet what this one was to have.
-            let is_unknown = Some(key) == self.previous_key.as_deref() && view.previous.is_none();
-            if is_unknown || missing.iter().any(|missing| missing == key) {
-                continue;
-            }
-            let shown = self.platform.shows(key, deadline).await?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
-                let text = format!("{key} at {} was changed by hand since rekeyd last knew it", self.label);
-                let advice =
-                    "write the former value there, or go on from it: rekeyctl forget, then rekeyctl rotate --initial";
-                return Err(Refusal::obstacle(FaultCode::WrongValue, text, advice));
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes all variables.
-    async fn write(&self, course: &Course<'_>) -> Result<Option<Timestamp>, Fault> {
-        let wanted = self.wanted(course.errand.view);
-        for (key, value) in &wanted {
-            if !text(value).is_ok_and(|value| self.platform.takes(value)) {
-                let message = format!("{} would read the value of {key} as something else", self.label);
-                return Err(Fault::new(FaultCode::NotRepresentable, message).advise("choose another `format`"));
-            }
-        }
-        let mut at = None;
-        for (key, value) in wanted {
-            let was = self.touched();
-            self.touch(Touched::Yes);
-            match self.platform.write(key, value, course.found, course.until).await {
-                Ok(now) => at = at.max(now),
-                Err(refusal) if was == Touched::No && refusal.kind.is_refusal() && !refusal.taken => {
-                    self.touch(Touched::No);
-                    return Err(self.before(&values(course.errand.view), refusal));
-                }
-                Err(refusal) => return Err(self.after(course, refusal)),
-            }
-        }
-        Ok(at)
-    }
-
-    /// Whether a deployment was certainly made for this rotation.
-    fn is_ours(&self, course: &Course<'_>, at: &Deployment) -> bool {
-        // A mark is the rotation's id, a dash, and the movement.
-        let rotation = course.errand.mark.split('-').next().filter(|id| !id.is_empty());
-        let is_marked = at.mark.as_deref().zip(rotation).is_some_and(|(mark, rotation)| mark.starts_with(rotation));
-        is_marked || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.id)
-    }
-
-    /// What was set going with the value that is taken back must not land any more: ours is canceled, and somebody else's
-    /// is waited for.
-    async fn let_none_land(&self, course: &Course<'_>) -> Result<(), Fault> {
-        let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-        let made = self.platform.made_since(since, course.until).await;
-        let made = made.map_err(|refusal| self.after(course, refusal))?;
-        for at in made {
-            // What this way back has made itself, before it was interrupted, goes on.
-            let is_of_this_way = at.mark.as_deref() == Some(course.errand.mark);
-            let is_new = !is_of_this_way && course.found.get(NEWEST) != Some(&at.id);
-            if is_new && matches!(at.state, State::Going | State::Blocked) {
-                self.stop(course, &at).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what serves is what served before anything was written, with the view that is wanted.
-    fn is_the_former(&self, course: &Course<'_>, serving: &Deployment) -> bool {
-        let has_view = course.found.get(VIEW).is_some_and(|view| *view == course.errand.view.view.to_string());
-        course.errand.back && has_view && course.found.get(SERVING) == Some(&serving.id)
-    }
-
-    /// Whether what serves has what was written.
-    fn has_it(&self, course: &Course<'_>, serving: &Deployment) -> bool {
-        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
-        let is_later = match (since, serving.created) {
-            (Some(since), Some(created)) => created >= since,
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
-        let is_another = course.noted.get(NEWEST) != Some(&serving.id);
-        self.is_the_former(course, serving)
-            || (serving.mark.is_some() && serving.mark.as_deref() == Some(course.errand.mark))
-            || (is_later && is_another)
-    }
-
-    /// What serves, where it has what was written and is well.
-    async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let serving = loop {
-            match self.platform.serving(course.until).await {
-                Ok(serving) => break serving,
-                Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
-                    sleep(self.platform.pause(Duration::ZERO)).await;
-                }
-                Err(refusal) if refusal.kind == Kind::Unavailable => {
-                    return Err(self.unsure(course, &refusal.text, "", ""));
-                }
-                Err(refusal) => return Err(self.after(course, refusal)),
-            }
-        };
-        let Some(serving) = serving else {
-            return Err(self.fault(course, FaultCode::NotLive, "nothing is served any more", ""));
-        };
-        if serving.state != State::Up {
-            let text = format!("{}, which is served, is {}", step::name(&serving), step::told(&serving));
-            return Err(self.fault(course, FaultCode::Unsettled, &text, &serving.page));
-        }
-        if !self.has_it(course, &serving) {
-            let text = format!("{} is served, which was made before the value was written", step::name(&serving));
-            return Err(self.fault(course, FaultCode::NotLive, &text, &serving.page));
-        }
-        Ok(serving)
-    }
-
-    async fn settled(&self, course: &Course<'_>) -> Result<(Deployment, Duration), Fault> {
-        let least = self.settle_set.unwrap_or_else(|| self.platform.settle(course.found));
-        // Whoever merely looks does not wait.
-        let settle = if course.errand.mark.is_empty() { Duration::ZERO } else { self.settle.max(least) };
-        let began = Instant::now();
-        loop {
-            let serving = self.proven_serving(course).await?;
-            let left = settle.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                return Ok((serving, began.elapsed()));
-            }
-            sleep(left.min(self.platform.pause(began.elapsed()))).await;
-        }
-    }
-
-    /// What the platform shows must be what was written, still.
-    async fn check_shown(&self, course: &Course<'_>) -> Result<(), Fault> {
-        for (key, wanted) in self.wanted(course.errand.view) {
-            // Without an overlap that was begun, nobody has written this one.
-            if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
-                continue;
-            }
-            let shown = self.platform.shows(key, course.until).await;
-            let shown = shown.map_err(|refusal| self.after(course, refusal))?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
-                let text = format!("{key} has another value than was written: somebody else writes it");
-                return Err(self.fault(course, FaultCode::WrongValue, &text, ""));
-            }
-        }
-        Ok(())
-    }
-
-    /// Publishes what served before, which has the code and the value of then.
-    async fn restore(&self, course: &Course<'_>, former: &str) -> Result<Deployment, Fault> {
-        self.tell(course, &format!("publishing {former} again"));
-        let published = self.platform.publish(former, course.until).await;
-        published.map_err(|refusal| self.after(course, refusal))?;
-        loop {
-            match self.platform.serving(course.until).await {
-                Ok(Some(serving)) if serving.id == former => return Ok(serving),
-                Ok(_) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(course, refusal)),
-            }
-            let pause = self.platform.pause(Duration::ZERO);
-            if Instant::now() + pause >= course.until {
-                return Err(self.unsure(course, &format!("{former} was not published again in time"), "", ""));
-            }
-            sleep(pause).await;
         }
     }
 }

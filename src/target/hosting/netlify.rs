@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
-use super::api::{Api, Refusal, Request, Said, json, plain};
+use super::api::{Api, Refusal, Request, Said, json};
 use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
 use super::secrets::Hidden;
+use super::words::plain;
 use crate::config::{Context, Hosting, NetlifySite};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
-use super::api::{Api, Refusal, Request, Said, json, plain};
+use super::api::{Api, Refusal, Request, Said, json};
 use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
 use super::secrets::Hidden;
+use super::words::plain;
 use crate::config::{Hosting, RailwayDeploy, RailwayService};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
@@ -43,6 +44,13 @@ pub(super) mod documents {
     /// Stops one.
     pub const CANCEL: &str = "mutation($id: String!) { deploymentCancel(id: $id) }";
 }
+
+mod shapes;
+
+use shapes::{
+    Answered, Canceled, Deployed, Deployments, Document, Errors, Found, Id, Input, Instance, List, ListInput, Nothing,
+    OfEnvironment, OfProject, OfService, One, Raw, Record, Records, Redeployed, TokenOf, Upsert, Upserted, Values,
+};
 
 /// A deployment that is up without a health check says that its container started, and no more.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -387,206 +395,4 @@ impl Platform for Railway {
     fn takes(&self, value: &str) -> bool {
         !value.contains("${{")
     }
-}
-
-#[derive(Serialize)]
-struct Document<'a, V> {
-    query: &'a str,
-    variables: V,
-}
-
-#[derive(Deserialize)]
-struct Answered<T> {
-    data: Option<T>,
-}
-
-#[derive(Deserialize)]
-struct Errors {
-    errors: Option<Vec<Problem>>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    message: String,
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
-#[derive(Serialize)]
-struct Id<'a> {
-    id: &'a str,
-}
-
-#[derive(Serialize)]
-struct OfService<'a> {
-    e: &'a str,
-    s: &'a str,
-}
-
-#[derive(Serialize)]
-struct OfProject<'a> {
-    p: &'a str,
-    e: &'a str,
-    s: &'a str,
-}
-
-#[derive(Serialize)]
-struct OfEnvironment<'a> {
-    e: &'a str,
-    p: &'a str,
-}
-
-#[derive(Serialize)]
-struct Input<'a> {
-    input: Upsert<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Upsert<'a> {
-    project_id: &'a str,
-    environment_id: &'a str,
-    service_id: &'a str,
-    name: &'a str,
-    value: &'a str,
-    skip_deploys: bool,
-}
-
-#[derive(Serialize)]
-struct List<'a> {
-    input: ListInput<'a>,
-    first: u32,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ListInput<'a> {
-    project_id: &'a str,
-    environment_id: &'a str,
-    service_id: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Values {
-    variables: BTreeMap<String, Option<Hidden>>,
-}
-
-#[derive(Deserialize)]
-struct Records {
-    environment: InEnvironment,
-}
-
-#[derive(Deserialize)]
-struct InEnvironment {
-    variables: Connection<Record>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Connection<T> {
-    edges: Vec<Edge<T>>,
-    #[serde(default)]
-    page_info: PageInfo,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PageInfo {
-    has_next_page: bool,
-}
-
-#[derive(Deserialize)]
-struct Edge<T> {
-    node: T,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    name: String,
-    service_id: Option<String>,
-    updated_at: Option<String>,
-    #[serde(default)]
-    references: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Found {
-    service_instance: Instance,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Instance {
-    latest_deployment: Option<Raw>,
-    #[serde(default)]
-    active_deployments: Vec<Raw>,
-    healthcheck_path: Option<String>,
-    cron_schedule: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Raw {
-    id: String,
-    #[serde(default)]
-    status: String,
-    created_at: Option<String>,
-    deployment_stopped: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct One {
-    deployment: Raw,
-}
-
-#[derive(Deserialize)]
-struct Deployments {
-    deployments: Connection<Raw>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Upserted {
-    variable_upsert: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Deployed {
-    service_instance_deploy_v2: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Redeployed {
-    deployment_redeploy: Again,
-}
-
-#[derive(Deserialize)]
-struct Again {
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Canceled {
-    #[serde(rename = "deploymentCancel")]
-    _done: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TokenOf {
-    project_token: OfToken,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OfToken {
-    project_id: String,
-    environment_id: String,
 }

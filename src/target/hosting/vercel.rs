@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
-use super::api::{Api, Refusal, Request, Said, json, plain};
+use super::api::{Api, Refusal, Request, Said, json};
 use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted};
+use super::words::plain;
 use crate::config::{Environment, Hosting, VercelProject};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
+
+mod shapes;
+
+use shapes::{Created, Envs, FullPatch, List, Meta, Nothing, Patch, Project, Raw, Record, Redeploy, Upserted};
 
 /// One project, and one of its environments.
 pub(super) struct Vercel {
@@ -439,171 +443,3 @@ impl Platform for Vercel {
         false
     }
 }
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Project {
-    id: String,
-    name: String,
-    targets: Option<Targets>,
-    auto_assign_custom_domains: Option<bool>,
-    last_rollback_target: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Targets {
-    production: Option<Production>,
-}
-
-#[derive(Deserialize)]
-struct Production {
-    id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Envs {
-    envs: Vec<Record>,
-    pagination: Option<Value>,
-}
-
-/// A variable; its value is not read.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    id: String,
-    key: String,
-    #[serde(rename = "type", default)]
-    kind: String,
-    visibility: Option<String>,
-    #[serde(default, deserialize_with = "one_or_more")]
-    target: Vec<String>,
-    #[serde(default, deserialize_with = "one_or_more")]
-    custom_environment_ids: Vec<String>,
-    git_branch: Option<String>,
-    updated_at: Option<i64>,
-    created_at: Option<i64>,
-}
-
-impl Record {
-    fn updated(&self) -> Option<Timestamp> {
-        Timestamp::from_millisecond(self.updated_at.or(self.created_at)?).ok()
-    }
-}
-
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        One(String),
-        More(Vec<String>),
-        None(()),
-    }
-    Ok(match Form::deserialize(from)? {
-        Form::One(one) => vec![one],
-        Form::More(more) => more,
-        Form::None(()) => Vec::new(),
-    })
-}
-
-#[derive(Deserialize)]
-struct List {
-    deployments: Vec<Raw>,
-}
-
-/// A deployment, as a list, an answer to a trigger, or a question for it alone has it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Raw {
-    id: Option<String>,
-    uid: Option<String>,
-    ready_state: Option<String>,
-    state: Option<String>,
-    ready_substate: Option<String>,
-    ready_state_reason: Option<String>,
-    alias_assigned: Option<Value>,
-    alias_error: Option<Value>,
-    checks_conclusion: Option<String>,
-    error_code: Option<String>,
-    error_message: Option<String>,
-    created_at: Option<i64>,
-    created: Option<i64>,
-    inspector_url: Option<String>,
-    meta: Option<Value>,
-}
-
-impl Raw {
-    fn meta_text(&self, key: &str) -> Option<&str> {
-        self.meta.as_ref()?.get(key)?.as_str()
-    }
-}
-
-#[derive(Serialize)]
-struct Patch<'a> {
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FullPatch<'a> {
-    value: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    target: &'a [String],
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    custom_environment_ids: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    git_branch: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Created<'a> {
-    key: &'a str,
-    value: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    target: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    custom_environment_ids: Option<Vec<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    git_branch: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct Upserted {
-    #[serde(default)]
-    failed: Vec<FailedOne>,
-}
-
-#[derive(Deserialize)]
-struct FailedOne {
-    error: Option<FailedCode>,
-}
-
-#[derive(Deserialize)]
-struct FailedCode {
-    code: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Redeploy<'a> {
-    deployment_id: &'a str,
-    name: &'a str,
-    meta: Meta<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<&'a str>,
-    #[serde(rename = "customEnvironmentSlugOrId", skip_serializing_if = "Option::is_none")]
-    custom_environment: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Meta<'a> {
-    action: &'a str,
-    rekeyd: &'a str,
-}
-
-#[derive(Serialize)]
-struct Nothing {}

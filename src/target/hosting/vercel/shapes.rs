@@ -1,0 +1,173 @@
+//! What Vercel is sent, and what of its answers is read.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Project {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) targets: Option<Targets>,
+    pub(super) auto_assign_custom_domains: Option<bool>,
+    pub(super) last_rollback_target: Option<Value>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Targets {
+    pub(super) production: Option<Production>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Production {
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Envs {
+    pub(super) envs: Vec<Record>,
+    pub(super) pagination: Option<Value>,
+}
+
+/// A variable; its value is not read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) id: String,
+    pub(super) key: String,
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+    pub(super) visibility: Option<String>,
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub(super) target: Vec<String>,
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub(super) custom_environment_ids: Vec<String>,
+    pub(super) git_branch: Option<String>,
+    pub(super) updated_at: Option<i64>,
+    pub(super) created_at: Option<i64>,
+}
+
+impl Record {
+    pub(super) fn updated(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.updated_at.or(self.created_at)?).ok()
+    }
+}
+
+pub(super) fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        One(String),
+        More(Vec<String>),
+        None(()),
+    }
+    Ok(match Form::deserialize(from)? {
+        Form::One(one) => vec![one],
+        Form::More(more) => more,
+        Form::None(()) => Vec::new(),
+    })
+}
+
+#[derive(Deserialize)]
+pub(super) struct List {
+    pub(super) deployments: Vec<Raw>,
+}
+
+/// A deployment, as a list, an answer to a trigger, or a question for it alone has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Raw {
+    pub(super) id: Option<String>,
+    pub(super) uid: Option<String>,
+    pub(super) ready_state: Option<String>,
+    pub(super) state: Option<String>,
+    pub(super) ready_substate: Option<String>,
+    pub(super) ready_state_reason: Option<String>,
+    pub(super) alias_assigned: Option<Value>,
+    pub(super) alias_error: Option<Value>,
+    pub(super) checks_conclusion: Option<String>,
+    pub(super) error_code: Option<String>,
+    pub(super) error_message: Option<String>,
+    pub(super) created_at: Option<i64>,
+    pub(super) created: Option<i64>,
+    pub(super) inspector_url: Option<String>,
+    pub(super) meta: Option<Value>,
+}
+
+impl Raw {
+    pub(super) fn meta_text(&self, key: &str) -> Option<&str> {
+        self.meta.as_ref()?.get(key)?.as_str()
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Patch<'a> {
+    pub(super) value: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FullPatch<'a> {
+    pub(super) value: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<&'a str>,
+    #[serde(rename = "type")]
+    pub(super) kind: &'a str,
+    pub(super) target: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(super) custom_environment_ids: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) git_branch: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Created<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
+    #[serde(rename = "type")]
+    pub(super) kind: &'a str,
+    pub(super) target: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) custom_environment_ids: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) git_branch: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Upserted {
+    #[serde(default)]
+    pub(super) failed: Vec<FailedOne>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FailedOne {
+    pub(super) error: Option<FailedCode>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FailedCode {
+    pub(super) code: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Redeploy<'a> {
+    pub(super) deployment_id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) meta: Meta<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<&'a str>,
+    #[serde(rename = "customEnvironmentSlugOrId", skip_serializing_if = "Option::is_none")]
+    pub(super) custom_environment: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Meta<'a> {
+    pub(super) action: &'a str,
+    pub(super) rekeyd: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Nothing {}
