@@ -358,7 +358,8 @@ fn the_schema_has_what_is_sent_and_the_manual_every_verb() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut described = keys(&question["properties"]);
     let mut all = keys(&sent);
-    (described.sort(), all.sort());
+    described.sort();
+    all.sort();
     assert_eq!(described, all);
     let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
     assert_eq!(question["properties"]["verb"]["enum"], serde_json::json!(verbs));

@@ -125,6 +125,7 @@ support::on_both_debians! {
             assert!(machine.read("/home/app/.pm2/dump.pm2").contains(FIRST_VALUE));
         }
         machine.sh("rm /srv/app/fault");
+        machine.ok(&["rekeyctl", "release", NAME]);
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
     }

@@ -32,20 +32,9 @@ impl Builder {
         self
     }
 
-    /// With Docker's engine and Compose installed.
-    pub fn engine(self) -> Self {
-        self.with("engine")
-    }
-
-    /// From an image that has more: `engine`, `postgresql`.
+    /// From an image that has more: `engine`, `node`, `postgresql`.
     pub fn with(mut self, more: &'static str) -> Self {
         self.with = more;
-        self
-    }
-
-    /// With Node and PM2.
-    pub fn node(mut self) -> Self {
-        self.node = true;
         self
     }
 

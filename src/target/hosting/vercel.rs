@@ -420,9 +420,9 @@ impl Platform for Vercel {
 
     fn pause(&self, so_far: Duration) -> Duration {
         Duration::from_secs(match so_far.as_secs() {
-            ..15 => 1,
-            ..60 => 5,
-            ..300 => 15,
+            0..15 => 1,
+            15..60 => 5,
+            60..300 => 15,
             _ => 30,
         })
     }

@@ -19,6 +19,8 @@ const IN_PROGRESS: &[u8] = b"Reload already in progress";
 const NO_ENVIRONMENT: &[u8] = b"is not defined in process file";
 /// On the way back, what is left in between, or errored, is reloaded once more.
 const TRIES_BACK: u32 = 3;
+/// How long they must have been there.
+const STEADY: Duration = Duration::from_secs(2);
 /// How long after a reload its processes may be on their way, at the least.
 const COMING: Duration = Duration::from_secs(15);
 
@@ -66,7 +68,7 @@ impl Pm2Target {
             let coming = Instant::now() + COMING;
             let until = if tries > 0 { coming.min(errand.deadline) } else { errand.deadline.min(limit.max(coming)) };
             let came = match self.check_end(&ran, &due) {
-                Ok(()) => self.wait_for(&was, &due, errand, until).await,
+                Ok(()) => self.wait_until_there(&was, &due, errand, until).await,
                 failed => failed,
             };
             match came {
@@ -95,8 +97,8 @@ impl Pm2Target {
         Ok(tally.matching > 0 && tally.matching == tally.of() || is_hidden && errand.back && are_untouched)
     }
 
-    /// Stops instances that end again and again: PM2 would start them itself in the middle of the reload, and leave them in
-    /// between. Those that serve go on.
+    /// Stops the instances of an app that ends again and again: PM2 would start them itself in the middle of the reload, and
+    /// leave them in between. Those that have the wanted value go on.
     async fn stop_restless(
         &self,
         state: State,
@@ -104,11 +106,19 @@ impl Pm2Target {
         errand: &Errand<'_>,
         limit: Instant,
     ) -> Result<State, Fault> {
-        let restless = restless(&state, apps, &self.ours(errand.found));
-        if restless.is_empty() {
+        let found = self.ours(errand.found);
+        let is_restless = |app: &str| state.of(app).into_iter().any(|instance| is_restless(instance, &found));
+        let is_stored = |one: &Instance| one.stored.as_ref().is_some_and(|stored| stored.is_same(errand.view.primary));
+        let mut ids = Vec::new();
+        for app in apps.iter().filter(|app| is_restless(app)) {
+            // Those that still seem to be well with the same value may be the next.
+            let due = |one: &&Instance| !one.is_stopped() && (!is_stored(one) || !one.is_online());
+            ids.extend(state.of(app).into_iter().filter(due).filter_map(|one| Some(one.id?.to_string())));
+        }
+        if ids.is_empty() {
             return Ok(state);
         }
-        let words: Vec<&str> = std::iter::once("stop").chain(restless.iter().map(String::as_str)).collect();
+        let words: Vec<&str> = std::iter::once("stop").chain(ids.iter().map(String::as_str)).collect();
         // What came of it is seen afterwards.
         self.call(&state.pm2, &words, limit.saturating_duration_since(Instant::now())).await?;
         self.state_between_reloads(limit).await
@@ -158,8 +168,32 @@ impl Pm2Target {
         Err(Fault::new(FaultCode::UnitFailed, why).advise(advice))
     }
 
+    /// Until every instance is there; on the way back, where PM2 may be starting some again by itself, for a moment longer.
+    async fn wait_until_there(
+        &self,
+        before: &State,
+        apps: &[&str],
+        errand: &Errand<'_>,
+        limit: Instant,
+    ) -> Result<(), Fault> {
+        let now = self.wait_for(before, apps, errand, limit).await?;
+        let pids: Vec<u32> = apps.iter().flat_map(|app| now.of(app)).map(|instance| instance.pid).collect();
+        let until = Instant::now() + STEADY;
+        while errand.back && Instant::now() < until {
+            self.check_alive(&pids).await?;
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     /// Until every instance is another process than before, and online.
-    async fn wait_for(&self, before: &State, apps: &[&str], errand: &Errand<'_>, limit: Instant) -> Result<(), Fault> {
+    async fn wait_for(
+        &self,
+        before: &State,
+        apps: &[&str],
+        errand: &Errand<'_>,
+        limit: Instant,
+    ) -> Result<State, Fault> {
         loop {
             let now = self.state_when_up(limit).await?;
             let mut late = None;
@@ -170,7 +204,7 @@ impl Pm2Target {
                     }
                 }
             }
-            let Some((app, why)) = late else { return Ok(()) };
+            let Some((app, why)) = late else { return Ok(now) };
             if Instant::now() >= limit {
                 return Err(Fault::new(FaultCode::NotReady, why).advise(self.logs(app)));
             }
@@ -212,19 +246,14 @@ impl Pm2Target {
     }
 }
 
-/// The numbers of instances that are not online, or were started more often than by a rotation's movements.
-fn restless(state: &State, apps: &[&str], found: &[(&str, &Found)]) -> Vec<String> {
-    let is_restless = |instance: &&Instance| {
-        let before = found.iter().find(|(app, _)| *app == instance.app).and_then(|(_, found)| {
-            let at = found.details.get("ids")?.split(',').position(|id| id.parse().ok() == instance.id)?;
-            found.details.get("restarts")?.split(',').nth(at)?.parse::<u32>().ok()
-        });
-        let is_often = before.is_some_and(|before| instance.restarts > before + 2);
-        apps.contains(&instance.app.as_str())
-            && !instance.is_stopped()
-            && (!instance.is_online() || instance.unstable > 0 || is_often)
-    };
-    state.all.iter().filter(is_restless).filter_map(|instance| Some(instance.id?.to_string())).collect()
+/// Whether an instance is not online, or was started more often than by a rotation's movements.
+fn is_restless(instance: &Instance, found: &[(&str, &Found)]) -> bool {
+    let before = found.iter().find(|(app, _)| *app == instance.app).and_then(|(_, found)| {
+        let at = found.details.get("ids")?.split(',').position(|id| id.parse().ok() == instance.id)?;
+        found.details.get("restarts")?.split(',').nth(at)?.parse::<u32>().ok()
+    });
+    let is_often = before.is_some_and(|before| instance.restarts > before + 2);
+    !instance.is_stopped() && (!instance.is_online() || instance.unstable > 0 || is_often)
 }
 
 fn has(printed: &[u8], words: &[u8]) -> bool {

@@ -97,7 +97,7 @@ impl Pm2Target {
     }
 
     /// Whether the processes are still PM2's; cheaper than to ask PM2.
-    async fn check_alive(&self, pids: &[u32]) -> Result<(), Fault> {
+    pub(super) async fn check_alive(&self, pids: &[u32]) -> Result<(), Fault> {
         let processes = self.ask(pids, &new_key()?, false).await?.processes;
         match processes.iter().zip(pids).find(|(process, _)| process.is_none()) {
             Some((_, pid)) => {
