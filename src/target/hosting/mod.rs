@@ -1,7 +1,7 @@
 //! A variable at a hosting platform: written in place, what serves deployed anew, and followed until it is what is served.
 //!
-//! The course is the same for all platforms; what each says and wants is in its own file. Requests go through [`api`],
-//! what follows on an answer is in the table of [`answer`], and what follows for a deployment in [`step`]: both pure.
+//! The course is the same for all platforms; what each says and wants is in its own file. Requests go through `api.rs`,
+//! what follows on an answer is in the table of `answer.rs`, and what follows for a deployment in `step.rs`: both pure.
 
 use std::sync::Mutex;
 use std::time::Duration;
