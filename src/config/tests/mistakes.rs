@@ -159,7 +159,7 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         ),
         // [[target]]
         (target(""), "3:1", "`type` is missing in [[target]]", "type = \"systemd\""),
-        (target("type = \"vercel\""), "4:8", "`type = \"vercel\"` is not available in this version yet", "\"dotenv\""),
+        (target("type = \"vercel\""), "3:1", "`project` is missing", "my-app"),
         (target("type = \"environment\""), "4:8", "every local user can read /etc/environment", "`expose = true`"),
         (
             target("type = \"environment\"\nexpose = true\nrestart-command = [\"/bin/true\"]"),

@@ -1,3 +1,5 @@
+//! The editors of ecosystem files: one value is changed, and every other byte kept.
+
 use proptest::prelude::*;
 
 use super::*;
