@@ -124,10 +124,6 @@ support::on_both_debians! {
             assert!(serves(&machine, FIRST_VALUE), "{fault}");
             assert!(machine.read("/home/app/.pm2/dump.pm2").contains(FIRST_VALUE));
         }
-        machine.sh("rm /srv/app/fault");
-        machine.ok(&["rekeyctl", "release", NAME]);
-        let said = rotate(&machine);
-        assert_eq!(said.status, 0, "{said}");
     }
 
     fn what_would_go_wrong_is_refused_before(debian) {
