@@ -242,14 +242,6 @@ impl Target for DotenvTarget {
         self.settings.expose.then(|| format!("WARNING: every local user may read {}", self.path().display()))
     }
 
-    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        Ok(None)
-    }
-
-    async fn in_force(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         if let Some((wake, by)) = self.wake() {
             self.tell(wake, true).await?;

@@ -107,14 +107,6 @@ impl Target for EnvironmentTarget {
         self.file.exposes()
     }
 
-    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        Ok(None)
-    }
-
-    async fn in_force(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let mut activated = self.file.activate(errand).await?;
         activated.retain(|did| !matches!(did, Activated::LeftAlone { .. }));

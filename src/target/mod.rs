@@ -170,14 +170,18 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// Where the manager cannot be asked.
-    async fn reload_reason(&self) -> Result<Option<String>, Fault>;
+    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
 
     /// Whether the manager would now start the consumer with what was delivered. Asked after the reload and before
     /// anything is restarted.
     ///
     /// # Errors
     /// What is in the way.
-    async fn in_force(&self) -> Result<(), Fault>;
+    async fn in_force(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Makes the consumer take the view. Looks first whether it already has it.
     ///

@@ -238,14 +238,6 @@ impl Target for CommandTarget {
         None
     }
 
-    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        Ok(None)
-    }
-
-    async fn in_force(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let began = Instant::now();
         let _: Done = self.ask(Verb::Activate, self.asked(errand)).await?;

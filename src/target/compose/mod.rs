@@ -122,14 +122,6 @@ impl Target for ComposeTarget {
         }
     }
 
-    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        Ok(None)
-    }
-
-    async fn in_force(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         self.recreate(errand).await
     }

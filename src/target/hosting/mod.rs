@@ -145,14 +145,6 @@ impl Target for HostingTarget {
         None
     }
 
-    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        Ok(None)
-    }
-
-    async fn in_force(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let course = self.course(errand);
         let consumer = self.label.clone();

@@ -179,14 +179,6 @@ impl Target for Pm2Target {
         self.settings.expose.then(|| format!("WARNING: every local user may read {}", self.path().display()))
     }
 
-    async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        Ok(None)
-    }
-
-    async fn in_force(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         self.reload(errand).await
     }
