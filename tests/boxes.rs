@@ -1,6 +1,6 @@
 //! The test ground itself: machines boot, and the backend does what it says, right and wrong.
 
-mod support;
+use crate::support;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use support::backend::{FIRST_VALUE, LOGIN};
 use support::rotation::{self, NAME, adopt, assert_says, rotate, stage, status};

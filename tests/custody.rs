@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT, World, adopted, assert_says, commits, status, value};

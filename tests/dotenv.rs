@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT, adopt, assert_says, rotate, stage, status};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use support::rotation::{self, NAME, UNIT, adopted, assert_says, delivered, rotate, status, value};
 use support::{Backend, Machine, poll, seconds};

@@ -1,6 +1,6 @@
 //! Rotations that fail on a booted Debian: the value that was in force serves again, or a person is called.
 
-mod support;
+use crate::support;
 
 use serde_json::Value;
 use support::backend::FIRST_VALUE;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
+use crate::support;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -124,6 +124,10 @@ support::on_both_debians! {
             assert!(serves(&machine, FIRST_VALUE), "{fault}");
             assert!(machine.read("/home/app/.pm2/dump.pm2").contains(FIRST_VALUE));
         }
+        // Nothing of what was taken back is in the way of the next one.
+        machine.sh("rm /srv/app/fault");
+        machine.ok(&["rekeyctl", "release", NAME]);
+        rotate_ok(&machine);
     }
 
     fn what_would_go_wrong_is_refused_before(debian) {

@@ -1,7 +1,7 @@
 //! Obstacles that are there before a rotation, on a booted Debian: it is refused, nothing is touched, and what is said
 //! names the reason and the next command. Once the obstacle is gone, a rotation commits.
 
-mod support;
+use crate::support;
 
 use support::backend::FIRST_VALUE;
 use support::rotation::{

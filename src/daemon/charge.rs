@@ -29,6 +29,8 @@ pub struct Charge {
     standing: Mutex<Standing>,
     /// What was not as it was left, and when that was looked at.
     drift: Mutex<(Vec<Drift>, Option<Instant>)>,
+    /// Held by the one who looks at that for somebody who asks.
+    pub looking: AsyncMutex<()>,
     unreadable: Option<String>,
 }
 
@@ -45,6 +47,7 @@ impl Charge {
             ledger: AsyncMutex::new(ledger),
             standing: Mutex::new(standing),
             drift: Mutex::default(),
+            looking: AsyncMutex::default(),
             unreadable,
         }
     }

@@ -72,8 +72,9 @@ async fn look_at(daemon: &Arc<Daemon>, secrets: &[SecretSettings]) {
     .await;
 }
 
-/// Looks for somebody who asks, unless that was done a moment ago.
+/// Looks for somebody who asks, unless that was done a moment ago. Many who ask at once are served by one look.
 pub async fn look_again(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) {
+    let _one_looks = charge.looking.lock().await;
     if charge.looked_for_drift().is_none_or(|at| at.elapsed() > RECENT) {
         look(daemon, settings, charge).await;
     }

@@ -157,7 +157,7 @@ mod tests {
         unreachable!()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_was_seen_last_is_told_with_its_own_time() {
         let began = Instant::now();
         let (fault, _) = give_up(900, 0, |_| {
@@ -169,7 +169,7 @@ mod tests {
         assert!(seconds < 0.8, "{fault}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_request_that_the_end_cuts_short_does_not_hide_what_was_seen_before() {
         let began = Instant::now();
         let (fault, _) = give_up(800, 150, |_| {
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(fault.code, FaultCode::LoginFailed, "{fault}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_hang_that_lasted_longer_than_what_was_before_is_told() {
         let mut patience = Patience::until(Instant::now() + Duration::from_secs(9), Duration::from_millis(400));
         patience.endure(Trouble::NotYet(fault(FaultCode::LoginFailed, "answered 500"))).await.unwrap();
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(patience.endure(Trouble::NotYet(hang)).await.unwrap_err().code, FaultCode::ProbeTimeout);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_grace_for_an_old_worker_begins_when_it_is_seen_and_is_short() {
         let began = Instant::now();
         let mut first_seen = None;
@@ -210,13 +210,13 @@ mod tests {
         assert!(grace >= Duration::from_millis(400) && took < Duration::from_millis(1590), "{grace:?} {took:?}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_certain_is_not_asked_again() {
         let (_, took) = give_up(5000, 0, |_| Trouble::Certain(fault(FaultCode::AcceptsAlgNone, "none"))).await;
         assert!(took < Duration::from_secs(1));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_rotations_deadline_ends_it_before_the_probes_timeout() {
         let began = Instant::now();
         let mut patience = Patience::until(began + Duration::from_millis(100), Duration::from_secs(60));

@@ -5,6 +5,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::SecretValue;
@@ -44,6 +45,15 @@ pub fn digest(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new((&*block).into());
     mac.update(data);
     mac.finalize().into_bytes().into()
+}
+
+/// Whether two digests in hex, or the lack of them, are the same; takes as long wherever they differ.
+pub fn is_same_digest(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => bool::from(one.as_bytes().ct_eq(other.as_bytes())),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 impl fmt::Display for Fingerprint {

@@ -6,7 +6,7 @@ pub mod passphrase;
 mod seal;
 mod value;
 
-pub use fingerprint::{Fingerprint, FingerprintKey, digest};
+pub use fingerprint::{Fingerprint, FingerprintKey, digest, is_same_digest};
 pub use generate::{Format, generate, random};
 pub use seal::{Sealed, SealingKey, UnsealError};
 pub use value::SecretValue;

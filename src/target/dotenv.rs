@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::file;
 use super::systemd::SystemdTarget;
 use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
@@ -82,15 +83,10 @@ impl DotenvTarget {
     }
 
     /// Whether the file has the view. A key that is empty is one that is not there.
-    fn check(&self, file: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
+    fn check(&self, seen: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
         let wanted = std::iter::once(Some(view.primary)).chain(std::iter::once(view.previous));
-        for ((name, has), wanted) in self.names().zip(&file.values).zip(wanted) {
-            let is_same = match (has.as_ref().filter(|has| !has.is_empty()), wanted) {
-                (Some(has), Some(wanted)) => has.is_same(wanted),
-                (None, None) => true,
-                _ => false,
-            };
-            if !is_same {
+        for ((name, has), wanted) in self.names().zip(&seen.values).zip(wanted) {
+            if !file::has(has.as_ref(), wanted) {
                 let message = format!("{name} in {} is not that of the view {}", self.path().display(), view.view);
                 return Err(Fault::new(FaultCode::WrongValue, message));
             }
@@ -101,24 +97,8 @@ impl DotenvTarget {
     /// Whether the file is as it was left, and can be written.
     async fn check_file(&self, in_force: &Disclosed<'_>) -> Result<(), Fault> {
         let file = self.read().await?;
-        self.check(&file, in_force).map_err(|fault| {
-            Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message))
-                .advise(format!(
-                    "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, write the former one",
-                    self.secret
-                ))
-        })?;
-        if let Some(obstacle) = file.obstacle {
-            return Err(obstacle.into());
-        }
-        if file.is_open && !self.settings.expose {
-            let message = format!("every local user can read {}", self.path().display());
-            return Err(Fault::new(FaultCode::FileUnusable, message).advise(format!(
-                "chmod o= {0}; or add `expose = true` if everybody here may know it",
-                self.path().display()
-            )));
-        }
-        Ok(())
+        self.check(&file, in_force).map_err(|fault| file::changed_by_hand(&fault, "", &self.secret))?;
+        file::check_usable(file, self.path(), self.settings.expose)
     }
 
     /// What tells the program, and the file that it is told by; none where something else, or nothing, makes it take the

@@ -18,6 +18,7 @@ pub mod command;
 pub mod compose;
 pub mod dotenv;
 pub mod environment;
+mod file;
 pub mod hosting;
 pub mod pm2;
 pub mod systemd;

@@ -144,7 +144,7 @@ impl Trial {
             accepted: Vec::new(),
             retired: SecretValue::new(OLD.into()),
             workers: 1,
-            deadline: Duration::from_secs(20),
+            deadline: Duration::from_secs(60),
             dir,
         };
         trial.write(&format!(r#"{{"password":"{PASSWORD}"}}"#), 0o600);
@@ -197,10 +197,10 @@ impl Trial {
 
     /// The fault, which came much earlier than the timeout.
     async fn early_fault(mut self) -> Fault {
-        self.probe.timeout = Duration::from_secs(4);
+        self.probe.timeout = Duration::from_secs(40);
         let began = Instant::now();
         let fault = self.ask().await.unwrap_err();
-        assert!(began.elapsed() < Duration::from_secs(3), "{fault} took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{fault} took {:?}", began.elapsed());
         fault
     }
 }
@@ -363,7 +363,7 @@ async fn a_backend_that_hangs_ends_with_the_timeout_or_the_deadline() {
         trial.deadline = Duration::from_millis(deadline);
         let began = Instant::now();
         let fault = trial.fault().await;
-        assert!(began.elapsed() < Duration::from_secs(3));
+        assert!(began.elapsed() < Duration::from_secs(15));
         assert_eq!(fault.code, FaultCode::ProbeTimeout);
         assert!(fault.message.contains("got no answer in time, for 0."), "{fault}");
     }
@@ -538,5 +538,5 @@ async fn an_endpoint_that_has_had_enough_of_being_asked_is_left_in_peace() {
     trial.workers = 4;
     let began = Instant::now();
     assert!(trial.ask().await.is_ok());
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(15));
 }

@@ -91,7 +91,7 @@ async fn a_server_that_hangs_or_drips_ends_at_the_limit() {
         let began = Instant::now();
         let error = get(format!("http://{address}/"), Duration::from_millis(200)).await.unwrap_err();
         assert_eq!(error.why, NoAnswer::TimedOut);
-        assert!(began.elapsed() < Duration::from_secs(3));
+        assert!(began.elapsed() < LONG);
         assert!(is_closed(&mut asked.recv_timeout(LONG).unwrap().1));
     }
 }

@@ -5,7 +5,7 @@ use crate::config::ComposePlace;
 use crate::helper::Seen;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
-use crate::target::Disclosed;
+use crate::target::{Disclosed, file};
 use crate::text::Slot;
 use crate::text::env_file::Dialect;
 
@@ -45,15 +45,10 @@ impl ComposeTarget {
     }
 
     /// Whether the file has the view. A variable that is empty is one that is not there.
-    pub(super) fn check(&self, file: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
-        for ((slot, is_previous), has) in self.slots().iter().zip(&file.values) {
+    pub(super) fn check(&self, seen: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
+        for ((slot, is_previous), has) in self.slots().iter().zip(&seen.values) {
             let wanted = if *is_previous { view.previous } else { Some(view.primary) };
-            let is_same = match (has.as_ref().filter(|has| !has.is_empty()), wanted) {
-                (Some(has), Some(wanted)) => has.is_same(wanted),
-                (None, None) => true,
-                _ => false,
-            };
-            if !is_same {
+            if !file::has(has.as_ref(), wanted) {
                 let what = match slot {
                     Slot::Env { key, .. } => format!("{key} in {}", self.path().display()),
                     Slot::Compose { service, key } => format!("{key} of {service} in {}", self.path().display()),
@@ -69,24 +64,8 @@ impl ComposeTarget {
     /// Whether the file is as it was left, and can be written.
     pub(super) async fn check_file(&self, in_force: &Disclosed<'_>) -> Result<(), Fault> {
         let file = self.read().await?;
-        self.check(&file, in_force).map_err(|fault| {
-            Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message))
-                .advise(format!(
-                    "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, write the former one",
-                    self.secret
-                ))
-        })?;
-        if let Some(obstacle) = file.obstacle {
-            return Err(obstacle.into());
-        }
-        if file.is_open && !self.settings.expose {
-            let message = format!("every local user can read {}", self.path().display());
-            return Err(Fault::new(FaultCode::FileUnusable, message).advise(format!(
-                "chmod o= {0}; or add `expose = true` if everybody here may know it",
-                self.path().display()
-            )));
-        }
-        Ok(())
+        self.check(&file, in_force).map_err(|fault| file::changed_by_hand(&fault, "", &self.secret))?;
+        file::check_usable(file, self.path(), self.settings.expose)
     }
 
     /// The value that is in the file, in each of its places.

@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use subtle::ConstantTimeEq as _;
-
 use super::ComposeTarget;
 use crate::helper::{Answer, Process, Question};
 use crate::rotation::{Fault, FaultCode};
-use crate::secret::{SecretValue, digest, random};
+use crate::secret::{digest, is_same_digest, random};
 use crate::store::StoreError;
 use crate::sys::docker::Container;
-use crate::target::Disclosed;
+use crate::target::{Disclosed, file};
 
 /// What the processes of containers have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,28 +43,15 @@ impl Tally {
 
 type Digest = Option<String>;
 
-fn is_same(has: &Digest, wanted: &Digest) -> bool {
-    match (has, wanted) {
-        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
 impl ComposeTarget {
     /// Whether a container was made with the view: its configuration does not change any more.
     pub(super) fn is_made_with(&self, container: &Container, view: &Disclosed<'_>) -> bool {
         if self.is_file() {
             return true;
         }
-        let has = |key: &str| container.variable(key).filter(|value| !value.is_empty());
-        let is_same = |has: Option<SecretValue>, wanted: Option<&SecretValue>| match (has, wanted) {
-            (Some(has), Some(wanted)) => has.is_same(wanted),
-            (None, None) => true,
-            _ => false,
-        };
+        let has = |key: &str, wanted| file::has(container.variable(key).as_ref(), wanted);
         let previous = self.previous_key.as_deref();
-        is_same(has(&self.key), Some(view.primary)) && previous.is_none_or(|key| is_same(has(key), view.previous))
+        has(&self.key, Some(view.primary)) && previous.is_none_or(|key| has(key, view.previous))
     }
 
     /// Looks into every process of these containers.
@@ -95,16 +80,21 @@ impl ComposeTarget {
                 let line = [view.primary.reveal(), b"\n"].concat();
                 let wanted = [of(view.primary.reveal()), of(&line)];
                 self.count(&mut tally, &process, &process.credentials, |has| {
-                    wanted.iter().any(|wanted| is_same(&has[0], &Some(wanted.clone())))
+                    wanted.iter().any(|wanted| is_same_digest(has[0].as_deref(), Some(wanted)))
                 });
                 continue;
             }
             let wanted = [Some(view.primary), view.previous].map(|value| value.map(|value| of(value.reveal())));
             // A variable that is empty is as good as none.
             let empty = Some(of(b""));
-            let has: Vec<Digest> =
-                process.digests.iter().map(|has| has.clone().filter(|_| !is_same(has, &empty))).collect();
-            self.count(&mut tally, &process, &has, |has| has.iter().zip(&wanted).all(|(a, b)| is_same(a, b)));
+            let has: Vec<Digest> = process
+                .digests
+                .iter()
+                .map(|has| has.clone().filter(|_| !is_same_digest(has.as_deref(), empty.as_deref())))
+                .collect();
+            self.count(&mut tally, &process, &has, |has| {
+                has.iter().zip(&wanted).all(|(a, b)| is_same_digest(a.as_deref(), b.as_deref()))
+            });
         }
         Ok(tally)
     }

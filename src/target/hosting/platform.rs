@@ -134,13 +134,19 @@ pub(super) trait Platform: Send + Sync {
     fn settle(&self, found: &Ids) -> Duration;
 
     /// Whether deployments carry the mark of whoever asked for them.
-    fn marks(&self) -> bool;
+    fn marks(&self) -> bool {
+        false
+    }
 
     /// Whether a deployment that is kept aside may be published.
-    fn may_publish(&self) -> bool;
+    fn may_publish(&self) -> bool {
+        false
+    }
 
     /// Whether other code than what is served is a reason to stop.
-    fn wants_same_code(&self) -> bool;
+    fn wants_same_code(&self) -> bool {
+        false
+    }
 
     /// Whether a value is one that the platform would read as something else.
     fn takes(&self, _value: &str) -> bool {

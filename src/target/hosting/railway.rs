@@ -380,18 +380,6 @@ impl Platform for Railway {
         if found.contains_key("health-check") { SETTLE } else { SETTLE_UNCHECKED }
     }
 
-    fn marks(&self) -> bool {
-        false
-    }
-
-    fn may_publish(&self) -> bool {
-        false
-    }
-
-    fn wants_same_code(&self) -> bool {
-        false
-    }
-
     fn takes(&self, value: &str) -> bool {
         !value.contains("${{")
     }

@@ -227,18 +227,6 @@ impl Platform for Render {
         Duration::ZERO
     }
 
-    fn marks(&self) -> bool {
-        false
-    }
-
-    fn may_publish(&self) -> bool {
-        false
-    }
-
-    fn wants_same_code(&self) -> bool {
-        false
-    }
-
     fn takes(&self, value: &str) -> bool {
         !value.is_empty()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::file;
 use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{Pm2Target as Settings, ProbeSettings, SecretSettings};
 use crate::helper::{FileHelper, Seen};
@@ -103,15 +104,10 @@ impl Pm2Target {
     }
 
     /// Whether the file has the view.
-    fn check(&self, file: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
+    fn check(&self, seen: &Seen, view: &Disclosed<'_>) -> Result<(), Fault> {
         let wanted = [Some(view.primary), view.previous];
-        for ((key, values), wanted) in self.by_key(file).into_iter().zip(wanted) {
-            let is_same = |has: &Option<&SecretValue>| match (has, wanted) {
-                (Some(has), Some(wanted)) => has.is_same(wanted),
-                (None, None) => true,
-                _ => false,
-            };
-            if !values.iter().all(is_same) {
+        for ((key, values), wanted) in self.by_key(seen).into_iter().zip(wanted) {
+            if !values.iter().all(|value| file::has(*value, wanted)) {
                 let message = format!("{key} in {} is not that of the view {}", self.path().display(), view.view);
                 return Err(Fault::new(FaultCode::WrongValue, message));
             }

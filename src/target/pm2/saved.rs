@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::Pm2Target;
 use super::daemon::{State, new_key};
-use super::tally::is_same;
 use crate::helper::{Pm2, Saved};
 use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode};
-use crate::secret::{SecretValue, digest};
+use crate::secret::{SecretValue, digest, is_same_digest};
 use crate::sys::command::End;
 use crate::target::Errand;
 
@@ -81,7 +80,7 @@ impl Pm2Target {
         let empty = hex::encode(digest(key, b""));
         let has = |values: &Vec<Option<String>>| {
             let mut values = values.iter().map(|value| value.clone().filter(|value| *value != empty)).zip(&wanted);
-            values.all(|(has, wanted)| is_same(&has, wanted))
+            values.all(|(has, wanted)| is_same_digest(has.as_deref(), wanted.as_deref()))
         };
         // For one that is stopped PM2 keeps what it had.
         let running: Vec<&str> =

@@ -10,7 +10,7 @@ use super::list::Instance;
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode, Generation, View};
 use crate::secret::SecretValue;
-use crate::target::{Disclosed, Health};
+use crate::target::{Disclosed, Health, file};
 
 impl Pm2Target {
     pub(super) async fn preflight(
@@ -94,23 +94,9 @@ impl Pm2Target {
         if health == Health::Irrelevant {
             return Ok(());
         }
-        self.check(&file, in_force).map_err(|fault| {
-            Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message))
-                .advise(format!(
-                    "if that value is meant to stay, reload the apps and take it over: rekeyctl adopt {}; if not, write \
-                     the former one",
-                    self.secret
-                ))
-        })?;
-        if let Some(obstacle) = file.obstacle {
-            return Err(obstacle.into());
-        }
-        if file.is_open && !self.settings.expose {
-            let message = format!("every local user can read {shown}");
-            return Err(Fault::new(FaultCode::FileUnusable, message)
-                .advise(format!("chmod o= {shown}; or add `expose = true` if everybody here may know it")));
-        }
-        Ok(())
+        self.check(&file, in_force)
+            .map_err(|fault| file::changed_by_hand(&fault, "reload the apps and ", &self.secret))?;
+        file::check_usable(file, self.path(), self.settings.expose)
     }
 
     /// The file is right, and the processes are not.

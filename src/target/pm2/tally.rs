@@ -1,13 +1,11 @@
 //! What the processes of an app show of the value, compared with what they should have.
 
-use subtle::ConstantTimeEq as _;
-
 use super::Pm2Target;
 use super::daemon::new_key;
 use super::list::Instance;
 use crate::policy::{Has, Kind, Sighting};
 use crate::rotation::{Fault, FaultCode};
-use crate::secret::{SecretValue, digest};
+use crate::secret::{SecretValue, digest, is_same_digest};
 use crate::target::{Disclosed, Known};
 
 /// What the instances of an app show.
@@ -42,7 +40,11 @@ impl Pm2Target {
             // A variable that is empty is as good as none.
             let has: Vec<Option<String>> =
                 has.unwrap_or_default().into_iter().map(|has| has.filter(|has| *has != empty)).collect();
-            let same: Vec<bool> = has.iter().zip(&wanted).map(|(has, wanted)| is_same(has, wanted)).collect();
+            let same: Vec<bool> = has
+                .iter()
+                .zip(&wanted)
+                .map(|(has, wanted)| is_same_digest(has.as_deref(), wanted.as_deref()))
+                .collect();
             match has.first() {
                 None | Some(None) => tally.hidden += 1,
                 _ if same.iter().all(|same| *same) => tally.matching += 1,
@@ -120,13 +122,5 @@ impl Pm2Target {
             "where Node reads the env file itself, a token must prove it: add a [[probe]] with type = \"jwt\"; \
              else see `{environment}` in {ecosystem}"
         ))
-    }
-}
-
-pub(super) fn is_same(has: &Option<String>, wanted: &Option<String>) -> bool {
-    match (has, wanted) {
-        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
-        (None, None) => true,
-        _ => false,
     }
 }

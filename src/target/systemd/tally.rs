@@ -1,14 +1,12 @@
 //! What the processes of a unit have, compared with what they should have.
 
-use subtle::ConstantTimeEq as _;
-
 use super::SystemdTarget;
 use super::way::credential_path;
 use crate::config::Deliver;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Process, Question};
 use crate::rotation::{Fault, FaultCode};
-use crate::secret::{digest, random};
+use crate::secret::{digest, is_same_digest, random};
 use crate::store::StoreError;
 use crate::target::Disclosed;
 
@@ -54,14 +52,6 @@ impl Tally {
 
 type Digest = Option<String>;
 
-fn is_same(has: &Digest, wanted: &Digest) -> bool {
-    match (has, wanted) {
-        (Some(has), Some(wanted)) => bool::from(has.as_bytes().ct_eq(wanted.as_bytes())),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
 impl SystemdTarget {
     /// Whether nothing speaks against the view. Where no process shows what it has, the token of a probe must tell.
     pub(super) fn suffices(&self, tally: &Tally) -> bool {
@@ -91,7 +81,11 @@ impl SystemdTarget {
         // A variable that is empty is as good as none.
         let empty = Some(hex::encode(digest(&key, b"")));
         for mut process in processes {
-            process.digests.iter_mut().filter(|has| is_same(has, &empty)).for_each(|has| *has = None);
+            process
+                .digests
+                .iter_mut()
+                .filter(|has| is_same_digest(has.as_deref(), empty.as_deref()))
+                .for_each(|has| *has = None);
             self.count(&mut tally, process, &wanted);
         }
         Ok(tally)
@@ -103,7 +97,8 @@ impl SystemdTarget {
             return;
         }
         let has = if tally.is_credential { process.credentials } else { process.digests };
-        let same: Vec<bool> = has.iter().zip(wanted).map(|(has, wanted)| is_same(has, wanted)).collect();
+        let same: Vec<bool> =
+            has.iter().zip(wanted).map(|(has, wanted)| is_same_digest(has.as_deref(), wanted.as_deref())).collect();
         match has.first().is_some_and(Option::is_some) {
             true if same.iter().all(|same| *same) => tally.matching += 1,
             // Until its next restart it may accept a value that was retired.

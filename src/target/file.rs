@@ -1,0 +1,39 @@
+//! Files of other programs that a value is written into: what every target that does so asks of one.
+
+use std::path::Path;
+
+use crate::helper::Seen;
+use crate::rotation::{Fault, FaultCode};
+use crate::secret::SecretValue;
+
+/// Whether a place has what it should. An empty value is as good as none.
+pub(super) fn has(value: Option<&SecretValue>, wanted: Option<&SecretValue>) -> bool {
+    match (value.filter(|value| !value.is_empty()), wanted) {
+        (Some(has), Some(wanted)) => has.is_same(wanted),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The fault, where a file has not what was left in it. `first` says what is to be done before its value can be taken over.
+pub(super) fn changed_by_hand(fault: &Fault, first: &str, secret: &str) -> Fault {
+    Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message)).advise(
+        format!(
+            "if that value is meant to stay, {first}take it over: rekeyctl adopt {secret}; if not, write the former one"
+        ),
+    )
+}
+
+/// Whether a file can be written, and nobody reads it who should not.
+pub(super) fn check_usable(file: Seen, path: &Path, expose: bool) -> Result<(), Fault> {
+    if let Some(obstacle) = file.obstacle {
+        return Err(obstacle.into());
+    }
+    if file.is_open && !expose {
+        let path = path.display();
+        let message = format!("every local user can read {path}");
+        return Err(Fault::new(FaultCode::FileUnusable, message)
+            .advise(format!("chmod o= {path}; or add `expose = true` if everybody here may know it")));
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! A project's deployments: in what state each is, and which one serves.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Vercel;
+use super::shapes::{List, Project, Raw};
+use crate::config::Environment;
+use crate::rotation::FaultCode;
+use crate::target::hosting::api::{Refusal, Request, Said};
+use crate::target::hosting::platform::{Deployment, Platform as _, SERVING, State, Wanted};
+use crate::target::hosting::words::plain;
+
+impl Vercel {
+    pub(super) async fn list(&self, more: &[(&str, &str)], until: Instant) -> Said<Vec<Deployment>> {
+        let project = self.project_id(until).await?;
+        let mut query = vec![("projectId", project.as_str()), ("target", self.environment())];
+        query.extend(more);
+        let answer = self.api.ask(Request::get(&["v7", "deployments"], &self.scope(&query)), until).await?;
+        let list: List = answer.read()?;
+        let branch = match &self.settings.environment {
+            Environment::Preview { branch } => branch.as_deref(),
+            _ => None,
+        };
+        let of_branch = |it: &Raw| branch.is_none_or(|branch| it.meta_text("githubCommitRef") == Some(branch));
+        // A list does not say of each whether its domain is assigned.
+        let listed = |it: Raw| Raw { alias_assigned: it.alias_assigned.or(Some(Value::Bool(true))), ..it };
+        let raw = list.deployments.into_iter().filter(of_branch).map(listed);
+        Ok(raw.map(|it| self.deployment_of(it)).collect())
+    }
+
+    pub(super) fn deployment_of(&self, raw: Raw) -> Deployment {
+        let word = raw.ready_state.clone().or(raw.state.clone()).unwrap_or_default();
+        let sub = raw.ready_substate.as_deref();
+        let alias_failed = raw.alias_error.as_ref().filter(|error| !error.is_null());
+        let is_aliased = match &raw.alias_assigned {
+            Some(Value::Bool(is)) => *is,
+            Some(Value::Number(at)) => at.as_f64() != Some(0.0),
+            _ => false,
+        };
+        let (state, why) = match word.as_str() {
+            "READY" if alias_failed.is_some() => (State::Failed, "its domain could not be assigned"),
+            "READY" if raw.checks_conclusion.as_deref() == Some("failed") => (State::Failed, "its checks failed"),
+            "READY" if sub == Some("STAGED") => (State::Aside, "it is built, and not what production serves"),
+            "READY" if sub == Some("ROLLING") => (State::Going, "it is being rolled out"),
+            "READY" if !is_aliased => (State::Going, "its domain is not assigned yet"),
+            "READY" => (State::Up, ""),
+            "CANCELED" => (State::Gone, ""),
+            "BLOCKED" => (State::Blocked, ""),
+            word if word == "ERROR" || word.ends_with("_ERROR") => (State::Failed, ""),
+            _ => (State::Going, ""),
+        };
+        let reasons = [raw.ready_state_reason.as_deref(), raw.error_message.as_deref(), raw.error_code.as_deref()];
+        let reason = reasons.into_iter().flatten().find(|reason| !reason.is_empty()).unwrap_or(why);
+        let word = sub.map_or(word.clone(), |sub| format!("{word}, {sub}"));
+        Deployment {
+            state,
+            word: plain(&word),
+            why: self.api.told(reason),
+            created: raw.created_at.or(raw.created).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            page: plain(raw.inspector_url.as_deref().unwrap_or_default()),
+            commit: raw.meta_text("githubCommitSha").map(str::to_owned),
+            mark: raw.meta_text("rekeyd").map(str::to_owned),
+            by_us: raw.meta_text("rekeyd").is_some(),
+            id: raw.id.or(raw.uid).unwrap_or_default(),
+        }
+    }
+
+    /// What is to be deployed anew: what serves, unless that was made by us; then what served before, which has the same
+    /// code and nothing of ours in it.
+    pub(super) async fn original(&self, wanted: &Wanted<'_>, until: Instant) -> Said<(String, String)> {
+        let project = self.look_at_project(until).await?;
+        let before = wanted.found.get(SERVING).cloned();
+        let serving = self.serving_of(&project, until).await?;
+        let id = match serving {
+            Some(serving) if !serving.by_us => Some(serving.id),
+            Some(serving) => before.or(Some(serving.id)),
+            None => before,
+        };
+        let id = id.ok_or_else(|| self.serves_nothing())?;
+        Ok((id, project.name))
+    }
+
+    pub(super) async fn serving_of(&self, project: &Project, until: Instant) -> Said<Option<Deployment>> {
+        if !self.is_production() {
+            return Ok(self.list(&[("state", "READY"), ("limit", "20")], until).await?.into_iter().next());
+        }
+        let production = project.targets.as_ref().and_then(|targets| targets.production.as_ref());
+        match production.and_then(|production| production.id.as_deref()) {
+            Some(id) => Ok(Some(self.deployment(id, until).await?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn serves_nothing(&self) -> Refusal {
+        let text = format!("{} has no deployment of {} that could be deployed anew", self.label, self.environment());
+        Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once")
+    }
+}
