@@ -1,15 +1,15 @@
 //! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
 //!
-//! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`; one drop-in
-//! of `rekeyd-timers.target` wants all timers (a link for each would take as long as reading the configuration). Only
-//! the schedule is here; the units themselves are shipped. The generator runs at each boot and each daemon-reload, for
+//! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`, and secrets with the same schedule get links to
+//! one; one drop-in of `rekeyd-timers.target` wants all timers. A file for each would take as long as reading the
+//! configuration. Only the schedule is here; the units themselves are shipped. The generator runs at each boot and each daemon-reload, for
 //! everybody, so it does little and never fails: what is right counts, and what is wrong is told to the journal.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Dirs, Finding, Schedule, SecretName, SecretSettings, Severity};
+use crate::config::{self, Dirs, Finding, Schedule, Severity};
 
 mod journal;
 mod output;
@@ -39,15 +39,22 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
         }
     };
     let mut wanted = String::from("# Made by rekeyd-generator\n[Unit]\n");
+    let mut drop_ins: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (secret, schedule) in scheduled {
-        let (name, head) = (&secret.name, head(secret));
-        output.drop_in(
-            &format!("rekeyd-rotate@{name}.timer.d"),
-            "50-schedule.conf",
-            &timer(&head, name, schedule),
-            &mut complaints,
-        );
-        setting(&mut wanted, "Wants", &format!("rekeyd-rotate@{name}.timer"));
+        let timer = format!("rekeyd-rotate@{}.timer", secret.name);
+        setting(&mut wanted, "Wants", &timer);
+        drop_ins.entry(drop_in(&secret.file, schedule)).or_default().push(timer + ".d");
+    }
+    for (number, (text, directories)) in drop_ins.iter().enumerate() {
+        if let [only] = directories.as_slice() {
+            output.drop_in(only, "50-schedule.conf", text, &mut complaints);
+            continue;
+        }
+        let shared = format!("rekeyd-schedule-{number}");
+        output.drop_in(&shared, "50-schedule.conf", text, &mut complaints);
+        for directory in directories {
+            output.link(&shared, directory, &mut complaints);
+        }
     }
     output.drop_in("rekeyd-timers.target.d", "50-timers.conf", &wanted, &mut complaints);
     if let Some(wanted) = output.directory("timers.target.wants", &mut complaints) {
@@ -56,11 +63,13 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
     complaints
 }
 
-fn timer(head: &str, name: &SecretName, schedule: &Schedule) -> String {
+/// The drop-in of a timer: the same text for all secrets with the same schedule whose files are side by side.
+fn drop_in(file: &Path, schedule: &Schedule) -> String {
     let mut text = String::with_capacity(512);
-    text.push_str(head);
-    setting(&mut text, "Description", &format!("Rotation of the secret {name}"));
-    text.push_str("\n[Timer]\n");
+    text.push_str("# Made by rekeyd-generator from the secret's [schedule]\n[Unit]\nSourcePath=");
+    push(&mut text, &config::findings::printable(file.parent().unwrap_or(file)));
+    // The instance of the timer is the secret, which has the name of its file.
+    text.push_str("/%i.toml\n\n[Timer]\n");
     for calendar in &schedule.on_calendar {
         setting(&mut text, "OnCalendar", calendar);
     }
@@ -69,18 +78,16 @@ fn timer(head: &str, name: &SecretName, schedule: &Schedule) -> String {
     text
 }
 
-fn head(secret: &SecretSettings) -> String {
-    let mut text = String::with_capacity(256);
-    let file = config::findings::printable(&secret.file);
-    let _ = writeln!(text, "# Made by rekeyd-generator from {file}\n[Unit]");
-    setting(&mut text, "SourcePath", &file);
-    text
-}
-
-/// One line of a unit file. A `%` would be a specifier (systemd.unit(5)); a control character would end the line.
+/// One line of a unit file.
 fn setting(text: &mut String, key: &str, value: &str) {
     text.push_str(key);
     text.push('=');
+    push(text, value);
+    text.push('\n');
+}
+
+/// A value in a unit file. A `%` would be a specifier (systemd.unit(5)); a control character would end the line.
+fn push(text: &mut String, value: &str) {
     if value.contains(|c: char| c == '%' || c.is_control()) {
         text.extend(
             value.chars().filter(|c| !c.is_control()).flat_map(|c| [Some(c), (c == '%').then_some('%')]).flatten(),
@@ -88,7 +95,6 @@ fn setting(text: &mut String, key: &str, value: &str) {
     } else {
         text.push_str(value);
     }
-    text.push('\n');
 }
 
 /// A time span as systemd.time(7) has it.
@@ -138,7 +144,7 @@ mod tests {
         let timer = fs::read_to_string(out.join("rekeyd-rotate@my-key.timer.d/50-schedule.conf")).unwrap();
         assert!(
             timer.ends_with(
-                "Description=Rotation of the secret my-key\n\n[Timer]\nOnCalendar=Mon 03:00\nOnCalendar=50%%\n\
+                "/etc/rekeyd/secrets.d/%i.toml\n\n[Timer]\nOnCalendar=Mon 03:00\nOnCalendar=50%%\n\
              RandomizedDelaySec=600s\nPersistent=no\n"
             ),
             "{timer}"
@@ -148,6 +154,22 @@ mod tests {
         assert!(wanted.ends_with("[Unit]\nWants=rekeyd-rotate@my-key.timer\n"), "{wanted}");
         assert_eq!(link("timers.target.wants/rekeyd-timers.target"), Path::new(TIMERS_TARGET));
         assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn secrets_with_the_same_schedule_share_its_drop_in() {
+        let daily = "[schedule]\non-calendar = \"daily\"";
+        let weekly = "[schedule]\non-calendar = \"weekly\"";
+        let files = [("a.toml", daily, "a.service"), ("b.toml", weekly, "b.service"), ("c.toml", daily, "c.service")];
+        let texts = files.map(|(name, schedule, unit)| (name, secret(unit, schedule)));
+        let (root, complaints) = run(&texts.each_ref().map(|(name, text)| (*name, text.as_str())));
+        assert_eq!(complaints, [""; 0]);
+        let read = |name: &str| {
+            fs::read_to_string(root.path().join("out").join(format!("rekeyd-rotate@{name}.timer.d/50-schedule.conf")))
+                .unwrap()
+        };
+        assert!(read("a") == read("c") && read("a").contains("OnCalendar=daily"));
+        assert!(read("b").contains("OnCalendar=weekly") && !read("b").contains("daily"));
     }
 
     #[test]

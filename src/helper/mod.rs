@@ -33,7 +33,7 @@ mod queue;
 mod wake;
 
 pub use file::{NotDone, Seen};
-pub use pm2::{Pm2, Pm2Question, Saved};
+pub use pm2::{Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::ProcessHelper;
 pub use wake::Wake;

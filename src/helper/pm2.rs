@@ -60,10 +60,22 @@ pub struct Pm2 {
     pub program: PathBuf,
     /// What each process has of each variable, in the order of the question; none where it is no process of the daemon.
     pub processes: Vec<Option<Vec<Option<String>>>>,
-    /// The processes of the question's apps, each with its app and what it has of each variable, as far as they show it.
-    pub running: Vec<(String, Vec<Option<String>>)>,
+    /// The processes of the question's apps.
+    pub running: Vec<Running>,
     /// The list that PM2 starts after a reboot; none where none is saved.
     pub saved: Option<Saved>,
+}
+
+/// A process of an app, whether or not PM2 has it in its list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Running {
+    /// The app.
+    pub app: String,
+    /// The process.
+    pub pid: u32,
+    /// What it has of each variable, as far as it shows that.
+    pub values: Vec<Option<String>>,
 }
 
 /// What `pm2 save` has written.
@@ -108,7 +120,7 @@ pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDo
     let of_app = |pid: u32| {
         let environment = environment_of(pid, daemon)?;
         let app = String::from_utf8(variable(&environment, "name")?.to_vec()).ok()?;
-        question.apps.contains(&app).then(|| (app, values(&environment)))
+        question.apps.contains(&app).then(|| Running { app, pid, values: values(&environment) })
     };
     let running = all_processes().filter_map(of_app).collect();
     if question.tighten {

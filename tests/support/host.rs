@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 const BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/box");
+/// Goes into a machine: its group of control groups, the host's number of its PID 1, and the command.
+const ENTER: &str = r#"mkdir -p "$0" && echo $$ > "$0/cgroup.procs" && exec nsenter -t "$@""#;
 
 /// What a command said and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +40,49 @@ pub fn run(arguments: &[&str]) -> Output {
 
 /// Runs `tests/box` with something on its standard input.
 pub fn run_with(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(BOX)
-        .args(arguments)
-        .env("CARGO_TARGET_DIR", profile_directory().parent().expect("the target directory"))
+    let target = profile_directory();
+    output(
+        Command::new(BOX).args(arguments).env("CARGO_TARGET_DIR", target.parent().expect("the target directory")),
+        input,
+    )
+}
+
+/// `tests/box exec`, by the shortest way: tests do it thousands of times, most of them to see whether something happened.
+pub fn run_in(machine: &str, command: &[&str], input: &[u8]) -> Output {
+    let runs = env::var_os("REKEYD_TEST_RUN").unwrap_or_else(|| "/run/rekeyd-tests".into());
+    let of = |file: &str| fs::read_to_string(Path::new(&runs).join(machine).join(file));
+    let is_there = |leader: &str| Path::new("/proc").join(leader).join("root/run/host/container-manager").exists();
+    match (of("group"), of("leader")) {
+        (Ok(group), Ok(leader)) if is_there(leader.trim()) => {
+            let group = format!("{}/payload/exec", group.trim());
+            let namespaces = ["-m", "-u", "-i", "-n", "-p", "-C", "--"];
+            let mut enter = Command::new("sh");
+            enter.args(["-c", ENTER, &group, leader.trim()]).args(namespaces).args(command);
+            enter.env_clear().envs([
+                ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+                ("HOME", "/root"),
+                ("LANG", "C.UTF-8"),
+                ("TERM", "dumb"),
+                ("SYSTEMD_PAGER", "cat"),
+                ("SYSTEMD_COLORS", "0"),
+            ]);
+            output(&mut enter, input)
+        }
+        // It has rebooted by itself, or is gone.
+        _ => run_with(&[&["exec", machine], command].concat(), input),
+    }
+}
+
+fn output(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{BOX}: {error}"));
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     // A command that does not read its input is no error.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
-    let said = child.wait_with_output().expect("the end of tests/box");
+    let said = child.wait_with_output().expect("its end");
     Output {
         status: said.status.code().unwrap_or_else(|| 128 + said.status.signal().unwrap_or_default()),
         stdout: String::from_utf8_lossy(&said.stdout).into_owned(),

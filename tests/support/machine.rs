@@ -9,7 +9,7 @@ use std::{process, thread};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::host::{example, run, run_with};
+use super::host::{example, run, run_in};
 use super::{Backend, Debian, Output, poll, seconds};
 
 /// Seconds after which a command in the machine is ended, with status 124.
@@ -133,7 +133,11 @@ impl Machine {
 
     /// Runs a command as root.
     pub fn exec(&self, command: &[&str]) -> Output {
-        run(&[&["exec", &self.name, "timeout", "-k", "5", LONGEST_COMMAND], command].concat())
+        self.exec_with(command, b"")
+    }
+
+    fn exec_with(&self, command: &[&str], input: &[u8]) -> Output {
+        run_in(&self.name, &[&["timeout", "-k", "5", LONGEST_COMMAND], command].concat(), input)
     }
 
     /// Runs a command as another user.
@@ -158,8 +162,7 @@ impl Machine {
     /// Writes a file of root's.
     #[track_caller]
     pub fn put(&self, path: &str, mode: u32, text: impl AsRef<[u8]>) {
-        let install = ["exec", &self.name, "install", "-D", "-m", &format!("{mode:o}"), "/dev/stdin", path];
-        let said = run_with(&install, text.as_ref());
+        let said = self.exec_with(&["install", "-D", "-m", &format!("{mode:o}"), "/dev/stdin", path], text.as_ref());
         assert!(said.status == 0, "cannot put {path}:\n{said}");
     }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Pm2Target;
 use super::list::{self, Instance};
-use crate::helper::{Pm2, Pm2Question};
+use crate::helper::{Pm2, Pm2Question, Running};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::random;
 use crate::store::StoreError;
@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(30);
 /// PM2 and its processes at one moment.
 pub(super) struct State {
     pub pm2: Pm2,
+    /// What values are told under.
+    pub key: [u8; 32],
     pub all: Vec<Instance>,
 }
 
@@ -30,6 +32,12 @@ impl State {
     /// The instances of an app.
     pub fn of(&self, app: &str) -> Vec<&Instance> {
         self.all.iter().filter(|instance| instance.app == app).collect()
+    }
+
+    /// The processes of an app that are not in PM2's list, or were not a moment ago.
+    pub fn unlisted<'a>(&'a self, app: &'a str) -> impl Iterator<Item = &'a Running> {
+        let is_listed = |pid: u32| self.all.iter().any(|instance| instance.pid == pid);
+        self.pm2.running.iter().filter(move |one| one.app == app && !is_listed(one.pid))
     }
 
     /// Whether all instances of some apps are so.
@@ -60,14 +68,15 @@ impl Pm2Target {
 
     /// What runs now.
     pub(super) async fn state(&self) -> Result<State, Fault> {
-        let pm2 = self.ask(&[], &new_key()?, false).await?;
+        let key = new_key()?;
+        let pm2 = self.ask(&[], &key, false).await?;
         let ran = self.call(&pm2, &["-s", "jlist"], LOOK).await?;
         let Some(all) = list::parse(&ran.stdout, &self.env) else {
             let message = format!("pm2 jlist of {} gives no list", self.settings.user);
             return Err(Fault::new(FaultCode::UnitUnusable, message)
                 .advise(format!("does it work as {}? pm2 list", self.settings.user)));
         };
-        Ok(State { pm2, all })
+        Ok(State { pm2, key, all })
     }
 
     /// The same, once it is there again: at boot, or while it is updated, it may take a while.

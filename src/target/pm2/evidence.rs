@@ -33,6 +33,8 @@ impl Pm2Target {
         for (app, ..) in &watched {
             self.wait_for_value(&state, app, errand).await?;
         }
+        let end = errand.deadline.min(Instant::now() + SLACK);
+        self.check_forgotten(&state, Some(errand.view), FaultCode::WrongValue, end).await?;
         let began = Instant::now();
         let pids: Vec<u32> = watched.iter().flat_map(|(.., pids)| pids.values().copied()).collect();
         while began.elapsed() < self.settle && !watched.is_empty() {
@@ -132,7 +134,7 @@ impl Pm2Target {
                 Evidence::Instances { unit: other, pids, .. } if *other == unit => Some(pids.len()),
                 _ => None,
             });
-            let running = pm2.running.iter().filter(|(name, _)| name == app).count();
+            let running = pm2.running.iter().filter(|one| one.app == *app).count();
             if count.is_none_or(|count| running >= count) {
                 continue;
             }

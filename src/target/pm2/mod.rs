@@ -23,6 +23,7 @@ use crate::text::ecosystem::Variable;
 mod activate;
 mod daemon;
 mod evidence;
+mod forgotten;
 mod list;
 mod saved;
 mod survey;

@@ -43,6 +43,9 @@ impl Pm2Target {
             }
         }
         self.check_saved(&state)?;
+        if health == Health::Needed {
+            self.check_forgotten(&state, None, FaultCode::UnitSick, deadline.min(Instant::now() + REST)).await?;
+        }
         Ok(found)
     }
 

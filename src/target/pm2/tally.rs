@@ -74,8 +74,7 @@ impl Pm2Target {
                     None => Has::Nothing,
                 }
             };
-            let all: Vec<Has> =
-                pm2.running.iter().filter(|(name, _)| name == app).map(|(_, values)| has(values)).collect();
+            let all: Vec<Has> = pm2.running.iter().filter(|one| one.app == *app).map(|one| has(&one.values)).collect();
             let mut kinds: Vec<Has> = Vec::new();
             for has in &all {
                 if !kinds.contains(has) {
