@@ -257,8 +257,8 @@ support::on_both_debians! {
         machine.sh(&format!("systemd-run -q --unit=flood -p User=alice -p StandardOutput=null -p StandardError=file:/tmp/flood sh -c '{flood}'"));
         machine.sh(&format!("systemd-run -q --unit=strangers -p User=bob -p StandardOutput=null -p StandardError=null sh -c '{}'", flood.replace("Verify s my-backend-jwt", "Pause s my-backend-jwt")));
         poll(seconds(30), "alice is told that it is too much", || ["asks too often", "under way already"].iter().any(|told| machine.read("/tmp/flood").contains(told)).then_some(()));
-        machine.ok(&["timeout", "20", "rekeyctl", "pause", NAME]);
-        machine.ok(&["timeout", "20", "rekeyctl", "resume", NAME]);
+        machine.ok(&["timeout", "60", "rekeyctl", "pause", NAME]);
+        machine.ok(&["timeout", "60", "rekeyctl", "resume", NAME]);
         machine.ok(&["timeout", "60", "rekeyctl", "rotate", NAME]);
         machine.ok(&["systemctl", "stop", "flood.service", "strangers.service"]);
         assert_eq!(machine.unit("rekeyd.service", "MainPID"), pid);
@@ -275,7 +275,7 @@ support::on_both_debians! {
         }
         // While it lasts, root is served.
         for _ in 0..5 {
-            machine.ok(&["timeout", "20", "rekeyctl", "status", NAME]);
+            machine.ok(&["timeout", "60", "rekeyctl", "status", NAME]);
         }
         machine.ok(&["timeout", "60", "rekeyctl", "rotate", NAME]);
         poll(seconds(90), "the flood is over", || ["flood-alice", "flood-bob"].iter().all(|unit| machine.unit(&format!("{unit}.service"), "ActiveState") != "active").then_some(()));

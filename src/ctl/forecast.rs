@@ -66,8 +66,10 @@ fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
     let times = if restarts > 1 { format!(" each of {restarts} times") } else { String::new() };
     let tell = |found: &&Found| {
         let unit = &found.unit;
-        // Of a unit that does not say when it is ready (Type=simple, exec) systemd knows no time.
+        // The last restart, if there was one: it has the stop in it. Of a unit that does not say when it is ready
+        // (Type=simple, exec) nothing is known.
         let measured = found.start_us.filter(|us| *us >= KNOWN_US);
+        let measured = measured.map(|start| forecast.restart_us.get(unit).map_or(start, |restart| start.max(*restart)));
         let long = measured.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
         let others = running.iter().filter(|other| other.configured == found.configured).count() - 1;
         match (found.sockets.as_slice(), others) {

@@ -1,9 +1,12 @@
 //! Looking without touching: the proof now, and what a rotation would do.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::phases::workers;
 use super::plans::not_adopted;
 use crate::config::SecretName;
 use crate::policy::{self, Drift};
@@ -32,6 +35,9 @@ pub struct Forecast {
     pub found: Vec<Found>,
     /// Why there would be a daemon-reload; none where it is absent.
     pub reload: Option<String>,
+    /// How long the last restart of a consumer took, where rekeyd has restarted it, in microseconds.
+    #[serde(default)]
+    pub restart_us: BTreeMap<String, u64>,
     /// The probes that would be asked.
     pub probes: Vec<String>,
     /// What the probes say of the view in force.
@@ -83,7 +89,7 @@ impl Engine<'_> {
             evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = found.is_empty() || found.iter().any(|consumer| consumer.running);
-        evidence.extend(self.ask_probes(anyone, 1, &view, (&values, Vec::new()), deadline).await?);
+        evidence.extend(self.ask_probes(anyone, workers(&evidence), &view, (&values, Vec::new()), deadline).await?);
         Ok(Verdict { generation: view.primary, evidence })
     }
 
@@ -101,6 +107,7 @@ impl Engine<'_> {
         let reload = self.reload_reason().await?;
         let targets = self.targets.iter().map(|target| target.label()).collect();
         let probes = self.probes.iter().map(|probe| probe.label()).collect();
-        Ok(Forecast { plan, targets, found, reload, probes, evidence })
+        let restart_us = self.ledger.standing().restart_us.clone();
+        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence })
     }
 }

@@ -59,7 +59,8 @@ impl Engine<'_> {
         // Of some consumers nothing is known but what probes say.
         let may_answer = found.is_empty() || found.iter().any(|consumer| consumer.running);
         let anyone = health == Health::Needed && may_answer;
-        let evidence = self.ask_probes(anyone, 1, in_force, (&values, Vec::new()), deadline).await?;
+        let evidence =
+            self.ask_probes(anyone, found_workers(&found), in_force, (&values, Vec::new()), deadline).await?;
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
             impact::check(watch).await?;
         }
@@ -213,7 +214,8 @@ impl Engine<'_> {
             false => Evidence::Stopped { unit: found.unit.clone() },
         };
         let mut evidence: Vec<_> = self.found().iter().map(left).collect();
-        evidence.extend(self.ask_probes(anyone, 1, view, (&self.disclose(view)?, Vec::new()), deadline).await?);
+        let workers = found_workers(self.found());
+        evidence.extend(self.ask_probes(anyone, workers, view, (&self.disclose(view)?, Vec::new()), deadline).await?);
         Ok(Seen::Proven { evidence })
     }
 
@@ -283,8 +285,17 @@ fn runs(evidence: &[Evidence]) -> bool {
     of_consumers.is_empty() || !of_consumers.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }))
 }
 
+/// The same of consumers as they were found.
+fn found_workers(found: &[Found]) -> u32 {
+    let running = found.iter().filter(|found| found.running);
+    running
+        .map(|found| found.processes)
+        .try_fold(0_u32, |sum, of| Some(sum.saturating_add(of?)))
+        .unwrap_or(UNKNOWN_WORKERS)
+}
+
 /// How many processes may be answering a probe; where nobody knows, several.
-fn workers(evidence: &[Evidence]) -> u32 {
+pub(super) fn workers(evidence: &[Evidence]) -> u32 {
     let of = |seen: &Evidence| match seen {
         Evidence::Process { of, .. } => Some(*of),
         _ => None,

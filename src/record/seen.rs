@@ -178,6 +178,9 @@ pub struct Found {
     /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependents: Vec<String>,
+    /// How many processes it has, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
     /// How long its last start took, in microseconds: about so long a restart takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_us: Option<u64>,

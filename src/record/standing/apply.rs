@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction};
-use crate::record::{Actor, Evidence, Happening, Hook, HookCame, NewValue, Record, Seen};
+use crate::record::{Activated, Actor, Evidence, Happening, Hook, HookCame, NewValue, Record, Seen};
 use crate::rotation::{Event, Generation, Intent, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
 
@@ -72,6 +72,7 @@ impl Standing {
                     }
                 }
                 self.longest_token_s = self.longest_token_s.max(longest_token(seen));
+                self.restart_us.extend(restarts(seen));
                 if is_re_encrypted(seen) {
                     self.re_encrypted = self.in_force.as_ref().map(|view| view.primary);
                 }
@@ -263,6 +264,17 @@ fn longest_token(seen: &Seen) -> Option<u64> {
         _ => None,
     };
     evidence.iter().filter_map(lifetime).max()
+}
+
+fn restarts(seen: &Seen) -> impl Iterator<Item = (String, u64)> {
+    let activated = match seen {
+        Seen::Active { activated, .. } => activated.as_slice(),
+        _ => &[],
+    };
+    activated.iter().filter_map(|activated| match activated {
+        Activated::Restarted { unit, took_us } => Some((unit.clone(), *took_us)),
+        _ => None,
+    })
 }
 
 fn is_re_encrypted(seen: &Seen) -> bool {

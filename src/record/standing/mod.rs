@@ -1,5 +1,7 @@
 //! What the records of a secret add up to: its generations, the view in force, and a rotation that is under way.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,9 @@ pub struct Standing {
     /// The longest life of a token that a probe has seen, in seconds.
     #[serde(default)]
     pub longest_token_s: Option<u64>,
+    /// How long the last restart of each consumer took, from its stop to its being ready, in microseconds.
+    #[serde(default)]
+    pub restart_us: BTreeMap<String, u64>,
 }
 
 /// How rotations ended since the secret is known, and how often probes failed.

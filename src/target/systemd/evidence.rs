@@ -20,7 +20,7 @@ pub(super) const SLACK: Duration = Duration::from_secs(5);
 
 impl SystemdTarget {
     /// Waits until every process has the value: right after a start the old environment is still there.
-    pub(super) async fn wait_for_value(&self, unit: &str, view: &Disclosed<'_>, limit: Instant) -> Result<(), Fault> {
+    pub(super) async fn wait_for_value(&self, unit: &str, view: &Disclosed<'_>, limit: Instant) -> Result<u32, Fault> {
         loop {
             let status = self.systemd.unit(unit).await?;
             if is_down(&status) {
@@ -28,7 +28,7 @@ impl SystemdTarget {
             }
             let tally = self.tally(&status, view).await?;
             if self.suffices(&tally) {
-                return Ok(());
+                return Ok(tally.of());
             }
             if Instant::now() >= limit {
                 return Err(self.no_proof(unit, view, &tally));

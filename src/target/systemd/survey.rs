@@ -85,14 +85,15 @@ impl Survey<'_> {
                 .advise("give it an ExecReload=, or take `activate = \"restart\"`"));
         }
         // Processes that were there before a reload keep the value that they were started with.
+        let mut processes = None;
         if running && target.activate == Activate::Restart && self.health == Health::Needed {
-            target.check_drift(&status, self.in_force, self.deadline).await?;
+            processes = Some(target.check_drift(&status, self.in_force, self.deadline).await?);
         }
         let dependents = if running { target.systemd.active_dependents(&status).await? } else { Vec::new() };
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
-        Ok(Found { configured, unit, running, dependents, start_us, sockets, ..Found::default() })
+        Ok(Found { configured, unit, running, processes, dependents, start_us, sockets, ..Found::default() })
     }
 }
 
@@ -152,11 +153,16 @@ impl SystemdTarget {
     }
 
     /// Whether the processes have the value that the records say. Where they do not, somebody changed it by hand, and
-    /// it is not overwritten.
-    async fn check_drift(&self, status: &UnitStatus, in_force: &Disclosed<'_>, deadline: Instant) -> Result<(), Fault> {
+    /// it is not overwritten. How many they are.
+    async fn check_drift(
+        &self,
+        status: &UnitStatus,
+        in_force: &Disclosed<'_>,
+        deadline: Instant,
+    ) -> Result<u32, Fault> {
         let tally = self.tally(status, in_force).await?;
         if self.suffices(&tally) {
-            return Ok(());
+            return Ok(tally.of());
         }
         // A process that is just being started may not have its environment yet.
         let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
