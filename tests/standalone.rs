@@ -46,7 +46,7 @@ impl Checkout {
              env >run/environment\ntest ! -e run/broken || {{ cat .env; exit 7; }}\n\
              if test -s run/pid; then kill \"$(cat run/pid)\" 2>/dev/null || :; fi\n\
              while test -s run/pid && kill -0 \"$(cat run/pid)\" 2>/dev/null; do sleep 0.02; done\n\
-             test ! -e run/slow || sleep 2\n\
+             n=0; while test -e run/slow && test $n -lt 1200; do sleep 0.05; n=$((n+1)); done\n\
              PORT={port} TOY_DOTENV=$PWD/.env TOY_HOME=$PWD/run/toy STATE_DIRECTORY=$PWD/run/state \
              setsid {} >run/log 2>&1 </dev/null & echo $! >run/pid\n",
             example("toy-backend").display()
@@ -242,6 +242,7 @@ fn killed_anywhere_it_is_finished_or_undone_by_the_next_run() {
     child.wait().unwrap();
     let status = checkout.status();
     assert_eq!(status["state"], "rotating", "{status:#}");
+    fs::remove_file(checkout.path("run/slow")).unwrap();
     let text = checkout.ends(&["rotate", "--standalone"], 0, "a run before did not come to its end");
     assert!(text.contains("going on with the rotation that was interrupted"), "{text}");
     checkout.serves(&checkout.value());
@@ -264,6 +265,7 @@ fn ctrl_c_takes_it_back_and_the_command_that_runs_is_ended_first() {
     poll(seconds(30), "the file is written", || (checkout.read(".env") != ENV).then_some(()));
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    fs::remove_file(checkout.path("run/slow")).unwrap();
     let (status, text) = said(&child.wait_with_output().unwrap());
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("told to stop") && text.contains("rolled back"), "{text}");
@@ -277,6 +279,7 @@ fn two_runs_at_once_are_one_rotation() {
     let child = begun(&checkout);
     poll(seconds(30), "the file is written", || (checkout.read(".env") != ENV).then_some(()));
     checkout.ends(&["rotate", "--standalone"], 75, "another run has");
+    fs::remove_file(checkout.path("run/slow")).unwrap();
     let (status, text) = said(&child.wait_with_output().unwrap());
     assert_eq!(status, 0, "{text}");
     checkout.serves(&checkout.value());

@@ -62,6 +62,9 @@ judge() {
 look
 value=$(sed -n 's/^JWT_SECRET="\(.*\)"$/\1/p' "/var/lib/rekeyd/delivered/$secret/current/env")
 for ((n = first; n <= last; n++)); do
+  # What the store was, for a daemon with a planted bug.
+  rm -rf /var/lib/before
+  cp -a "/var/lib/rekeyd/store/$secret" /var/lib/before
   before=$(field .generation)
   trap_it || { again; continue; }
   said=$(timeout 20 rekeyctl rotate "$secret" 2>&1); exit=$?

@@ -60,7 +60,7 @@ pub(super) async fn follow(
     if !out.json {
         out.text(&format!("{doing} {name}, rotation {id}"));
     }
-    let mut story = Story { out, name, id: &id, told: 0, hook_failed: false, outcome: None };
+    let mut story = Story { out, name, id: &id, told: 0, hook_failed: false, outcome: None, is_forgotten: false };
     let mut seen = Instant::now();
     let mut is_gone = false;
     loop {
@@ -98,6 +98,13 @@ pub(super) async fn follow(
                 out.note(&format!("no longer following; the rotation goes on: rekeyctl status {name}"));
                 return Ok(Exit::Interrupted);
             }
+        }
+        if story.is_forgotten {
+            out.note(&format!(
+                "rotation {id} is not in the records any more: the store of {name} was lost, or restored from an earlier \
+                 time; what to do says: rekeyctl status {name}"
+            ));
+            return Ok(Exit::RollbackFailed);
         }
         if let Some(outcome) = &story.outcome {
             let exit = Exit::from(outcome).worse(if story.hook_failed { Exit::Failed } else { Exit::Done });
@@ -174,6 +181,8 @@ struct Story<'a> {
     told: u64,
     hook_failed: bool,
     outcome: Option<Outcome>,
+    /// Whether the records know nothing of it any more.
+    is_forgotten: bool,
 }
 
 impl Story<'_> {
@@ -208,9 +217,12 @@ impl Story<'_> {
     async fn catch_up(&mut self) -> Result<(), Error> {
         let records = history(self.name).await?;
         let mut standing = Standing::default();
+        // It was recorded before its id was told.
+        self.is_forgotten = true;
         for record in &records {
             let _ = standing.apply(record);
             if record.rotation.as_ref().map(RotationId::as_str) == Some(self.id) {
+                self.is_forgotten = false;
                 self.tell(record, &text::line(record, &standing).unwrap_or_default());
             }
         }
