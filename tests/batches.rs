@@ -91,6 +91,7 @@ support::on_both_debians! {
     }
 
     fn a_hundred_units_due_at_once_share_one_reload_and_one_sweep(debian) {
+        let _alone = support::one_at_a_time();
         const COUNT: usize = 100;
         let mut builder = Machine::on(debian);
         let names: Vec<String> = (0..COUNT).map(|number| format!("worker-{number:02}")).collect();

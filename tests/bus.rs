@@ -250,6 +250,7 @@ support::on_both_debians! {
     }
 
     fn a_flood_from_one_user_leaves_the_others_served(debian) {
+        let _alone = support::one_at_a_time();
         let machine = machine(debian);
         let pid = machine.unit("rekeyd.service", "MainPID");
         // More at a time than are let in, however long each takes.
@@ -266,6 +267,7 @@ support::on_both_debians! {
     }
 
     fn a_client_that_sends_as_fast_as_it_can_and_vanishes_costs_little_memory(debian) {
+        let _alone = support::one_at_a_time();
         let builder = rotation::on(debian, &Backend::good()).example("bus-flood");
         let machine = rotation::adopt(builder.boot());
         machine.sh("useradd -G rekeyd alice; useradd bob");

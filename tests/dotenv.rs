@@ -188,6 +188,25 @@ support::on_both_debians! {
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 
+    fn where_there_is_no_room_or_nothing_may_be_written_the_file_stays_as_it_is(debian) {
+        let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
+        machine.sh("cd /; cp -p /srv/my-backend/.env /root/kept; mount -t tmpfs -o size=64k,mode=750,uid=$(id -u app),gid=$(id -g app) full /srv/my-backend; cp -p /root/kept /srv/my-backend/.env; cat /dev/zero >/srv/my-backend/filler 2>/dev/null || true");
+        let tried = |status: i32, words: &str| {
+            let said = rotate(&machine);
+            assert_eq!(said.status, status, "{said}");
+            assert_says(&said, words);
+            assert_eq!(machine.read(FILE), text_with(TEXT, FIRST_VALUE));
+            assert_eq!(machine.sh("ls -A /srv/my-backend"), ".env\nfiller\n");
+            assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
+        };
+        tried(1, "No space left on device");
+        machine.sh("mount -o remount,ro /srv/my-backend");
+        tried(3, "Read-only file system");
+        machine.sh("mount -o remount,rw /srv/my-backend; rm /srv/my-backend/filler");
+        assert_eq!(rotate(&machine).status, 0);
+        serves(&machine, TEXT);
+    }
+
     fn two_keys_of_one_file_that_are_due_together_both_get_their_values(debian) {
         let schedule = "[schedule]\non-calendar = \"2099-01-01\"\n";
         let session = format!(

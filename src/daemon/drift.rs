@@ -88,7 +88,10 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
     }
     let parts = daemon.parts(settings, charge);
     let seen = engine::drift(&settings.name, &standing, &daemon.store, parts.targets());
-    let Ok(Ok(drift)) = timeout(LOOK, seen).await else { return };
+    let Ok(Ok((drift, is_whole))) = timeout(LOOK, seen).await else { return };
+    if drift.is_empty() && !is_whole {
+        return;
+    }
     if charge.standing().seq != standing.seq {
         // A rotation was begun or ended meanwhile: what was seen may have been of both.
         return;

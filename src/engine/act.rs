@@ -67,7 +67,7 @@ async fn command(
         limit,
         prints: Prints::ToJournal,
     };
-    let advice = format!("see what it says: {}", runner.said(unit));
+    let advice = format!("see what it says: {}", runner.said(unit, Prints::ToJournal));
     let failed = |why: String| Fault::new(FaultCode::HookFailed, why).advise(advice);
     match runner.run(&command).await {
         Ok(ran) => ran.end.problem(argv).map_or(Ok(()), |why| Err(failed(why))),

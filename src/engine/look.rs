@@ -1,9 +1,11 @@
 //! Looking without touching: the proof now, and what a rotation would do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Engine;
 use super::phases::workers;
@@ -44,28 +46,37 @@ pub struct Forecast {
     pub evidence: Vec<Evidence>,
 }
 
-/// What is not as it was left: the files and processes of all targets, held against the view in force.
+/// A target that cannot be looked at for as long does not hide what is to be said of the others.
+const LOOK: Duration = Duration::from_secs(4);
+
+/// What is not as it was left: the files and processes of all targets, held against the view in force; and whether all of
+/// them could be looked at.
 ///
 /// # Errors
-/// Where a value of the store, or a target, cannot be looked at.
+/// Where a value of the store cannot be read.
 pub async fn drift(
     name: &SecretName,
     standing: &Standing,
     store: &Store,
     targets: &[Box<dyn Target>],
-) -> Result<Vec<Drift>, Fault> {
+) -> Result<(Vec<Drift>, bool), Fault> {
     let Some(view) = standing.in_force.as_ref().filter(|_| standing.transaction.is_none()) else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), true));
     };
     let kept = standing.generations.iter().filter(|generation| store.has(name, generation.number));
     let known: Result<Vec<_>, _> =
         kept.map(|generation| Ok((generation.number, store.get(name, generation.number)?))).collect();
     let known = known.map_err(|error: StoreError| Fault::from(error))?;
-    let mut drift = Vec::new();
-    for target in targets {
-        drift.extend(policy::drift(view.primary, &target.look(&Known(&known)).await?));
+    let known = Known(&known);
+    let looks = join_all(targets.iter().map(|target| timeout(LOOK, target.look(&known)))).await;
+    let (mut drift, mut is_whole) = (Vec::new(), true);
+    for look in looks {
+        match look {
+            Ok(Ok(sightings)) => drift.extend(policy::drift(view.primary, &sightings)),
+            Ok(Err(_)) | Err(_) => is_whole = false,
+        }
     }
-    Ok(drift)
+    Ok((drift, is_whole))
 }
 
 impl Engine<'_> {

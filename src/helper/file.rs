@@ -167,9 +167,7 @@ fn become_owner(path: &Path) -> Result<(), NotDone> {
     let failed = |problem: String, advice: &str| NotDone { problem, advice: advice.to_owned() };
     let stat = fs::metadata(path)
         .map_err(|error| failed(format!("{}: {error}", path.display()), "create it, or mend the path"))?;
-    if stat.uid() == 0 {
-        return of_root_alone(path);
-    }
+    of_one_alone(path, stat.uid())?;
     become_user(stat.uid(), stat.gid())
         .map_err(|error| failed(format!("cannot become the owner of {}: {error}", path.display()), "see rekeyd(8)"))
 }
@@ -185,13 +183,22 @@ pub(super) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
 
 /// Root's own file must not be another user's to choose.
 pub(super) fn of_root_alone(path: &Path) -> Result<(), NotDone> {
+    of_one_alone(path, 0)
+}
+
+/// Nobody but its owner, or root, may have a say in which file is found at a path: whoever could put a link there would
+/// have us act as somebody else.
+fn of_one_alone(path: &Path, owner: u32) -> Result<(), NotDone> {
     let mut places: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
     places.extend(
         fs::canonicalize(path).iter().flat_map(|real| real.ancestors().map(Path::to_owned).collect::<Vec<_>>()),
     );
-    let other = places.into_iter().find(|place| fs::symlink_metadata(place).is_ok_and(|stat| stat.uid() != 0));
+    let other = places
+        .into_iter()
+        .find(|place| fs::symlink_metadata(place).is_ok_and(|stat| ![0, owner].contains(&stat.uid())));
     let Some(other) = other else { return Ok(()) };
-    let problem = format!("{} is root's, and on the way to it {} is not", path.display(), other.display());
+    let whose = if owner == 0 { "root's".to_owned() } else { format!("of the user {owner}") };
+    let problem = format!("{} is {whose}, and on the way to it {} is not", path.display(), other.display());
     Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
 }
 

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::NotDone;
+use super::file::of_root_alone;
 use crate::config::WakeSignal;
 
 /// How.
@@ -28,6 +29,10 @@ pub enum Wake {
 impl Wake {
     /// Does it, as the user that this process is; or only looks whether it could.
     pub(super) fn perform(&self, really: bool) -> Result<(), NotDone> {
+        if geteuid().is_root() {
+            let (Self::Touch(path) | Self::Signal(_, path)) = self;
+            of_root_alone(path)?;
+        }
         match self {
             Self::Touch(path) if really => touch(path),
             Self::Touch(path) => rustix::fs::access(path, Access::WRITE_OK).map_err(|error| untouchable(path, error)),

@@ -76,12 +76,16 @@ impl Runner for Child {
         let _ = files::remove(&self.running(command));
         let (stdout, stderr) = (stdout.end().await, stderr.end().await);
         let mut ran = Ran { end, ..Ran::default() };
-        self.keep(command, &ran.end, [(command.prints == Prints::ToJournal, &stdout), (true, &stderr)]);
+        self.keep(
+            command,
+            &ran.end,
+            [(matches!(command.prints, Prints::ToJournal | Prints::ToFile), &stdout), (true, &stderr)],
+        );
         (ran.stdout, ran.stderr) = (stdout, stderr);
         Ok(ran)
     }
 
-    fn said(&self, unit: &str) -> String {
+    fn said(&self, unit: &str, _prints: Prints) -> String {
         format!("less {}", self.output.join(unit).display())
     }
 }
@@ -137,7 +141,8 @@ impl Child {
         let said: zeroize::Zeroizing<Vec<u8>> = zeroize::Zeroizing::new(
             parts.into_iter().filter(|(is_kept, _)| *is_kept).flat_map(|(_, text)| text).copied().collect(),
         );
-        let is_kept = *end != End::Well && matches!(command.prints, Prints::ToJournal | Prints::Answer);
+        let is_kept =
+            *end != End::Well && matches!(command.prints, Prints::ToJournal | Prints::ToFile | Prints::Answer);
         // Best effort: it is what went wrong that counts.
         let _ = if is_kept { files::replace(&path, &said, 0o600).map(drop) } else { files::remove(&path) };
     }

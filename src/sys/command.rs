@@ -2,7 +2,7 @@
 //! and how it ended.
 //!
 //! What a tool prints may have secrets in it. It goes to the journal where the administrator wrote the program for rekeyd,
-//! and else to who asked for it, in memory and bounded; never into a record or an error.
+//! and else to a file of root's, or to who asked for it, in memory and bounded; never into a record or an error.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +66,8 @@ impl<'a> From<&'a SecretValue> for Shown<'a> {
 pub enum Prints {
     /// To the journal, under its unit's name.
     ToJournal,
+    /// To a file that only root reads, which is kept where the program fails.
+    ToFile,
     /// To who runs it.
     ToCaller,
     /// Nowhere: it is not even ended by the death of who would read it.
@@ -137,5 +139,5 @@ pub trait Runner: Send + Sync {
     async fn run(&self, command: &Command<'_>) -> Result<Ran, NotRun>;
 
     /// How a person sees what the program of a unit printed, where that did not go to the caller: a command to type.
-    fn said(&self, unit: &str) -> String;
+    fn said(&self, unit: &str, prints: Prints) -> String;
 }

@@ -4,12 +4,17 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+/// Where a file has its access list: acl(5), xattr(7).
+const ACCESS_LIST: &str = "system.posix_acl_access";
+/// So long another one of us may be at work in the same directory.
+const LOCKED: Duration = Duration::from_secs(5);
 /// No file of settings is larger.
 const LARGEST: u64 = 1 << 20;
 
@@ -49,6 +54,7 @@ impl EditError {
             std::io::ErrorKind::PermissionDenied => {
                 "its owner must be able to write the directory that it is in, since it is replaced there as a whole"
             }
+            std::io::ErrorKind::WouldBlock => "another program holds a lock on it: lsof shows which; try again",
             std::io::ErrorKind::NotFound => "create it, or mend the path",
             _ => "see what is the matter with the file system",
         };
@@ -104,8 +110,7 @@ impl Original {
         let real = fs::canonicalize(path).map_err(|error| EditError::io(path, "find it", error))?;
         let directory = File::open(real.parent().unwrap_or(Path::new("/")));
         let lock = directory.map_err(|error| EditError::io(&real, "open its directory", error))?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|error| EditError::io(&real, "lock its directory", error))?;
+        lock_alone(&lock).map_err(|error| EditError::io(&real, "lock its directory", error))?;
         let original = Self { _lock: Some(lock), ..Self::open(&real)? };
         // Nobody of us is at work, so it is of one that was killed. It may not be ours to remove: then it is told later.
         let _ = remove(&original.beside().1);
@@ -189,9 +194,9 @@ impl Original {
                 EditError::new(&self.path, problem, "do it as that user, or as root")
             })?;
         }
+        self.attributes(new).map_err(|error| EditError::io(&self.path, "keep its extended attributes", error))?;
         let mode = Mode::from_raw_mode(self.stat.mode() & 0o7777);
-        rustix::fs::fchmod(new, mode).map_err(|error| EditError::io(&self.path, "set the new file's mode", error))?;
-        self.attributes(new).map_err(|error| EditError::io(&self.path, "keep its extended attributes", error))
+        rustix::fs::fchmod(new, mode).map_err(|error| EditError::io(&self.path, "set the new file's mode", error))
     }
 
     /// Access lists are among them: acl(5).
@@ -201,6 +206,11 @@ impl Original {
             Err(Errno::NOTSUP) => return Ok(()),
             length => length?,
         };
+        // The directory may have given it an access list (acl(5), default ACL) that the file never had.
+        match rustix::fs::fremovexattr(new, ACCESS_LIST) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
+            removed => return removed,
+        }
         for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
             let mut value = vec![0; 64 * 1024];
             let length = rustix::fs::fgetxattr(&self.file, name, &mut value)?;
@@ -235,6 +245,17 @@ pub fn create(path: &Path, text: &[u8]) -> Result<(), EditError> {
     let mut file = File::from(opened.map_err(|error| failed(error.into()))?);
     file.write_all(text).and_then(|()| file.sync_all()).map_err(failed)?;
     super::files::sync_parent(path).map_err(|error| EditError::new(path, error.to_string(), "try again"))
+}
+
+/// Whoever may read a directory may lock it, and need not let go.
+fn lock_alone(directory: &File) -> Result<(), Errno> {
+    let until = Instant::now() + LOCKED;
+    loop {
+        match rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCKED / 100),
+            locked => return locked,
+        }
+    }
 }
 
 /// A file that has no name yet, so that a kill leaves nothing behind; with its name, where the file system cannot have

@@ -140,7 +140,7 @@ impl DotenvTarget {
             input: Vec::new(),
             value: None,
             limit: hook.timeout,
-            prints: Prints::ToJournal,
+            prints: Prints::ToFile,
         };
         let why = match self.runner.run(&command).await {
             Ok(ran) => ran.end.problem(argv),
@@ -150,7 +150,8 @@ impl DotenvTarget {
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             return Ok(Activated::Ran { program, took_us });
         };
-        Err(Fault::new(FaultCode::UnitFailed, why).advise(format!("see what it says: {}", self.runner.said(&unit))))
+        Err(Fault::new(FaultCode::UnitFailed, why)
+            .advise(format!("see what it says: {}", self.runner.said(&unit, Prints::ToFile))))
     }
 }
 
@@ -192,7 +193,8 @@ impl Target for DotenvTarget {
     async fn processes(&self) -> Result<usize, Fault> {
         match &self.units {
             Some(units) => units.processes().await,
-            None => Ok(1),
+            // Nobody knows how many read the file, and with several the new value must be accepted everywhere first.
+            None => Ok(2),
         }
     }
 

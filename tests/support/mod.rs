@@ -22,6 +22,7 @@ pub mod rotation;
 pub mod token;
 pub mod trap;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,12 @@ pub fn poll<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>
         // What comes late is looked for less often: many tests wait at the same time.
         sleep((start.elapsed() / 10).clamp(Duration::from_millis(30), Duration::from_millis(200)));
     }
+}
+
+/// Held by a test that takes all the power that there is: those go one after the other.
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static HEAVY: Mutex<()> = Mutex::new(());
+    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// So many seconds.

@@ -14,7 +14,7 @@ use zbus::wire::{Fd, Variant};
 
 use super::call::LOOK;
 use super::job::JobEnd;
-use super::{Systemd, SystemdError};
+use super::{MANAGER, PATH, Systemd, SystemdError};
 use crate::secret::SecretValue;
 use crate::sys::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
 use crate::sys::files;
@@ -28,6 +28,12 @@ const GRACE: Duration = Duration::from_secs(10);
 const VALUE: &str = "value";
 /// Those of the values that are accepted besides have numbers from 1.
 const ACCEPTED: &str = "accepted";
+/// Where it is kept what programs printed that failed: for root alone.
+const OUTPUT: &str = "/var/lib/rekeyd/output";
+/// So much of it.
+const KEPT: u64 = 256 * 1024;
+/// What systemd says to a program besides; the rest of the manager's environment is taken away.
+const BASE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
 /// Where the sockets are that systemd reads values from.
 const SOCKETS: &str = "/var/lib/rekeyd/values";
 
@@ -48,7 +54,15 @@ impl Runner for Systemd {
         let pipes = pipe(matches!(command.prints, Prints::ToCaller | Prints::Answer))
             .and_then(|stdout| Ok((stdout, pipe(command.prints == Prints::ToCaller)?)));
         let (mut stdout, mut stderr) = pipes.map_err(|error| NotRun::new(command, error.to_string()))?;
+        if command.prints == Prints::ToFile {
+            files::ensure_dir(Path::new(OUTPUT), 0o700)
+                .and_then(|_| files::replace(&output(command.unit), b"", 0o600))
+                .map_err(|error| NotRun::new(command, error.to_string()))?;
+        }
         let end = self.run_unit(command, &offered, (stdout.as_mut(), stderr.as_mut())).await.map_err(not_run)?;
+        if command.prints == Prints::ToFile {
+            keep(&output(command.unit), &end);
+        }
         let mut ran = Ran { end, ..Ran::default() };
         if let Some(stdout) = stdout {
             ran.stdout = stdout.end().await;
@@ -59,8 +73,27 @@ impl Runner for Systemd {
         Ok(ran)
     }
 
-    fn said(&self, unit: &str) -> String {
-        format!("journalctl -u {unit}")
+    fn said(&self, unit: &str, prints: Prints) -> String {
+        match prints {
+            Prints::ToFile => format!("less {}", output(unit).display()),
+            _ => format!("journalctl -u {unit}"),
+        }
+    }
+}
+
+fn output(unit: &str) -> PathBuf {
+    Path::new(OUTPUT).join(unit)
+}
+
+/// Keeps the beginning of what a program printed, where it failed.
+fn keep(path: &Path, end: &End) {
+    // What cannot be shortened or removed is root's alone all the same.
+    if *end == End::Well {
+        let _ = files::remove(path);
+    } else if let Ok(file) = std::fs::OpenOptions::new().write(true).open(path)
+        && file.metadata().is_ok_and(|stat| stat.len() > KEPT)
+    {
+        let _ = file.set_len(KEPT);
     }
 }
 
@@ -72,6 +105,9 @@ impl Systemd {
         (stdout, stderr): (Option<&mut Printed>, Option<&mut Printed>),
     ) -> Result<End, SystemdError> {
         let micros = |time: Duration| Variant::from(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        let inherited = self.inherited(&command.environment).await?;
+        let inherited: Vec<&str> = inherited.iter().map(String::as_str).collect();
+        let kept = output(command.unit);
         let program = command.argv.first().map_or("", String::as_str);
         let argv: Vec<&str> = command.argv.iter().map(String::as_str).collect();
         let mut environment: Vec<&str> = command.environment.iter().map(String::as_str).collect();
@@ -99,6 +135,11 @@ impl Systemd {
         if command.prints == Prints::ToNobody {
             properties.extend(["StandardOutput", "StandardError"].map(|stream| (stream, Variant::from("null"))));
         }
+        if command.prints == Prints::ToFile {
+            let kept = || Variant::from(kept.to_str().unwrap_or_default());
+            properties.push(("StandardOutputFileToAppend", kept()));
+            properties.push(("StandardErrorFileToAppend", kept()));
+        }
         if let Some(user) = command.user {
             properties.push(("User", Variant::from(user)));
         }
@@ -114,6 +155,7 @@ impl Systemd {
             properties.push(("LoadCredential", Variant::from(credentials)));
         }
         properties.push(("Environment", Variant::from(environment)));
+        properties.push(("UnsetEnvironment", Variant::from(inherited)));
         let written = (stdout.and_then(Printed::writer), stderr.and_then(Printed::writer));
         if let Some(stdout) = &written.0 {
             properties.push(("StandardOutputFileDescriptor", Variant::from(Fd::from(stdout.as_fd()))));
@@ -132,6 +174,18 @@ impl Systemd {
         let end = if end == JobEnd::Result("done".to_owned()) { End::Well } else { self.how_it_ended(command).await };
         let _ = self.manager("UnrefUnit", &command.unit).await;
         Ok(end)
+    }
+
+    /// The variables that a unit would inherit from the manager: what somebody has set there, as with `systemctl
+    /// set-environment`, would win over a file that a tool reads.
+    async fn inherited(&self, own: &[String]) -> Result<Vec<String>, SystemdError> {
+        let all = self.property(PATH, MANAGER, "Environment").await?;
+        let all: Vec<String> = all.try_into().unwrap_or_default();
+        let name = |assignment: &str| assignment.split('=').next().unwrap_or_default().to_owned();
+        let is_wanted = |variable: &String| {
+            BASE.contains(&variable.as_str()) || own.iter().any(|assignment| name(assignment) == *variable)
+        };
+        Ok(all.iter().map(|assignment| name(assignment)).filter(|variable| !is_wanted(variable)).collect())
     }
 
     async fn how_it_ended(&self, command: &Command<'_>) -> End {

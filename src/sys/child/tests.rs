@@ -88,7 +88,7 @@ async fn what_it_said_is_kept_where_it_failed_and_for_its_user_alone() {
     assert_eq!(child.run(&failing).await.unwrap().end, End::Status(3));
     let kept = dir.path().join("output/rekeyd-test.service");
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "out\nerr\n");
-    assert_eq!(child.said("rekeyd-test.service"), format!("less {}", kept.display()));
+    assert_eq!(child.said("rekeyd-test.service", Prints::ToFile), format!("less {}", kept.display()));
     let argv = script("echo fine");
     let passing = Command { prints: Prints::ToJournal, ..command(&argv, None) };
     assert_eq!(child.run(&passing).await.unwrap().end, End::Well);

@@ -120,7 +120,7 @@ impl CommandTarget {
     }
 
     fn fault(&self, code: FaultCode, message: String) -> Fault {
-        let advice = format!("see what it says: {}", self.runner.said(&self.unit()));
+        let advice = format!("see what it says: {}", self.runner.said(&self.unit(), Prints::Answer));
         Fault::new(code, format!("{}: {message}", self.label())).advise(advice)
     }
 

@@ -59,6 +59,8 @@ pub(super) enum Kind {
     NoCommit,
     /// No answer, or none that is one, for too long.
     Unavailable,
+    /// It was told to wait for longer than there is time.
+    NoTime,
     /// It may have been done, or not.
     Lost,
     /// What was found there is an obstacle.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{Came, Intent, Kind, Next, next};
 use super::clock;
-use super::words::{Trouble, plain, without_opaque};
+use super::words::{Trouble, cut, in_one_line, without_opaque};
 use crate::config::{Hosting, Token};
 use crate::rotation::FaultCode;
 use crate::sys::credentials;
@@ -113,6 +113,8 @@ pub(super) struct Answer {
     body: Zeroizing<Vec<u8>>,
     line: String,
     intent: Intent,
+    /// Whether an earlier sending of the same got no answer, and may have been done.
+    pub perhaps: bool,
 }
 
 impl Answer {
@@ -149,18 +151,24 @@ impl Api {
     /// Asks, and again as often as the table says, until `until`.
     pub async fn ask(&self, request: Request<'_>, until: Instant) -> Said<Answer> {
         let (mut tries, mut waits) = (0, 0);
+        // A write that got no answer may have been done, whatever is answered to its repetition.
+        let mut perhaps = false;
+        let after = |perhaps: bool, refusal: Refusal| if perhaps { refusal.taken() } else { refusal };
         loop {
-            let (came, why) = match self.once(&request, until).await? {
-                Ok(reply) => match self.judge(&request, reply, tries, waits)? {
-                    Ok(answer) => return Ok(answer),
+            let reply = self.once(&request, until).await.map_err(|refusal| after(perhaps, refusal))?;
+            let is_answer = reply.as_ref().is_ok_and(|reply| reply.status != 408 && reply.status < 500);
+            let (came, why) = match reply {
+                Ok(reply) => match self.judge(&request, reply, tries, waits).map_err(|it| after(perhaps, it))? {
+                    Ok(answer) => return Ok(Answer { perhaps, ..answer }),
                     Err(later) => later,
                 },
                 Err(text) => match next(Came::Nothing, request.intent, tries) {
-                    Next::Stop(kind) => return Err(Refusal::of(kind, text)),
+                    Next::Stop(kind) => return Err(after(perhaps, Refusal::of(kind, text))),
                     Next::Again(pause) => (Pause::Tried(pause), text),
                     Next::Take | Next::AsTold => (Pause::Tried(Duration::from_secs(1)), text),
                 },
             };
+            perhaps |= request.intent == Intent::Write && !is_answer;
             let pause = match came {
                 Pause::Told(pause) => {
                     waits += 1;
@@ -173,7 +181,8 @@ impl Api {
             };
             if Instant::now() + pause >= until {
                 let text = format!("{why}, and there is no time to ask again");
-                return Err(Refusal::of(Kind::Unavailable, text));
+                let is_certain = request.intent == Intent::Write && !perhaps;
+                return Err(Refusal::of(if is_certain { Kind::NoTime } else { Kind::Unavailable }, text));
             }
             sleep(pause).await;
         }
@@ -215,7 +224,7 @@ impl Api {
         let came = Came::Status(status, headers.contains_key("retry-after"));
         let next = next(came, request.intent, tries);
         if next == Next::Take {
-            return Ok(Ok(Answer { status, body, line, intent: request.intent }));
+            return Ok(Ok(Answer { status, body, line, intent: request.intent, perhaps: false }));
         }
         let said: Trouble = serde_json::from_slice(&body).unwrap_or_default();
         let mut text = format!("{line} answered {status}");
@@ -253,12 +262,12 @@ impl Api {
     /// What a platform says, as far as it may be told: in one line, not too long, without the token and without words that
     /// could be a value of old.
     pub fn told(&self, text: &str) -> String {
-        let text = without_opaque(&plain(text));
+        let text = without_opaque(&in_one_line(text));
         let token = token(&self.token).map(|token| token.to_string()).unwrap_or_default();
         if !token.is_empty() && text.contains(token.as_str()) {
             "(not told: it has the token in it)".to_owned()
         } else {
-            text
+            cut(text)
         }
     }
 }

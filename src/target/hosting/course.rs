@@ -11,7 +11,7 @@ use super::answer::Kind;
 use super::api::{Refusal, Said};
 use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, Sight, State};
 use super::words::hiding;
-use super::{HostingTarget, Touched, VIEW, step, text, values};
+use super::{HostingTarget, Touched, VIEW, step, text};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
@@ -45,7 +45,23 @@ impl HostingTarget {
         previous.into_iter().chain(std::iter::once((self.key.as_str(), view.primary))).collect()
     }
 
+    /// Takes note of the values that are not to be told.
+    pub(super) fn know(&self, view: &Disclosed<'_>) {
+        let mut known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        for value in std::iter::once(view.primary).chain(view.accepted.iter().copied()) {
+            if !known.iter().any(|known| known.is_same(value)) {
+                known.push(SecretValue::new(value.reveal().to_vec()));
+            }
+        }
+    }
+
+    fn hide(&self, text: &str) -> String {
+        let known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        hiding(text, &known.iter().collect::<Vec<_>>())
+    }
+
     pub(super) fn course<'a>(&self, errand: &'a Errand<'a>) -> Course<'a> {
+        self.know(errand.view);
         let is_ours = |found: &&Found| found.unit == self.label;
         let found = errand.found.iter().find(is_ours).map_or(&NOTHING, |found| &found.details);
         let noted = errand.noted.iter().find(|noted| noted.target == self.label);
@@ -63,17 +79,17 @@ impl HostingTarget {
     }
 
     pub(super) fn tell(&self, course: &Course<'_>, line: &str) {
-        course.errand.report.progress(&hiding(&format!("{}: {line}", self.label), &values(course.errand.view)));
+        course.errand.report.progress(&self.hide(&format!("{}: {line}", self.label)));
     }
 
     /// A fault that was told by the platform.
-    pub(super) fn fault(&self, course: &Course<'_>, code: FaultCode, text: &str, page: &str) -> Fault {
-        let fault = Fault::new(code, hiding(&format!("{}: {text}", self.label), &values(course.errand.view)));
+    pub(super) fn fault(&self, code: FaultCode, text: &str, page: &str) -> Fault {
+        let fault = Fault::new(code, self.hide(&format!("{}: {text}", self.label)));
         if page.is_empty() { fault } else { fault.advise(format!("see why: {page}")) }
     }
 
     /// It is not known what is served, or will be.
-    pub(super) fn unsure(&self, course: &Course<'_>, text: &str, advice: &str, page: &str) -> Fault {
+    pub(super) fn unsure(&self, text: &str, advice: &str, page: &str) -> Fault {
         let first = if advice.is_empty() { String::new() } else { format!("{advice}; ") };
         let look =
             if page.is_empty() { "look at its newest deployment there".to_owned() } else { format!("look at {page}") };
@@ -82,28 +98,28 @@ impl HostingTarget {
             "{first}{look}: which one serves, and from when is it? then rekeyctl release {secret}, and rekeyctl rotate {secret}"
         );
         let text = format!("{}: {text}", self.label);
-        Fault::new(FaultCode::Unsure, hiding(&text, &values(course.errand.view))).advise(advice)
+        Fault::new(FaultCode::Unsure, self.hide(&text)).advise(advice)
     }
 
     /// What a refusal means once a value was written.
-    pub(super) fn after(&self, course: &Course<'_>, refusal: Refusal) -> Fault {
+    pub(super) fn after(&self, refusal: Refusal) -> Fault {
         match refusal.kind {
-            Kind::Credential | Kind::Forbidden | Kind::Lost => self.unsure(course, &refusal.text, &refusal.advice, ""),
-            _ => self.before(&values(course.errand.view), refusal),
+            Kind::Credential | Kind::Forbidden | Kind::Lost => self.unsure(&refusal.text, &refusal.advice, ""),
+            _ => self.before(refusal),
         }
     }
 
     /// What a refusal means where nothing was written.
-    pub(super) fn before(&self, values: &[&SecretValue], refusal: Refusal) -> Fault {
+    pub(super) fn before(&self, refusal: Refusal) -> Fault {
         let Refusal { kind, text, advice, .. } = refusal;
         let code = match kind {
             Kind::Credential => FaultCode::CredentialRefused,
-            Kind::Unavailable | Kind::Lost => FaultCode::PlatformUnreachable,
+            Kind::Unavailable | Kind::NoTime | Kind::Lost => FaultCode::PlatformUnreachable,
             Kind::Obstacle(code) => code,
             _ => FaultCode::PlatformRefused,
         };
         let text = if text.contains(&self.label) { text } else { format!("{}: {text}", self.label) };
-        Fault::new(code, hiding(&text, values)).advise(advice)
+        Fault::new(code, self.hide(&text)).advise(advice)
     }
 
     /// Waits until no deployment of somebody else is under way.
@@ -117,14 +133,22 @@ impl HostingTarget {
         while let Some(at) = newest.as_ref().filter(|at| matches!(at.state, State::Going | State::Blocked)) {
             let pause = self.platform.pause(Duration::ZERO);
             if at.state == State::Blocked || Instant::now() + pause >= until {
-                let text = format!("{} of {} is under way: {}", step::name(at), self.label, step::told(at));
-                let advice = format!("let it end first: {}", at.page);
-                return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
+                return Err(self.is_under_way(at));
             }
             sleep(pause).await;
             newest = self.platform.newest(deadline).await?;
         }
         Ok(newest)
+    }
+
+    pub(super) fn is_under_way(&self, at: &Deployment) -> Refusal {
+        let text = format!("{} of {} is under way: {}", step::name(at), self.label, step::told(at));
+        Refusal::obstacle(FaultCode::PlatformRefused, text, format!("let it end first: {}", at.page))
+    }
+
+    pub(super) fn serves_nothing(&self) -> Refusal {
+        let text = format!("{} serves nothing that could be deployed anew", self.label);
+        Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once, and see that it works")
     }
 
     pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
@@ -135,12 +159,7 @@ impl HostingTarget {
         let newest = self.wait_for_others(newest, deadline).await?;
         if health == Health::Needed {
             if serving.is_none() {
-                let text = format!("{} serves nothing that could be deployed anew", self.label);
-                return Err(Refusal::obstacle(
-                    FaultCode::PlatformRefused,
-                    text,
-                    "deploy it once, and see that it works",
-                ));
+                return Err(self.serves_nothing());
             }
             self.check_not_changed(view, &missing, deadline).await?;
         }
@@ -199,9 +218,9 @@ impl HostingTarget {
                 Ok(now) => at = at.max(now),
                 Err(refusal) if was == Touched::No && refusal.kind.is_refusal() && !refusal.taken => {
                     self.touch(Touched::No);
-                    return Err(self.before(&values(course.errand.view), refusal));
+                    return Err(self.before(refusal));
                 }
-                Err(refusal) => return Err(self.after(course, refusal)),
+                Err(refusal) => return Err(self.after(refusal)),
             }
         }
         Ok(at)
@@ -220,7 +239,7 @@ impl HostingTarget {
     pub(super) async fn let_none_land(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
         let made = self.platform.made_since(since, course.until).await;
-        let made = made.map_err(|refusal| self.after(course, refusal))?;
+        let made = made.map_err(|refusal| self.after(refusal))?;
         for at in made {
             // What this way back has made itself, before it was interrupted, goes on.
             let is_of_this_way = at.mark.as_deref() == Some(course.errand.mark);
@@ -261,21 +280,21 @@ impl HostingTarget {
                     sleep(self.platform.pause(Duration::ZERO)).await;
                 }
                 Err(refusal) if refusal.kind == Kind::Unavailable => {
-                    return Err(self.unsure(course, &refusal.text, "", ""));
+                    return Err(self.unsure(&refusal.text, "", ""));
                 }
-                Err(refusal) => return Err(self.after(course, refusal)),
+                Err(refusal) => return Err(self.after(refusal)),
             }
         };
         let Some(serving) = serving else {
-            return Err(self.fault(course, FaultCode::NotLive, "nothing is served any more", ""));
+            return Err(self.fault(FaultCode::NotLive, "nothing is served any more", ""));
         };
         if serving.state != State::Up {
             let text = format!("{}, which is served, is {}", step::name(&serving), step::told(&serving));
-            return Err(self.fault(course, FaultCode::Unsettled, &text, &serving.page));
+            return Err(self.fault(FaultCode::Unsettled, &text, &serving.page));
         }
         if !self.has_it(course, &serving) {
             let text = format!("{} is served, which was made before the value was written", step::name(&serving));
-            return Err(self.fault(course, FaultCode::NotLive, &text, &serving.page));
+            return Err(self.fault(FaultCode::NotLive, &text, &serving.page));
         }
         Ok(serving)
     }
@@ -302,11 +321,22 @@ impl HostingTarget {
             if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
                 continue;
             }
-            let shown = self.platform.shows(key, course.until).await;
-            let shown = shown.map_err(|refusal| self.after(course, refusal))?;
+            let shown = loop {
+                match self.platform.shows(key, course.until).await {
+                    Ok(shown) => break shown,
+                    // What serves is well: it is not torn down because of a moment without answers.
+                    Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
+                        sleep(self.platform.pause(Duration::ZERO)).await;
+                    }
+                    Err(refusal) if refusal.kind == Kind::Unavailable => {
+                        return Err(self.unsure(&refusal.text, "", ""));
+                    }
+                    Err(refusal) => return Err(self.after(refusal)),
+                }
+            };
             if shown.is_some_and(|shown| !shown.is_same(wanted)) {
                 let text = format!("{key} has another value than was written: somebody else writes it");
-                return Err(self.fault(course, FaultCode::WrongValue, &text, ""));
+                return Err(self.fault(FaultCode::WrongValue, &text, ""));
             }
         }
         Ok(())
@@ -316,16 +346,16 @@ impl HostingTarget {
     pub(super) async fn restore(&self, course: &Course<'_>, former: &str) -> Result<Deployment, Fault> {
         self.tell(course, &format!("publishing {former} again"));
         let published = self.platform.publish(former, course.until).await;
-        published.map_err(|refusal| self.after(course, refusal))?;
+        published.map_err(|refusal| self.after(refusal))?;
         loop {
             match self.platform.serving(course.until).await {
                 Ok(Some(serving)) if serving.id == former => return Ok(serving),
                 Ok(_) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(course, refusal)),
+                Err(refusal) => return Err(self.after(refusal)),
             }
             let pause = self.platform.pause(Duration::ZERO);
             if Instant::now() + pause >= course.until {
-                return Err(self.unsure(course, &format!("{former} was not published again in time"), "", ""));
+                return Err(self.unsure(&format!("{former} was not published again in time"), "", ""));
             }
             sleep(pause).await;
         }

@@ -7,16 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::HostingTarget;
 use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
 use super::platform::{COMMIT, Deployment, NEWEST, SINCE, State, Wanted};
 use super::step::{Known, Step, name, step, told};
+use super::{HostingTarget, Touched};
 use crate::rotation::{Fault, FaultCode};
 
 /// When a deployment is looked for whose answer was lost.
 const LOOKS: [u64; 4] = [1, 3, 6, 10];
+const LONGEST_LOOK: u64 = 10;
 /// How often a trigger is sent whose answers are lost and which seems to make nothing.
 const TRIGGERS: usize = 3;
 /// How long a trigger that was taken without an id has to show what it makes.
@@ -29,10 +30,24 @@ const ENDS: Duration = Duration::from_secs(90);
 impl HostingTarget {
     /// The deployment of this movement, which was made before already or is made now, once it is live.
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let made = match self.find(course).await.map_err(|refusal| self.after(course, refusal))? {
+        let made = match self.find(course).await.map_err(|refusal| self.after(refusal))? {
             Some(made) => {
                 self.tell(course, &format!("going on with {}", name(&made)));
                 made
+            }
+            // An earlier daemon may have asked for it a moment before it died.
+            None if self.touched() == Touched::Unknown => {
+                let marks = self.platform.marks();
+                let seconds = if marks { LOOKS.iter().sum() } else { APPEARS.as_secs() };
+                self.tell(course, "looking whether it was asked for already");
+                match self.look_for(course, seconds).await? {
+                    Some(Some(made)) => made,
+                    Some(None) => self.trigger(course).await?,
+                    None => {
+                        let text = "it is not known whether a deployment was made before";
+                        return Err(self.after(Refusal::of(Kind::Lost, text)));
+                    }
+                }
             }
             None => self.trigger(course).await?,
         };
@@ -66,25 +81,41 @@ impl HostingTarget {
             match self.platform.trigger(&wanted, course.until).await {
                 Ok(Some(made)) => return Ok(self.remember(made)),
                 Ok(None) => return self.appears(course).await.map(|made| self.remember(made)),
-                Err(refusal) if refusal.kind.is_refusal() => return Err(self.after(course, refusal)),
-                Err(refusal) => last = Some(refusal),
+                Err(refusal) if refusal.kind == Kind::Lost => last = Some(refusal),
+                // It was not even sent, or nothing came of it.
+                Err(refusal) => return Err(self.after(refusal)),
             }
             self.tell(course, "the answer to the trigger was lost; looking for what it made");
-            for pause in LOOKS {
-                sleep(Duration::from_secs(pause)).await;
-                match self.find(course).await {
-                    Ok(Some(made)) => return Ok(self.remember(made)),
-                    Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                    Err(refusal) => return Err(self.after(course, refusal)),
-                }
-            }
-            if Instant::now() >= course.until {
-                break;
+            match self.look_for(course, LOOKS.iter().sum()).await? {
+                Some(Some(made)) => return Ok(self.remember(made)),
+                Some(None) => {}
+                // It is not known that there is none.
+                None => break,
             }
         }
         let text = last.map_or_else(String::new, |refusal| refusal.text);
         let text = format!("it is not known whether a deployment was made: {text}");
-        Err(self.after(course, Refusal::of(Kind::Lost, text)))
+        Err(self.after(Refusal::of(Kind::Lost, text)))
+    }
+
+    /// Looks for what a trigger has made, for so many seconds, and on until the platform has shown what there is; none
+    /// where it never did.
+    async fn look_for(&self, course: &Course<'_>, seconds: u64) -> Result<Option<Option<Deployment>>, Fault> {
+        let least = Instant::now() + Duration::from_secs(seconds);
+        let mut pauses = LOOKS.iter().copied();
+        loop {
+            let pause = Duration::from_secs(pauses.next().unwrap_or(LONGEST_LOOK));
+            if Instant::now() + pause >= course.until {
+                return Ok(None);
+            }
+            sleep(pause).await;
+            match self.find(course).await {
+                Ok(Some(made)) => return Ok(Some(Some(made))),
+                Ok(None) if Instant::now() >= least => return Ok(Some(None)),
+                Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
+                Err(refusal) => return Err(self.after(refusal)),
+            }
+        }
     }
 
     fn remember(&self, made: Deployment) -> Deployment {
@@ -98,11 +129,11 @@ impl HostingTarget {
             match self.find(course).await {
                 Ok(Some(made)) => return Ok(made),
                 Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(course, refusal)),
+                Err(refusal) => return Err(self.after(refusal)),
             }
             if Instant::now() >= until {
                 let text = format!("{} took the trigger, and shows no deployment for it", self.label);
-                return Err(self.after(course, Refusal::of(Kind::Lost, text)));
+                return Err(self.after(Refusal::of(Kind::Lost, text)));
             }
             sleep(self.platform.pause(Duration::ZERO)).await;
         }
@@ -135,11 +166,11 @@ impl HostingTarget {
             let next = match next {
                 Ok(next) => next,
                 Err(Refusal { kind: Kind::Unavailable, .. }) => Step::Wait,
-                Err(refusal) => return Err(self.after(course, refusal)),
+                Err(refusal) => return Err(self.after(refusal)),
             };
             match next {
                 Step::Live(live) => return Ok(live),
-                Step::Fail(code, text) => return Err(self.fault(course, code, &text, &at.page)),
+                Step::Fail(code, text) => return Err(self.fault(code, &text, &at.page)),
                 Step::GiveUp(code, text) => return self.give_up(course, at, code, &text).await,
                 Step::Follow(newer) => {
                     self.tell(course, &format!("{} was replaced by {}", name(&at), name(&newer)));
@@ -151,7 +182,7 @@ impl HostingTarget {
                     match self.platform.publish(&at.id, until).await {
                         Ok(()) => published = true,
                         Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                        Err(refusal) => return Err(self.after(course, refusal)),
+                        Err(refusal) => return Err(self.after(refusal)),
                     }
                 }
                 Step::Wait | Step::AskWhetherItServes | Step::LookForNewer => {}
@@ -176,17 +207,17 @@ impl HostingTarget {
             Err(Refusal { kind: Kind::Unavailable, .. }) => Ok(None),
             Err(Refusal { kind: Kind::Missing, text, .. }) => {
                 let listed = self.made_since(course).await;
-                let listed = listed.map_err(|refusal| self.after(course, refusal))?;
+                let listed = listed.map_err(|refusal| self.after(refusal))?;
                 match listed.into_iter().find(|it| it.id == at.id) {
                     Some(now) => Ok(Some(now)),
                     None if began.elapsed() < UNKNOWN => Ok(None),
                     None => {
                         let text = format!("{} is not there any more: {text}", name(at));
-                        Err(self.after(course, Refusal::of(Kind::Lost, text)))
+                        Err(self.after(Refusal::of(Kind::Lost, text)))
                     }
                 }
             }
-            Err(refusal) => Err(self.after(course, refusal)),
+            Err(refusal) => Err(self.after(refusal)),
         }
     }
 
@@ -220,7 +251,7 @@ impl HostingTarget {
         text: &str,
     ) -> Result<Deployment, Fault> {
         match self.stop(course, &at).await? {
-            Stopped::Ended => Err(self.fault(course, code, text, &at.page)),
+            Stopped::Ended => Err(self.fault(code, text, &at.page)),
             Stopped::Live(live) => Ok(live),
         }
     }
@@ -251,13 +282,13 @@ impl HostingTarget {
                 Err(refusal) if refusal.kind == Kind::Unavailable => refusal.text,
                 Err(refusal) => {
                     let text = format!("it is not known what became of {}: {}", name(at), refusal.text);
-                    return Err(self.unsure(course, &text, &refusal.advice, &at.page));
+                    return Err(self.unsure(&text, &refusal.advice, &at.page));
                 }
             };
             let pause = self.platform.pause(Duration::ZERO);
             if Instant::now() + pause >= until {
                 let text = format!("{} could not be stopped, and may still land: {why}{refused}", name(at));
-                return Err(self.unsure(course, &text, "", &at.page));
+                return Err(self.unsure(&text, "", &at.page));
             }
             sleep(pause).await;
         }

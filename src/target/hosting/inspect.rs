@@ -18,9 +18,9 @@ pub async fn inspect(secret: &SecretSettings, settings: &Hosting) -> Result<Vec<
     let target = HostingTarget::new(secret, settings);
     let until = Instant::now() + Duration::from_secs(60);
     let sight = target.platform.survey(&target.keys(), until).await;
-    let sight = sight.map_err(|refusal| target.before(&[], refusal))?;
+    let sight = sight.map_err(|refusal| target.before(refusal))?;
     if !sight.missing.is_empty() && !target.create {
-        return Err(target.before(&[], super::missing(&target.label, &sight.missing)));
+        return Err(target.before(super::missing(&target.label, &sight.missing)));
     }
     let mut lines = vec!["the token reaches it".to_owned()];
     lines.extend(sight.told);
@@ -35,9 +35,12 @@ pub async fn inspect(secret: &SecretSettings, settings: &Hosting) -> Result<Vec<
             );
             lines.push(line.trim_end().to_owned());
         }
-        None => lines.push("nothing is served: a rotation would be refused until it was deployed once".to_owned()),
+        None => return Err(target.before(target.serves_nothing())),
     }
     if let Some(newest) = sight.newest.filter(|newest| matches!(newest.state, State::Going | State::Blocked)) {
+        if newest.state == State::Blocked {
+            return Err(target.before(target.is_under_way(&newest)));
+        }
         lines.push(format!("{} is under way ({}), and would be waited for", step::name(&newest), step::told(&newest)));
     }
     Ok(lines)

@@ -54,6 +54,8 @@ pub struct HostingTarget {
     settle: Duration,
     settle_set: Option<Duration>,
     touched: Mutex<Touched>,
+    /// Every value that was dealt with: none of them is told, whoever says it.
+    values: Mutex<Vec<SecretValue>>,
     /// The deployments that were asked for since the daemon was started: of others it is not known whose they are, unless
     /// they carry a mark.
     made: Mutex<Vec<String>>,
@@ -82,6 +84,7 @@ impl HostingTarget {
             settle: secret.settle,
             settle_set: settings.settle,
             touched: Mutex::new(Touched::Unknown),
+            values: Mutex::default(),
             made: Mutex::default(),
         }
     }
@@ -95,7 +98,7 @@ impl Target for HostingTarget {
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
         let until = Instant::now() + Duration::from_secs(30);
-        let shown = self.platform.shows(&self.key, until).await.map_err(|refusal| self.before(&[], refusal))?;
+        let shown = self.platform.shows(&self.key, until).await.map_err(|refusal| self.before(refusal))?;
         shown.ok_or_else(|| {
             Fault::new(FaultCode::ValueHidden, format!("{} does not show the value of {}", self.label, self.key))
                 .advise(format!("begin with a new value: rekeyctl rotate --initial {}", self.secret))
@@ -108,8 +111,9 @@ impl Target for HostingTarget {
     }
 
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        self.know(in_force);
         let found = self.sight(in_force, health, deadline).await;
-        let found = found.map_err(|refusal| self.before(&values(in_force), refusal))?;
+        let found = found.map_err(|refusal| self.before(refusal))?;
         self.touch(Touched::No);
         Ok(vec![found])
     }
@@ -132,7 +136,7 @@ impl Target for HostingTarget {
         let mut since = at;
         if at.is_none() || !self.platform.marks() {
             let newest = self.platform.newest(course.until).await;
-            if let Some(newest) = newest.map_err(|refusal| self.after(&course, refusal))? {
+            if let Some(newest) = newest.map_err(|refusal| self.after(refusal))? {
                 since = since.max(newest.created);
                 details.insert(NEWEST.to_owned(), newest.id);
             }
@@ -158,7 +162,7 @@ impl Target for HostingTarget {
         let began = Instant::now();
         if errand.back {
             let serving = self.platform.serving(course.until).await;
-            let serving = serving.map_err(|refusal| self.after(&course, refusal))?;
+            let serving = serving.map_err(|refusal| self.after(refusal))?;
             if serving.as_ref().is_some_and(|serving| self.is_the_former(&course, serving)) {
                 return Ok(vec![Activated::StillServes { consumer }]);
             }
@@ -211,10 +215,6 @@ fn platform(settings: &Hosting) -> Box<dyn Platform> {
         HostingPlatform::Render(service) => Box::new(render::Render::new(settings, service)),
         HostingPlatform::Railway(service) => Box::new(railway::Railway::new(settings, service)),
     }
-}
-
-fn values<'v>(view: &'v Disclosed<'v>) -> Vec<&'v SecretValue> {
-    std::iter::once(view.primary).chain(view.accepted.iter().copied()).collect()
 }
 
 /// A value as the platforms take it.

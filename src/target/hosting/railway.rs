@@ -1,7 +1,7 @@
 //! Railway: one GraphQL URL, where errors come with the status 200. A write deploys by itself unless it is told not to.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,7 +65,7 @@ pub(super) struct Railway {
     settings: RailwayService,
     create: bool,
     /// Whether it runs by a schedule, and rests between: known once the service was looked at.
-    is_cron: AtomicBool,
+    is_cron: OnceLock<bool>,
 }
 
 impl Railway {
@@ -80,7 +80,7 @@ impl Railway {
             label: settings.label(),
             settings: service.clone(),
             create: settings.create,
-            is_cron: AtomicBool::new(false),
+            is_cron: OnceLock::new(),
         }
     }
 
@@ -100,7 +100,8 @@ impl Railway {
         // Data that comes with errors is not the whole of it, and may be of another form.
         let errors: Errors = answer.read()?;
         if let Some(error) = errors.errors.into_iter().flatten().next() {
-            return Err(self.refusal(intent, &error.message));
+            let refusal = self.refusal(intent, &error.message);
+            return Err(if answer.perhaps { refusal.taken() } else { refusal });
         }
         let said: Answered<T> = answer.read()?;
         said.data.ok_or_else(|| {
@@ -156,13 +157,13 @@ impl Railway {
     async fn look_at_service(&self, until: Instant) -> Said<Instance> {
         let found: Found = self.ask(Intent::Read, documents::SERVICE, self.of_service(), until).await?;
         let is_cron = found.service_instance.cron_schedule.as_ref().is_some_and(|schedule| !schedule.is_empty());
-        self.is_cron.store(is_cron, Ordering::Relaxed);
+        let _ = self.is_cron.set(is_cron);
         Ok(found.service_instance)
     }
 
     fn deployment_of(&self, raw: Raw) -> Deployment {
         let state = match raw.status.as_str() {
-            "SUCCESS" if raw.deployment_stopped == Some(true) && !self.is_cron.load(Ordering::Relaxed) => State::Failed,
+            "SUCCESS" if raw.deployment_stopped == Some(true) && self.is_cron.get() != Some(&true) => State::Failed,
             "SUCCESS" | "SLEEPING" => State::Up,
             "FAILED" | "CRASHED" | "SKIPPED" => State::Failed,
             "REMOVED" | "REMOVING" => State::Gone,
@@ -347,6 +348,9 @@ impl Platform for Railway {
     }
 
     async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
+        if self.is_cron.get().is_none() {
+            self.look_at_service(until).await?;
+        }
         let found: One = self.ask(Intent::Read, documents::DEPLOYMENT, Id { id }, until).await?;
         Ok(self.deployment_of(found.deployment))
     }

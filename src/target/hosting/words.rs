@@ -62,12 +62,20 @@ impl Trouble {
 
 /// A text in one line, without what a terminal would obey, and not too long.
 pub(super) fn plain(text: &str) -> String {
+    cut(in_one_line(text))
+}
+
+/// A text without what a terminal would obey.
+pub(super) fn in_one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = words.collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(TOLD) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The beginning of a line, up to the end of a word: half a value would not be known for one.
+pub(super) fn cut(line: String) -> String {
+    let Some((end, _)) = line.char_indices().nth(TOLD) else { return line };
+    let end = line[..end].rfind(' ').unwrap_or(0);
+    format!("{}…", &line[..end])
 }
 
 /// A text without its long words of letters, digits and what base64 has besides.

@@ -78,6 +78,45 @@ fn a_trigger_whose_answer_is_lost_is_found_and_not_made_again() {
 }
 
 #[test]
+fn while_nobody_can_see_what_a_trigger_made_it_is_not_sent_again() {
+    for kind in At::ALL {
+        let usual = at(kind);
+        usual.assert_committed(&usual.rotate());
+        let before = usual.fake().asked().into_iter().take_while(|asked| asked.step != "trigger");
+        let lists = before.filter(|asked| asked.step == "list").count();
+        let lab = at(kind);
+        lab.fake().fail("trigger", What::Lost);
+        lab.fake().fail_at("list", lists.try_into().unwrap(), 30, What::Answer(Answer::html(502)));
+        lab.rotate();
+        let sent = lab.fake().asked().into_iter().filter(|asked| asked.step == "trigger").count();
+        assert_eq!((sent, lab.triggers()), (1, 1), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_write_whose_answer_was_lost_may_have_been_done_whatever_its_repetition_is_told() {
+    for kind in At::ALL {
+        for status in [401, 403] {
+            let lab = at(kind);
+            lab.fake().fail_at("write", 0, 1, What::Lost);
+            lab.fake().fail_at("write", 0, 99, refusal(kind, status));
+            lab.assert_unsure(&lab.rotate());
+        }
+    }
+}
+
+#[test]
+fn a_write_that_must_wait_for_longer_than_there_is_time_leaves_nothing_to_undo() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        let limited = Answer::json(429, &json!({"error": {"code": "rate_limited"}})).with("Retry-After", "999999");
+        lab.fake().fail_at("write", 0, 99, What::Answer(limited));
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::PlatformUnreachable);
+        assert_eq!((lab.fake().with(|world| world.writes), lab.triggers()), (0, 0), "{kind:?}");
+    }
+}
+
+#[test]
 fn a_token_that_dies_before_the_write_leaves_nothing_to_undo() {
     for kind in At::ALL {
         for status in [401, 403] {

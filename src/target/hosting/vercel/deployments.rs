@@ -44,6 +44,8 @@ impl Vercel {
             "READY" if raw.checks_conclusion.as_deref() == Some("failed") => (State::Failed, "its checks failed"),
             "READY" if sub == Some("STAGED") => (State::Aside, "it is built, and not what production serves"),
             "READY" if sub == Some("ROLLING") => (State::Going, "it is being rolled out"),
+            // Unknown words are of something that goes on.
+            "READY" if self.is_production() && sub.is_some_and(|sub| sub != "PROMOTED") => (State::Going, ""),
             "READY" if !is_aliased => (State::Going, "its domain is not assigned yet"),
             "READY" => (State::Up, ""),
             "CANCELED" => (State::Gone, ""),

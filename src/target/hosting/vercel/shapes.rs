@@ -114,6 +114,7 @@ pub(super) struct FullPatch<'a> {
     pub(super) key: Option<&'a str>,
     #[serde(rename = "type")]
     pub(super) kind: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub(super) target: &'a [String],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub(super) custom_environment_ids: &'a [String],
@@ -128,6 +129,7 @@ pub(super) struct Created<'a> {
     pub(super) value: &'a str,
     #[serde(rename = "type")]
     pub(super) kind: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) target: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) custom_environment_ids: Option<Vec<&'a str>>,
