@@ -238,6 +238,9 @@ support::on_both_debians! {
         refused("sed -i s/JWT_SECRET=.*/JWT_SECRET=byhand/ /srv/app/web.env",
             &format!("sed -i 's/JWT_SECRET=.*/JWT_SECRET={FIRST_VALUE} # sessions/' /srv/app/web.env"), "was changed by hand");
         refused("chmod o+r /srv/app/web.env", "chmod o-r /srv/app/web.env", "every local user can read");
+        let toml = format!("/etc/rekeyd/secrets.d/{NAME}.toml");
+        refused(&format!("sed -i s/^user/#user/ {toml}; rekeyctl reload"), &format!("sed -i s/^#user/user/ {toml}; rekeyctl reload"),
+            "docker would be run as root, on what is another user's: /srv/app");
         refused("echo '  a: [' >>/srv/app/compose.yaml", "sed -i '$d' /srv/app/compose.yaml", "Compose cannot read the project app");
         refused("sed -i 's/image: toy:1/image: toy:${TAG}/' /srv/app/compose.yaml",
             "sed -i 's/image: toy:.*/image: toy:1/' /srv/app/compose.yaml", "is not set");
@@ -300,7 +303,7 @@ fn with(text: &str, value: &str) -> String {
 fn stack(debian: Debian, yaml: &str, place: &str, probe: &str) -> Builder {
     let toml = format!(
         "[secret]\nenv = \"JWT_SECRET\"\n[proof]\nsettle = \"1s\"\nwatch = \"http://127.0.0.1:3000/api/health\"\n[[target]]\n\
-         type = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"web\", \"worker\"]\n{place}{probe}"
+         type = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"web\", \"worker\"]\nuser = \"app\"\n{place}{probe}"
     );
     let hash = |value: &str| hex::encode(<sha2::Sha256 as sha2::Digest>::digest(value));
     Machine::on(debian)
@@ -313,7 +316,7 @@ fn stack(debian: Debian, yaml: &str, place: &str, probe: &str) -> Builder {
         .file("/etc/toy/web/mode", 0o644, "")
         .file("/etc/toy/web/old-value-sha256", 0o644, hash(FIRST_VALUE))
         .file("/etc/toy/worker/mode", 0o644, "")
-        .file("/etc/sysusers.d/app.conf", 0o644, "u app - - /srv/app\n")
+        .file("/etc/sysusers.d/app.conf", 0o644, "u app - - /srv/app\nm app docker\n")
         .file("/etc/tmpfiles.d/app.conf", 0o644, "Z /srv/app - app app\n")
 }
 
@@ -355,7 +358,7 @@ fn mixed(debian: Debian) -> Machine {
     let slow = yaml.replace("stop_signal: SIGKILL", SLOW);
     let toml = format!(
         "[secret]\nenv = \"JWT_SECRET\"\n[proof]\nsettle = \"1s\"\n[[target]]\ntype = \"systemd\"\nunits = [\"my-backend.service\"]\n\
-         [[target]]\ntype = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"worker\"]\n{ENV_FILE}\
+         [[target]]\ntype = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"worker\"]\nuser = \"app\"\n{ENV_FILE}\
          [[target]]\ntype = \"dotenv\"\nfile = \"/srv/dev/.env\"\nrestart-command = [\"/usr/local/bin/told\"]\n"
     );
     let machine = stack(debian, &slow, "", "")

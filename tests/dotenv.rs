@@ -92,23 +92,32 @@ support::on_both_debians! {
     }
 
     fn a_command_is_run_as_the_owner_in_an_environment_that_has_nothing_of_the_secret(debian) {
-        let script = "#!/bin/sh\nset -eu\nenv >/tmp/environment; id -un >/tmp/who\ntest ! -e /srv/my-backend/broken\n";
+        let script = "#!/bin/sh\nset -eu\nenv >/tmp/environment; id -un >/tmp/who\ncat /srv/my-backend/.env\ntest ! -e /srv/my-backend/broken\n";
         let how = "restart-command = [\"/usr/local/bin/restart\"]\nrestart-timeout = \"5s\"\n";
         let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "").file("/usr/local/bin/restart", 0o755, script);
         // What restarts it is another's business here.
         let machine = adopt(unprobed(machine, how));
+        // What somebody has set for every service would win over the file.
+        machine.ok(&["systemctl", "set-environment", "JWT_SECRET=stale", "OTHER=thing"]);
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         assert_says(&said, "/usr/local/bin/restart was run");
         assert_eq!(machine.read("/tmp/who"), "app\n");
         let environment = machine.read("/tmp/environment");
         assert!(environment.contains(&format!("REKEYD_FILE={FILE}")) && !environment.contains("JWT_SECRET"), "{environment}");
+        assert!(!environment.contains("OTHER=thing"), "{environment}");
         let value = value_in_file(&machine);
         machine.sh("touch /srv/my-backend/broken");
         let said = rotate(&machine);
         assert_eq!(said.status, 2, "the way back fails as well: {said}");
         assert_says(&said, "restart ended with status 1");
         assert_eq!(value_in_file(&machine), value);
+        // It has printed the file, which is root's to read.
+        let kept = "/var/lib/rekeyd/output/rekeyd-restart-my-backend-jwt.service";
+        assert_says(&said, &format!("see what it says: less {kept}"));
+        assert!(machine.read(kept).contains(&value));
+        assert_eq!(machine.sh(&format!("stat -c '%U %a' {kept} /var/lib/rekeyd/output")), "root 600\nroot 700\n");
+        rotation::assert_never_told(&machine, &[&value]);
     }
 
     fn a_file_is_touched_for_a_program_that_watches_it(debian) {
@@ -185,6 +194,7 @@ support::on_both_debians! {
         refused("rm .env; mkdir .env; chown app .env", "not a regular file");
         refused("mkdir .git", "is in a git work tree, and git cannot be asked about it");
         refused("chown root .; chmod 755 .", "its owner must be able to write the directory");
+        refused("mkdir -p /home/nobody; cp .env /home/nobody/; chown -R nobody: /home/nobody; ln -sf /home/nobody/.env .env", "and on the way to it /srv/my-backend");
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 

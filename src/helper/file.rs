@@ -189,17 +189,19 @@ pub(super) fn of_root_alone(path: &Path) -> Result<(), NotDone> {
 /// Nobody but its owner, or root, may have a say in which file is found at a path: whoever could put a link there would
 /// have us act as somebody else.
 fn of_one_alone(path: &Path, owner: u32) -> Result<(), NotDone> {
+    let Some(other) = of_another(path, owner) else { return Ok(()) };
+    let whose = if owner == 0 { "root's".to_owned() } else { format!("of the user {owner}") };
+    let problem = format!("{} is {whose}, and on the way to it {} is not", path.display(), other.display());
+    Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
+}
+
+/// What on the way to a path, or there, is neither root's nor the owner's, who are known by their numbers.
+pub fn of_another(path: &Path, owner: u32) -> Option<PathBuf> {
     let mut places: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
     places.extend(
         fs::canonicalize(path).iter().flat_map(|real| real.ancestors().map(Path::to_owned).collect::<Vec<_>>()),
     );
-    let other = places
-        .into_iter()
-        .find(|place| fs::symlink_metadata(place).is_ok_and(|stat| ![0, owner].contains(&stat.uid())));
-    let Some(other) = other else { return Ok(()) };
-    let whose = if owner == 0 { "root's".to_owned() } else { format!("of the user {owner}") };
-    let problem = format!("{} is {whose}, and on the way to it {} is not", path.display(), other.display());
-    Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
+    places.into_iter().find(|place| fs::symlink_metadata(place).is_ok_and(|stat| ![0, owner].contains(&stat.uid())))
 }
 
 fn perform(request: &Request) -> Result<Told, NotDone> {

@@ -32,7 +32,7 @@ mod questions;
 mod queue;
 mod wake;
 
-pub use file::{NotDone, Seen};
+pub use file::{NotDone, Seen, of_another};
 pub use pm2::{Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::ProcessHelper;

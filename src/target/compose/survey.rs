@@ -1,12 +1,14 @@
 //! Preflight: every obstacle that can be known beforehand; and the value to take over. Touches nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tokio::time::Instant;
 
 use super::ComposeTarget;
 use super::project::{HASH, Project, is_odd};
 use super::tool::Tool;
+use crate::helper::of_another;
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
@@ -14,6 +16,19 @@ use crate::sys::docker::Container;
 use crate::target::{Disclosed, Health};
 
 impl ComposeTarget {
+    /// Who writes a Compose file decides what it mounts, and root's Compose would mount it for them.
+    fn check_owners(&self, project: &Project) -> Result<(), Fault> {
+        if self.settings.user.as_deref().is_some_and(|user| user != "root") {
+            return Ok(());
+        }
+        let files = std::iter::once(&project.directory).chain(&project.files).chain(&project.env_files);
+        let Some(other) = files.into_iter().find_map(|file| of_another(Path::new(file), 0)) else { return Ok(()) };
+        let message = format!("docker would be run as root, on what is another user's: {}", other.display());
+        Err(Fault::new(FaultCode::UnitUnusable, message).advise(
+            "say whom it is to be run as: user = \"…\", who must be of the group docker; or give the project to root",
+        ))
+    }
+
     pub(super) async fn look_for_obstacles(
         &self,
         in_force: &Disclosed<'_>,
@@ -33,6 +48,7 @@ impl ComposeTarget {
             };
             return Ok(self.settings.services.iter().map(none).collect());
         };
+        self.check_owners(&project)?;
         let hashes = self.hashes(&tool, &project).await?;
         let mut found = Vec::new();
         for service in &self.settings.services {
