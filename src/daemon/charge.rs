@@ -177,9 +177,11 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
             Progress::Decided(outcome) => outcome.as_str().to_owned(),
         },
     });
+    // One that is owed is recorded in a moment.
+    let hold = standing.hold.clone().or_else(|| standing.hold_owed());
     let state = match () {
         () if rotation.is_some() => "rotating",
-        () if standing.hold.is_some() => "on-hold",
+        () if hold.is_some() => "on-hold",
         () if in_force.is_none() => "not-adopted",
         () => "in-force",
     };
@@ -208,7 +210,7 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
         accepted: standing.in_force.as_ref().map(|view| view.accepted.clone()).unwrap_or_default(),
         retire_at: standing.retire_at,
         paused: standing.paused,
-        hold: standing.hold.as_ref().map(|hold| hold.sentence()),
+        hold: hold.map(|hold| hold.sentence()),
         rotation,
         drift: Vec::new(),
         last: standing.last,
