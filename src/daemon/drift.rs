@@ -17,8 +17,6 @@ use crate::policy::Drift;
 use crate::record::journal::{Entry, Priority};
 use crate::record::message_id;
 
-/// A look takes no longer; who asks how a secret stands waits for it.
-const LOOK: Duration = Duration::from_secs(5);
 /// A process that was just started may not have its own environment yet: so long after it is looked again.
 const STARTED: Duration = Duration::from_secs(3);
 /// Who asks again and again does not have the helpers look each time.
@@ -87,8 +85,8 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
         return;
     }
     let parts = daemon.parts(settings, charge);
-    let seen = engine::drift(&settings.name, &standing, &daemon.store, parts.targets());
-    let Ok(Ok((drift, is_whole))) = timeout(LOOK, seen).await else { return };
+    let seen = engine::drift(&settings.name, &standing, &daemon.store, parts.targets()).await;
+    let Ok((drift, is_whole)) = seen else { return };
     if drift.is_empty() && !is_whole {
         return;
     }

@@ -46,7 +46,7 @@ pub struct Forecast {
     pub evidence: Vec<Evidence>,
 }
 
-/// A target that cannot be looked at for as long does not hide what is to be said of the others.
+/// Who asks how a secret stands waits for it. A target that cannot be looked at for as long does not hide what is to be said of the others.
 const LOOK: Duration = Duration::from_secs(4);
 
 /// What is not as it was left: the files and processes of all targets, held against the view in force; and whether all of

@@ -12,7 +12,6 @@ pub const FIRST_VALUE: &str = "first-value-0123456789abcdef0123456789abcdef";
 pub struct Backend {
     name: String,
     port: u16,
-    value: String,
     mode: String,
     env_file: bool,
     enabled: bool,
@@ -31,7 +30,6 @@ impl Backend {
         Self {
             name: name.to_owned(),
             port,
-            value: FIRST_VALUE.to_owned(),
             mode: String::new(),
             env_file: false,
             enabled: true,
@@ -49,12 +47,6 @@ impl Backend {
     /// With a fault that is always there.
     pub fn always(self, fault: &str) -> Self {
         self.fault(&format!("always {fault}"))
-    }
-
-    /// With this value at first.
-    pub fn value(mut self, value: &str) -> Self {
-        value.clone_into(&mut self.value);
-        self
     }
 
     /// With the value in `EnvironmentFile=/etc/NAME.env` (mode 0600) in place of `Environment=`.
@@ -97,15 +89,16 @@ impl Backend {
 
     /// Puts program, unit and files in place.
     pub(super) fn install(&self, builder: Builder) -> Builder {
-        let Self { name, value, .. } = self;
+        let Self { name, .. } = self;
         let mut builder = builder
             .example("toy-backend")
             .file(&format!("/etc/systemd/system/{name}.service"), 0o644, self.unit_file())
             .file(&self.home("mode"), 0o644, &self.mode)
-            .file(&self.home("old-value-sha256"), 0o644, sha256(value))
+            .file(&self.home("old-value-sha256"), 0o644, sha256(FIRST_VALUE))
             .file("/etc/rekeyd/login.json", 0o600, LOGIN);
         if self.env_file {
-            builder = builder.file(&format!("/etc/{name}.env"), 0o600, format!("JWT_SECRET=\"{value}\"\nOTHER=kept\n"));
+            builder =
+                builder.file(&format!("/etc/{name}.env"), 0o600, format!("JWT_SECRET=\"{FIRST_VALUE}\"\nOTHER=kept\n"));
         }
         if self.enabled {
             let wants = format!("/etc/systemd/system/multi-user.target.wants/{name}.service");
@@ -119,11 +112,11 @@ impl Backend {
     }
 
     fn unit_file(&self) -> String {
-        let Self { name, port, value, unit, service, .. } = self;
+        let Self { name, port, unit, service, .. } = self;
         let secret = if self.env_file {
             format!("EnvironmentFile=/etc/{name}.env")
         } else {
-            format!("Environment=JWT_SECRET={value}")
+            format!("Environment=JWT_SECRET={FIRST_VALUE}")
         };
         format!(
             "[Unit]\nDescription=Backend {name}\n{unit}\n\

@@ -21,7 +21,6 @@ pub struct Builder {
     bare: bool,
     with: &'static str,
     degraded: bool,
-    size: String,
     files: TempDir,
 }
 
@@ -41,12 +40,6 @@ impl Builder {
     /// The boot may end with failed units.
     pub fn may_be_degraded(mut self) -> Self {
         self.degraded = true;
-        self
-    }
-
-    /// How much the machine may write in all, e.g. `64m`; 1g where it is not said.
-    pub fn size(mut self, size: &str) -> Self {
-        size.clone_into(&mut self.size);
         self
     }
 
@@ -98,7 +91,7 @@ impl Builder {
         };
         let files = self.files.path().to_str().expect("a path in UTF-8");
         let owner = process::id().to_string();
-        let said = run(&["boot", &name, "--image", &image, "--files", files, "--size", &self.size, "--owner", &owner]);
+        let said = run(&["boot", &name, "--image", &image, "--files", files, "--owner", &owner]);
         assert!(said.status == 0, "no machine could be booted (have you run tests/run, as root?):\n{said}");
         let machine = Machine { name, debian: self.debian };
         machine.check_state(&said.stdout, self.degraded);
@@ -123,7 +116,7 @@ impl Machine {
     /// To be booted with more than is in the image.
     pub fn on(debian: Debian) -> Builder {
         let files = TempDir::new().expect("a temporary directory");
-        Builder { debian, bare: false, with: "", degraded: false, size: "1g".to_owned(), files }
+        Builder { debian, bare: false, with: "", degraded: false, files }
     }
 
     /// Boots the image as it is.

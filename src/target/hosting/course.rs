@@ -271,11 +271,15 @@ impl HostingTarget {
             || (is_later && is_another)
     }
 
-    /// What serves, where it has what was written and is well.
-    pub(super) async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let serving = loop {
-            match self.platform.serving(course.until).await {
-                Ok(serving) => break serving,
+    /// Asks until there is an answer: what serves is not torn down because of a moment without any.
+    async fn answer<T, F: Future<Output = Said<T>>>(
+        &self,
+        course: &Course<'_>,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Fault> {
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
                 Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
                     sleep(self.platform.pause(Duration::ZERO)).await;
                 }
@@ -284,7 +288,12 @@ impl HostingTarget {
                 }
                 Err(refusal) => return Err(self.after(refusal)),
             }
-        };
+        }
+    }
+
+    /// What serves, where it has what was written and is well.
+    pub(super) async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let serving = self.answer(course, || self.platform.serving(course.until)).await?;
         let Some(serving) = serving else {
             return Err(self.fault(FaultCode::NotLive, "nothing is served any more", ""));
         };
@@ -321,19 +330,7 @@ impl HostingTarget {
             if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
                 continue;
             }
-            let shown = loop {
-                match self.platform.shows(key, course.until).await {
-                    Ok(shown) => break shown,
-                    // What serves is well: it is not torn down because of a moment without answers.
-                    Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
-                        sleep(self.platform.pause(Duration::ZERO)).await;
-                    }
-                    Err(refusal) if refusal.kind == Kind::Unavailable => {
-                        return Err(self.unsure(&refusal.text, "", ""));
-                    }
-                    Err(refusal) => return Err(self.after(refusal)),
-                }
-            };
+            let shown = self.answer(course, || self.platform.shows(key, course.until)).await?;
             if shown.is_some_and(|shown| !shown.is_same(wanted)) {
                 let text = format!("{key} has another value than was written: somebody else writes it");
                 return Err(self.fault(FaultCode::WrongValue, &text, ""));
