@@ -10,17 +10,12 @@ const OTHER_TYPES: &[&str] =
 /// Services that must not be restarted by a rotation: we speak and log through them.
 const NEVER: &[&str] = &["dbus.service", "dbus-broker.service", "systemd-journald.service", "systemd-logind.service"];
 
+/// Our own services.
+const OWN: &[&str] = &["rekeyd", "rekeyd-process", "rekeyd-rearm"];
+
 /// Our own services of which there are instances.
-const OWN_TEMPLATES: &[&str] = &[
-    "rekeyd-file",
-    "rekeyd-key",
-    "rekeyd-process",
-    "rekeyd-recover",
-    "rekeyd-retire",
-    "rekeyd-retry",
-    "rekeyd-rotate",
-    "rekeyd-tool",
-];
+const OWN_TEMPLATES: &[&str] =
+    &["rekeyd-file", "rekeyd-key", "rekeyd-recover", "rekeyd-retire", "rekeyd-retry", "rekeyd-rotate", "rekeyd-tool"];
 
 /// The template that a service is an instance of: `a@.service` of `a@1.service`.
 pub fn template_of(name: &str) -> Option<String> {
@@ -63,7 +58,7 @@ pub(super) fn service_name(name: &str) -> Result<String, Mistake> {
         return Err(Mistake::new(format!("{name:?} is not the name of a unit"), example));
     }
     let is_own =
-        prefix == "rekeyd" || prefix.split_once('@').is_some_and(|(template, _)| OWN_TEMPLATES.contains(&template));
+        OWN.contains(&prefix) || prefix.split_once('@').is_some_and(|(template, _)| OWN_TEMPLATES.contains(&template));
     if is_own {
         return Err(Mistake::new(format!("{name} is rekeyd itself"), "name the service that reads the secret"));
     }

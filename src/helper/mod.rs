@@ -1,9 +1,10 @@
 //! `rekeyd helper …`: what the daemon has no right to do itself, done in small units of their own.
 //!
-//! Each is a socket-activated service with one request a connection: `rekeyd-process@.service` looks into other users'
+//! Each is a socket-activated service with one request a connection: `rekeyd-process.service` looks into other users'
 //! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units,
-//! `rekeyd-file@.service` reads and writes files as their owner, and looks at a user's PM2 as that user. Requests and answers are lines of JSON on a socket in
-//! /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them.
+//! `rekeyd-file@.service` reads and writes files as their owner, and looks at a user's PM2 as that user. Requests and
+//! answers are lines of JSON on a socket in /run/rekeyd that only root can open; values pass over it only where the daemon
+//! has to keep them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ mod pm2;
 mod process;
 mod questions;
 mod queue;
+mod service;
 mod wake;
 
 pub use file::{NotDone, Seen, of_another};
@@ -162,11 +164,12 @@ impl FileHelper {
     }
 }
 
-/// The command line `rekeyd helper KIND`: one request on standard input, one answer on standard output.
+/// The command line `rekeyd helper KIND`: one request on standard input, one answer on standard output; or, for `process`,
+/// many of them over the socket on standard input.
 pub fn run(kind: &str) -> ExitCode {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let done = match kind {
-        "process" => process::run(&mut input, &mut output),
+        "process" => service::serve(|input, output| process::run(input, output)),
         "file" => file::run(&mut input, &mut output),
         "key" => key::run(Path::new(crate::store::ROOT), &mut input, &mut output),
         other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key, file"))),

@@ -66,9 +66,10 @@ macro_rules! on_both_debians {
 }
 pub(crate) use on_both_debians;
 
-/// Asks again and again until `found` has something; panics with `what` when `limit` is over.
+/// Asks again and again until `found` has something; panics with `what` when `limit` is over, which is that of an idle
+/// machine: a busy one is given three times as long.
 pub fn poll<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit * 3);
     loop {
         if let Some(thing) = found() {
             return thing;
