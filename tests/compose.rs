@@ -10,8 +10,8 @@ use support::{Backend, Builder, Debian, Machine, Output, poll, seconds, token};
 
 const WEB_ENV: &str = "# Ours.\nPORT=3000\nJWT_SECRET=first-value # sessions\nLAST=1\n";
 const ENV_FILE: &str = "env-file = \"/srv/app/web.env\"\n";
-/// The `up` of Compose at work.
-const COMPOSE: &str = "^[^ ]*docker-compose .* up -d";
+/// The `up` of Compose at work, and not the one that only says what it would do (`--dry-run up`).
+const COMPOSE: &str = "^[^ ]*docker-compose .*[^n] up -d";
 /// Waits until it has made a container, and the old one has still to stop.
 const HALFWAY: &str = "until docker ps -a --format '{{.Names}}' | grep -q _app-; do sleep 0.05; done";
 /// Ends the worker, which has a shell before it.
@@ -42,6 +42,16 @@ support::on_both_debians! {
         rotation::assert_never_told(&machine, &[&value]);
         machine.ok(&["rekeyctl", "verify", NAME]);
         assert!(status(&machine)["drift"].as_array().is_none_or(Vec::is_empty), "{}", status(&machine));
+        // Nobody asks: a container that somebody starts with another value is noticed at its start.
+        machine.put("/root/other.yaml", 0o600, "services: { worker: { environment: { JWT_SECRET: of-somebody-of-somebody } } }\n");
+        machine.sh("docker compose -f /srv/app/compose.yaml -f /root/other.yaml up -d --no-deps worker");
+        poll(seconds(20), "the journal tells of it", || {
+            let found = machine.journal(&["MESSAGE_ID=1f0a4f7d9f6b4f13a3fb1f36f1f9c2d4"]);
+            let found = found.iter().find(|entry| entry["MESSAGE"].as_str().unwrap().contains("the container app-worker-1 with a value that is in no file"))?;
+            Some(assert!(found["REKEYD_ADVICE"].as_str().unwrap().contains("rekeyctl adopt"), "{found:#}"))
+        });
+        machine.sh("docker compose -f /srv/app/compose.yaml up -d --no-deps worker");
+        poll(seconds(20), "it is over", || (!machine.journal(&["MESSAGE_ID=8c61e2f24c0f4a44b7d3a0a94f4b1f5e"]).is_empty()).then_some(()));
     }
 
     fn a_variable_of_the_env_file_beside_it_wins_over_what_the_daemon_has(debian) {

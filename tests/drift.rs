@@ -60,7 +60,7 @@ support::on_both_debians! {
         machine.put(drop_in, 0o644, "[Service]\nExecStart=\nExecStart=/usr/bin/env JWT_SECRET=of-somebody-of-somebody-of-somebody /usr/local/bin/toy-backend\n");
         machine.ok(&["systemctl", "daemon-reload"]);
         machine.ok(&["systemctl", "restart", UNIT]);
-        is_told(&machine, "have a value that is in no file and not known here");
+        is_told(&machine, "with a value that is in no file and not known here");
         machine.ok(&["rm", drop_in]);
         machine.ok(&["systemctl", "daemon-reload"]);
         machine.ok(&["systemctl", "restart", UNIT]);

@@ -31,6 +31,14 @@ pub enum TargetSettings {
 }
 
 impl TargetSettings {
+    /// Whether it has files that belong to others, who may edit them at any time.
+    pub fn has_files_of_others(&self) -> bool {
+        match self {
+            Self::Dotenv(_) | Self::Environment(_) | Self::Compose(_) | Self::Pm2(_) => true,
+            Self::Systemd(_) | Self::Command(_) | Self::Hosting(_) => false,
+        }
+    }
+
     /// The units that read the secret from this target, as they are configured.
     pub fn units(&self) -> &[String] {
         match self {

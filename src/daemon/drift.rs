@@ -1,5 +1,6 @@
 //! Noticing what was changed by hand: files and processes are held against the value in force when the daemon starts, when
-//! a consumer was started, and when somebody asks how a secret stands.
+//! a consumer was started, every few minutes where systemd does not tell of that, and when somebody asks how a secret
+//! stands.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,11 +22,14 @@ use crate::record::message_id;
 const STARTED: Duration = Duration::from_secs(3);
 /// Who asks again and again does not have the helpers look each time.
 const RECENT: Duration = Duration::from_secs(1);
+/// Files may be edited, and PM2 may start a process, and nobody tells.
+const UNTOLD: Duration = Duration::from_secs(5 * 60);
 /// A bus that is gone comes back.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// From now on, until the daemon ends.
 pub fn begin(daemon: &Arc<Daemon>) {
+    tokio::spawn(look_now_and_then(Arc::clone(daemon)));
     let daemon = Arc::clone(daemon);
     tokio::spawn(async move {
         let all: Vec<SecretSettings> = daemon.settings().secrets.values().cloned().collect();
@@ -37,6 +41,16 @@ pub fn begin(daemon: &Arc<Daemon>) {
             }
         }
     });
+}
+
+async fn look_now_and_then(daemon: Arc<Daemon>) {
+    while !daemon.is_stopping() {
+        sleep(UNTOLD).await;
+        let settings = daemon.settings();
+        let untold = |secret: &&SecretSettings| secret.targets.iter().any(TargetSettings::has_files_of_others);
+        let concerned: Vec<SecretSettings> = settings.secrets.values().filter(untold).cloned().collect();
+        look_at(&daemon, &concerned).await;
+    }
 }
 
 /// Until nobody tells any more which units were started.
@@ -54,8 +68,13 @@ async fn watch(daemon: &Arc<Daemon>, mut ends: Ends) {
     }
 }
 
-/// Whether one of the units is a consumer of the secret.
+/// Whether one of the units is a consumer of the secret, or may be: which container a scope of Docker's engine is for is
+/// seen by looking.
 fn reads(secret: &SecretSettings, units: &BTreeSet<String>) -> bool {
+    let is_container = |unit: &String| unit.starts_with("docker-") && unit.ends_with(".scope");
+    if units.iter().any(is_container) && secret.targets.iter().any(|target| matches!(target, TargetSettings::Compose(_))) {
+        return true;
+    }
     let mut consumers = secret.targets.iter().flat_map(TargetSettings::units);
     consumers.any(|consumer| {
         units.contains(consumer) || units.iter().any(|unit| template_of(unit).as_ref() == Some(consumer))

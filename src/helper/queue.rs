@@ -19,7 +19,7 @@ pub struct ProcessHelper {
 }
 
 /// Where many ask, a call waits so long for more of them.
-const LINGER: Duration = Duration::from_millis(50);
+const LINGER: Duration = Duration::from_millis(200);
 /// So long after many have asked at once they may do so again.
 const CROWDED: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,7 @@
 //! Drift: what stands in files and processes, held against the value in force.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::rotation::Generation;
 
@@ -13,6 +14,20 @@ pub struct Sighting {
     pub kind: Kind,
     /// What it has.
     pub has: Has,
+    /// What a person types to have what runs there started anew; empty of a file.
+    pub restart: String,
+}
+
+impl Sighting {
+    /// What a file has.
+    pub fn file(path: &Path, has: Has) -> Self {
+        Self { place: path.display().to_string(), kind: Kind::File, has, restart: String::new() }
+    }
+
+    /// What runs has, and how it is started anew.
+    pub fn process(place: String, has: Has, restart: impl Into<String>) -> Self {
+        Self { place, kind: Kind::Process, has, restart: restart.into() }
+    }
 }
 
 /// Where a value was seen.
@@ -46,8 +61,8 @@ pub enum Drift {
     Restored(String, Generation),
     /// A file has the value no more.
     Removed(String),
-    /// What runs was started before the file had its value.
-    Older(String, Generation),
+    /// What runs was started before the file had its value; and what starts it anew.
+    Older(String, Generation, String),
     /// What runs has a value that is neither in its file nor known: it was started from elsewhere.
     FromElsewhere(String),
 }
@@ -56,7 +71,7 @@ pub enum Drift {
 /// have: that says nothing.
 pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
     let has = |kind: Kind, what: Has| seen.iter().any(|sighting| sighting.kind == kind && sighting.has == what);
-    let one = |Sighting { place, kind, has: what }: &Sighting| {
+    let one = |Sighting { place, kind, has: what, restart }: &Sighting| {
         let place = place.clone();
         match (kind, what) {
             (_, Has::Generation(generation)) if *generation == in_force => None,
@@ -66,7 +81,7 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
             (Kind::File, Has::Nothing) => Some(Drift::Removed(place)),
             // Told of the file already.
             (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
-            (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation)),
+            (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
             (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place)),
             (Kind::Process, Has::Nothing) => None,
         }
@@ -85,7 +100,7 @@ impl Drift {
             }
             Self::Restored(..) => format!("restart what reads it and {adopt}; or write the value in force"),
             Self::Removed(_) => "write the value in force, before what reads it starts again".to_owned(),
-            Self::Older(..) => "restart it".to_owned(),
+            Self::Older(_, _, restart) => restart.clone(),
         }
     }
 }
@@ -97,10 +112,10 @@ impl fmt::Display for Drift {
             Self::EditedAndTaken(place) => write!(f, "{place} was edited by hand, and what runs has taken that"),
             Self::Restored(place, generation) => write!(f, "{place} has generation {generation} again"),
             Self::Removed(place) => write!(f, "{place} has the value no more"),
-            Self::Older(place, generation) => {
-                write!(f, "{place} still have generation {generation}, older than the file")
+            Self::Older(place, generation, _) => {
+                write!(f, "{place} still with generation {generation}, older than the file")
             }
-            Self::FromElsewhere(place) => write!(f, "{place} have a value that is in no file and not known here"),
+            Self::FromElsewhere(place) => write!(f, "{place} with a value that is in no file and not known here"),
         }
     }
 }
@@ -110,24 +125,28 @@ mod tests {
     use super::*;
 
     fn seen(kind: Kind, has: Has) -> Sighting {
-        Sighting { place: if kind == Kind::File { "file" } else { "processes" }.to_owned(), kind, has }
+        match kind {
+            Kind::File => Sighting::file(Path::new("file"), has),
+            Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
+        }
     }
 
     #[test]
     fn causes_are_told_apart() {
         let (file, processes) = (|| "file".to_owned(), || "processes".to_owned());
         let (old, now) = (Generation::FIRST, Generation::FIRST.next());
+        let older = || Drift::Older(processes(), old, "again".to_owned());
         let (of_old, of_now) = (Has::Generation(old), Has::Generation(now));
         let cases = [
             (of_now, of_now, vec![]),
             (of_now, Has::Nothing, vec![]),
             (Has::Unknown, of_now, vec![Drift::Edited(file())]),
             (Has::Unknown, Has::Unknown, vec![Drift::EditedAndTaken(file())]),
-            (Has::Unknown, of_old, vec![Drift::Edited(file()), Drift::Older(processes(), old)]),
+            (Has::Unknown, of_old, vec![Drift::Edited(file()), older()]),
             (of_old, of_now, vec![Drift::Restored(file(), old)]),
             (of_old, of_old, vec![Drift::Restored(file(), old)]),
             (Has::Nothing, of_now, vec![Drift::Removed(file())]),
-            (of_now, of_old, vec![Drift::Older(processes(), old)]),
+            (of_now, of_old, vec![older()]),
             (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes())]),
         ];
         for (in_file, in_processes, wanted) in cases {

@@ -11,7 +11,7 @@ use super::systemd::SystemdTarget;
 use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
 use crate::helper::{FileHelper, NotDone, Seen, Wake};
-use crate::policy::{Kind, Sighting};
+use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
@@ -256,7 +256,7 @@ impl Target for DotenvTarget {
     async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.read().await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting { place: self.path().display().to_string(), kind: Kind::File, has }];
+        let mut seen = vec![Sighting::file(self.path(), has)];
         if let Some(units) = &self.units {
             seen.extend(units.look(known).await?);
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{ComposePlace, ComposeTarget as Settings, SecretSettings};
 use crate::helper::{FileHelper, ProcessHelper};
-use crate::policy::{Kind, Sighting};
+use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
@@ -141,14 +141,15 @@ impl Target for ComposeTarget {
     async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.read().await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting { place: self.path().display().to_string(), kind: Kind::File, has }];
+        let mut seen = vec![Sighting::file(self.path(), has)];
         // An engine that is away shows nothing, and that is not drift.
         let Ok(Some(project)) = self.project().await else { return Ok(seen) };
         for (service, container) in self.containers(&project.name).await.unwrap_or_default() {
             if container.is_up() && !self.is_file() && self.settings.services.contains(&service) {
                 let has = known.which(container.variable(&self.key).as_ref());
                 let place = format!("the container {}", container.name());
-                seen.push(Sighting { place, kind: Kind::Process, has });
+                let restart = format!("docker compose -p {} up -d --force-recreate {service}", project.name);
+                seen.push(Sighting::process(place, has, restart));
             }
         }
         Ok(seen)

@@ -124,6 +124,14 @@ impl Pm2Target {
         self.state_between_reloads(limit).await
     }
 
+    /// The reload of an app as a person types it.
+    pub(super) fn reload_by_hand(&self, app: &str) -> String {
+        let settings = &self.settings;
+        let environment = settings.environment.iter().map(|environment| format!(" --env {environment}"));
+        let environment: String = environment.collect();
+        format!("as {}: pm2 reload {} --only {app}{environment}", settings.user, settings.ecosystem.display())
+    }
+
     /// Runs `pm2 reload`, once no other one is under way: PM2's lock lasts for half a minute after one that was killed, and
     /// where an instance of an earlier one is still ending, PM2 leaves that instance alone, and ends with status 0. Returns
     /// what was there before, too.

@@ -3,7 +3,7 @@
 use super::Pm2Target;
 use super::daemon::new_key;
 use super::list::Instance;
-use crate::policy::{Has, Kind, Sighting};
+use crate::policy::{Has, Sighting};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::{SecretValue, digest, is_same_digest};
 use crate::target::{Disclosed, Known};
@@ -59,7 +59,7 @@ impl Pm2Target {
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.file(None).await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting { place: self.path().display().to_string(), kind: Kind::File, has }];
+        let mut seen = vec![Sighting::file(self.path(), has)];
         let key = new_key()?;
         // Where PM2 does not run, nothing has anything.
         let Ok(pm2) = self.ask(&[], &key, false).await else { return Ok(seen) };
@@ -84,7 +84,7 @@ impl Pm2Target {
             seen.extend(kinds.into_iter().map(|has| {
                 let count = all.iter().filter(|other| **other == has).count();
                 let place = format!("{count} of {} processes of {}", all.len(), self.unit(app));
-                Sighting { place, kind: Kind::Process, has }
+                Sighting::process(place, has, self.reload_by_hand(app))
             }));
         }
         Ok(seen)

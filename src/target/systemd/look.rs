@@ -8,7 +8,7 @@ use super::SystemdTarget;
 use super::way::{Form, credential_path};
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
-use crate::policy::{Has, Kind, Sighting};
+use crate::policy::{Has, Sighting};
 use crate::rotation::Fault;
 use crate::secret::{SecretValue, digest, random};
 use crate::store::StoreError;
@@ -44,7 +44,7 @@ impl SystemdTarget {
                 Form::Sealed => return None,
             };
             let has = known.which(value.map(|value| SecretValue::new(value.to_vec())).as_ref());
-            Some(Sighting { place: path.display().to_string(), kind: Kind::File, has })
+            Some(Sighting::file(&path, has))
         };
         Form::ALL.iter().filter_map(sighting).collect()
     }
@@ -81,7 +81,7 @@ impl SystemdTarget {
         let of = processes.len();
         let sighting = |(has, count): (Has, u32)| {
             let place = format!("{count} of {of} processes of {}", status.id);
-            Sighting { place, kind: Kind::Process, has }
+            Sighting::process(place, has, format!("systemctl restart {}", status.id))
         };
         Ok(counted.into_iter().map(sighting).collect())
     }
