@@ -43,7 +43,7 @@ fn instances(builder: Builder, more: &str) -> Machine {
 /// What came of a steady load through what is `done`.
 fn under_load(machine: &Machine, ports: &str, done: impl FnOnce()) -> Value {
     machine.sh(&format!(
-        "rm -f /run/stop; systemd-run -q --unit=load -p StandardOutput=file:/run/load.json /usr/local/bin/load {ports} 500 /run/stop"
+        "rm -f /run/stop /run/load.json; systemd-run -q --unit=load -p StandardOutput=file:/run/load.json /usr/local/bin/load {ports} 500 /run/stop"
     ));
     poll(seconds(10), "the load is there", || (machine.unit("load.service", "ActiveState") == "active").then_some(()));
     done();

@@ -58,7 +58,7 @@ support::on_both_debians! {
         let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
         let machine = rotation::adopted_with(debian, &Backend::good(), overlap);
         rotation::rotate_ok(&machine);
-        assert_eq!(timers(&machine), [format!("rekeyd-retire@{NAME}.timer")]);
+        poll(seconds(10), "its end is set", || (timers(&machine) == [format!("rekeyd-retire@{NAME}.timer")]).then_some(()));
         let world = rotation::World::of(&machine);
         apt::remove(&machine);
         assert_eq!(timers(&machine), [""; 0]);

@@ -72,7 +72,9 @@ async fn watch(daemon: &Arc<Daemon>, mut ends: Ends) {
 /// seen by looking.
 fn reads(secret: &SecretSettings, units: &BTreeSet<String>) -> bool {
     let is_container = |unit: &String| unit.starts_with("docker-") && unit.ends_with(".scope");
-    if units.iter().any(is_container) && secret.targets.iter().any(|target| matches!(target, TargetSettings::Compose(_))) {
+    if units.iter().any(is_container)
+        && secret.targets.iter().any(|target| matches!(target, TargetSettings::Compose(_)))
+    {
         return true;
     }
     let mut consumers = secret.targets.iter().flat_map(TargetSettings::units);

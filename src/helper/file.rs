@@ -7,17 +7,19 @@ use std::fs;
 use std::io::{BufRead, Read as _, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::HelperError;
 use super::pm2::{self, Pm2Question};
 use super::wake::Wake;
+use super::{HelperError, LIMIT};
 use crate::secret::SecretValue;
 use crate::sys::edit::{EditError, Original};
 use crate::sys::git;
@@ -39,6 +41,9 @@ pub(super) struct Request {
     slots: Vec<(Slot, Option<String>)>,
     /// What is done afterwards, as the file's owner too; whether really, or only looked at.
     wake: Option<(Wake, bool)>,
+    /// When whoever asks gives up, as a time since the boot: after that nothing may be changed any more, since they count
+    /// on that.
+    until: Duration,
 }
 
 impl Drop for Request {
@@ -109,11 +114,19 @@ impl From<EditError> for NotDone {
 impl Request {
     pub(super) fn new(path: &Path, slots: &[(Slot, Option<&[u8]>)]) -> Self {
         let encoded = slots.iter().map(|(slot, value)| (slot.clone(), value.map(|value| STANDARD.encode(value))));
-        Self { path: path.to_owned(), slots: encoded.collect(), wake: None }
+        Self { path: path.to_owned(), slots: encoded.collect(), wake: None, until: since_boot() + LIMIT }
     }
 
     pub(super) fn wake(path: &Path, wake: Wake, really: bool) -> Self {
-        Self { path: path.to_owned(), slots: Vec::new(), wake: Some((wake, really)) }
+        Self { path: path.to_owned(), slots: Vec::new(), wake: Some((wake, really)), until: since_boot() + LIMIT }
+    }
+
+    fn check_wanted(&self) -> Result<(), NotDone> {
+        if since_boot() <= self.until {
+            return Ok(());
+        }
+        let problem = format!("{}: it took longer than {} s", self.path.display(), LIMIT.as_secs());
+        Err(NotDone { problem, advice: "see what keeps its file system busy, and try again".to_owned() })
     }
 }
 
@@ -204,6 +217,11 @@ pub fn of_another(path: &Path, owner: u32) -> Option<PathBuf> {
     places.into_iter().find(|place| fs::symlink_metadata(place).is_ok_and(|stat| ![0, owner].contains(&stat.uid())))
 }
 
+fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs().try_into().unwrap_or_default())
+}
+
 fn perform(request: &Request) -> Result<Told, NotDone> {
     let original = Original::open_alone(&request.path)?;
     let placed =
@@ -218,9 +236,11 @@ fn perform(request: &Request) -> Result<Told, NotDone> {
     }
     if *text != *original.text {
         out_of_git(&request.path)?;
+        request.check_wanted()?;
         original.replace(&text)?;
     }
     if let Some((wake, really)) = &request.wake {
+        request.check_wanted()?;
         wake.perform(*really)?;
     }
     let now = Original::open(&request.path)?;
@@ -256,4 +276,27 @@ pub(super) async fn ask(socket: &Path, request: &Request) -> Result<Result<Seen,
 /// Where the file is left as it is.
 pub(super) fn do_here(request: &Request) -> Result<Seen, NotDone> {
     answer(perform(request)).seen()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        fs::write(&path, "A=first\n").unwrap();
+        let slot = Slot::Env { key: "A".to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
+        let request = |until: Duration| {
+            let mut request = Request::new(&path, &[(slot.clone(), Some(b"second"))]);
+            request.until = until;
+            do_here(&request)
+        };
+        let late = request(since_boot().saturating_sub(Duration::from_millis(1)));
+        assert!(late.is_err_and(|refused| refused.problem.contains("longer than 20 s")));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=first\n");
+        assert!(request(since_boot() + LIMIT).is_ok());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=second\n");
+    }
 }

@@ -18,17 +18,25 @@ pub struct ProcessHelper {
     is_here: bool,
 }
 
-/// Where many ask, a call waits so long for more of them.
-const LINGER: Duration = Duration::from_millis(200);
-/// So long after many have asked at once they may do so again.
+/// Where several ask, a call waits for more of them: so long for each of those who were in one last, but for ten at most.
+const LINGER: Duration = Duration::from_millis(50);
+const MANY: usize = 10;
+/// So long after several have asked at once they may do so again.
 const CROWDED: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Queue {
     is_asking: bool,
-    /// When several last asked at once.
-    crowded: Option<Instant>,
+    /// When several last asked at once, and how many.
+    crowded: Option<(Instant, usize)>,
     waiting: Vec<Waiting>,
+}
+
+impl Queue {
+    fn linger(&self) -> Duration {
+        let crowd = self.crowded.filter(|(at, _)| at.elapsed() < CROWDED).map_or(0, |(_, size)| size);
+        LINGER * u32::try_from(crowd.min(MANY)).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -85,13 +93,12 @@ impl ProcessHelper {
     /// Until nobody waits any more.
     async fn serve(self) {
         loop {
-            if self.queue().crowded.is_some_and(|at| at.elapsed() < CROWDED) {
-                sleep(LINGER).await;
-            }
+            let linger = self.queue().linger();
+            sleep(linger).await;
             let waiting = {
                 let mut queue = self.queue();
                 if queue.waiting.len() > 1 {
-                    queue.crowded = Some(Instant::now());
+                    queue.crowded = Some((Instant::now(), queue.waiting.len()));
                 }
                 queue.is_asking = !queue.waiting.is_empty();
                 std::mem::take(&mut queue.waiting)

@@ -1,7 +1,6 @@
 //! Drift: what stands in files and processes, held against the value in force.
 
 use std::fmt;
-use std::path::Path;
 
 use crate::rotation::Generation;
 
@@ -20,8 +19,8 @@ pub struct Sighting {
 
 impl Sighting {
     /// What a file has.
-    pub fn file(path: &Path, has: Has) -> Self {
-        Self { place: path.display().to_string(), kind: Kind::File, has, restart: String::new() }
+    pub fn file(path: impl fmt::Display, has: Has) -> Self {
+        Self { place: path.to_string(), kind: Kind::File, has, restart: String::new() }
     }
 
     /// What runs has, and how it is started anew.
@@ -126,7 +125,7 @@ mod tests {
 
     fn seen(kind: Kind, has: Has) -> Sighting {
         match kind {
-            Kind::File => Sighting::file(Path::new("file"), has),
+            Kind::File => Sighting::file("file", has),
             Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
         }
     }

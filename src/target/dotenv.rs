@@ -256,7 +256,7 @@ impl Target for DotenvTarget {
     async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.read().await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting::file(self.path(), has)];
+        let mut seen = vec![Sighting::file(self.path().display(), has)];
         if let Some(units) = &self.units {
             seen.extend(units.look(known).await?);
         }

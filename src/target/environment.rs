@@ -21,6 +21,8 @@ const PAM: &str = "rekeyd";
 
 /// How long a session may take to open.
 const LIMIT: Duration = Duration::from_secs(10);
+/// A process has its name a moment before it has its environment.
+const NAMED: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
 /// `/etc/environment`.
@@ -56,6 +58,7 @@ impl EnvironmentTarget {
         let until = Instant::now() + LIMIT;
         let key: [u8; 32] = random().map_err(StoreError::from)?;
         let wanted = hex::encode(digest(&key, value.reveal()));
+        let mut named: Option<Instant> = None;
         loop {
             let question = Question::Processes {
                 control_group: self.systemd.unit(unit).await?.control_group,
@@ -66,7 +69,12 @@ impl EnvironmentTarget {
             };
             let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(false) };
             if let Some(process) = processes.iter().find(|process| process.comm == "sleep") {
-                return Ok(process.digests.first() == Some(&Some(wanted)));
+                let is_new = named.get_or_insert_with(Instant::now).elapsed() < NAMED;
+                match process.digests.first() {
+                    Some(Some(digest)) => return Ok(*digest == wanted),
+                    _ if !is_new => return Ok(false),
+                    _ => {}
+                }
             }
             if Instant::now() >= until {
                 let message = "no session could be opened by the rules of /etc/pam.d/rekeyd";

@@ -65,8 +65,13 @@ impl Project {
 }
 
 impl ComposeTarget {
-    /// The project, where any of its containers is there.
-    pub(super) async fn project(&self) -> Result<Option<Project>, Fault> {
+    /// The name of the project, where any of its containers is there, whatever files each was started with.
+    pub(super) async fn project_name(&self) -> Result<Option<String>, Fault> {
+        Ok(self.of_project().await?.first().map(|container| label(container, PROJECT).to_owned()))
+    }
+
+    /// The containers of the project.
+    async fn of_project(&self) -> Result<Vec<Listed>, Fault> {
         let settings = &self.settings;
         let mut all = self.listed().await?;
         all.retain(|container| label(container, ONE_OFF) != "True");
@@ -75,7 +80,7 @@ impl ComposeTarget {
             Some(name) => label(container, PROJECT) == name,
             None => label(container, DIRECTORY).trim_end_matches('/') == directory,
         };
-        let ours: Vec<&Listed> = all.iter().filter(|container| is_ours(container)).collect();
+        let (ours, others): (Vec<Listed>, Vec<Listed>) = all.into_iter().partition(is_ours);
         let names: BTreeSet<&str> = ours.iter().map(|container| label(container, PROJECT)).collect();
         if names.len() > 1 {
             let message = format!("several projects were started from {directory}: {}", joined(&names));
@@ -83,22 +88,31 @@ impl ComposeTarget {
         }
         if ours.is_empty() {
             let usual = settings.usual_project();
-            let stray = all.iter().find(|container| label(container, PROJECT) == usual);
-            return stray.map_or(Ok(None), |stray| Err(started_elsewhere(stray, &directory)));
+            let stray = others.iter().find(|container| label(container, PROJECT) == usual);
+            return stray.map_or(Ok(ours), |stray| Err(started_elsewhere(stray, &directory)));
         }
         if let Some(stray) = ours.iter().find(|it| label(it, DIRECTORY).trim_end_matches('/') != directory) {
             return Err(started_elsewhere(stray, &directory));
         }
-        let wanted = |container: &&&Listed| settings.services.iter().any(|name| label(container, SERVICE) == name);
+        Ok(ours)
+    }
+
+    /// The project, where any of its containers is there.
+    pub(super) async fn project(&self) -> Result<Option<Project>, Fault> {
+        let (settings, ours) = (&self.settings, self.of_project().await?);
+        let Some(any) = ours.first() else { return Ok(None) };
+        let wanted = |container: &&Listed| settings.services.iter().any(|name| label(container, SERVICE) == name);
         let mut projects: Vec<Project> = ours.iter().filter(wanted).map(|listed| Project::of(&listed.labels)).collect();
         projects.dedup();
         let project = match projects.as_slice() {
-            [] => Project::of(&ours[0].labels),
+            [] => Project::of(&any.labels),
             [one] => one.clone(),
             _ => {
                 let message = format!("{} were not started with the same Compose files", settings.services.join(", "));
-                return Err(Fault::new(FaultCode::UnitUnusable, message)
-                    .advise(format!("start all of them in one call: cd {directory} && docker compose up -d")));
+                return Err(Fault::new(FaultCode::UnitUnusable, message).advise(format!(
+                    "start all of them in one call: cd {} && docker compose up -d",
+                    settings.directory.display()
+                )));
             }
         };
         self.check_files(&project)?;

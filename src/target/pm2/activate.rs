@@ -149,7 +149,7 @@ impl Pm2Target {
             if !is_busy || Instant::now() >= limit {
                 return Ok((before, ran));
             }
-            sleep(4 * POLL).await;
+            sleep(POLL).await;
             before = self.state_between_reloads(limit).await?;
         }
     }

@@ -13,8 +13,8 @@ use crate::secret::random;
 use crate::store::StoreError;
 use crate::sys::command::{Command, Prints, Ran};
 
-/// How often PM2 is asked for its list.
-pub(super) const POLL: Duration = Duration::from_millis(250);
+/// How often PM2 is asked for its list. Each time a Node is started for it, on the machine whose processes are waited for.
+pub(super) const POLL: Duration = Duration::from_secs(1);
 /// How long an app may be on its way to another state before it counts as it is.
 pub(super) const REST: Duration = Duration::from_secs(20);
 /// How long a question may take.

@@ -59,7 +59,7 @@ impl Pm2Target {
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.file(None).await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting::file(self.path(), has)];
+        let mut seen = vec![Sighting::file(self.path().display(), has)];
         let key = new_key()?;
         // Where PM2 does not run, nothing has anything.
         let Ok(pm2) = self.ask(&[], &key, false).await else { return Ok(seen) };

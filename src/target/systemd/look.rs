@@ -44,7 +44,7 @@ impl SystemdTarget {
                 Form::Sealed => return None,
             };
             let has = known.which(value.map(|value| SecretValue::new(value.to_vec())).as_ref());
-            Some(Sighting::file(&path, has))
+            Some(Sighting::file(path.display(), has))
         };
         Form::ALL.iter().filter_map(sighting).collect()
     }
