@@ -45,11 +45,11 @@ support::on_both_debians! {
         // Nobody asks: a container that somebody starts with another value is noticed at its start.
         machine.put("/root/other.yaml", 0o600, "services: { worker: { environment: { JWT_SECRET: of-somebody-of-somebody } } }\n");
         machine.sh("docker compose -f /srv/app/compose.yaml -f /root/other.yaml up -d --no-deps worker");
-        poll(seconds(20), "the journal tells of it", || {
+        let told = poll(seconds(20), "the journal tells of it", || {
             let found = machine.journal(&["MESSAGE_ID=1f0a4f7d9f6b4f13a3fb1f36f1f9c2d4"]);
-            let found = found.iter().find(|entry| entry["MESSAGE"].as_str().unwrap().contains("the container app-worker-1 with a value that is in no file"))?;
-            Some(assert!(found["REKEYD_ADVICE"].as_str().unwrap().contains("rekeyctl adopt"), "{found:#}"))
+            found.into_iter().find(|entry| entry["MESSAGE"].as_str().unwrap().contains("the container app-worker-1 with a value that is in no file"))
         });
+        assert!(told["REKEYD_ADVICE"].as_str().unwrap().contains("rekeyctl adopt"), "{told:#}");
         machine.sh("docker compose -f /srv/app/compose.yaml up -d --no-deps worker");
         poll(seconds(20), "it is over", || (!machine.journal(&["MESSAGE_ID=8c61e2f24c0f4a44b7d3a0a94f4b1f5e"]).is_empty()).then_some(()));
     }
