@@ -62,6 +62,7 @@ support::on_both_debians! {
             .file("/etc/systemd/system/rekeyd.service.d/stale.conf", 0o644, "[Service]\nEnvironment=JWT_SECRET=stale\n");
         let machine = with_services(machine, "\"web\"");
         machine.sh("systemctl set-environment JWT_SECRET=stale COMPOSE_PROJECT_NAME=stale");
+        goes_back(&machine, "/srv/app/.env");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = serves(&machine);
@@ -73,6 +74,7 @@ support::on_both_debians! {
         let worker = "environment:\n      - JWT_SECRET=first-value\n      - A=b";
         let text = with(&yaml(web, worker), FIRST_VALUE);
         let machine = started(stack(debian, &text, "environment-in = \"/srv/app/compose.yaml\"\n", PROBE));
+        goes_back(&machine, "/srv/app/compose.yaml");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = serves(&machine);
@@ -196,6 +198,7 @@ support::on_both_debians! {
         let builder = stack(debian, &yaml, "secret-file = \"/srv/app/jwt.secret\"\n", PROBE)
             .file("/srv/app/jwt.secret", 0o640, FIRST_VALUE);
         let machine = with_services(builder, "\"web\"");
+        goes_back(&machine, "/srv/app/jwt.secret");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = machine.read("/srv/app/jwt.secret");
@@ -293,6 +296,18 @@ fn compose_1_does_where_the_engine_still_takes_it() {
     assert_eq!(said.status, 1, "{said}");
     assert_eq!(serves(&machine), value);
     assert_eq!(names(&machine), ["app_other_1", "app_web_1", "app_worker_1"]);
+}
+
+/// With a new value the web service ends at once: the file is as it was, and it serves with the old one again.
+#[track_caller]
+fn goes_back(machine: &Machine, path: &str) {
+    let before = machine.read(path);
+    machine.put("/etc/toy/web/mode", 0o644, "exits-at-once");
+    let said = rotate(machine);
+    assert_eq!(said.status, 1, "{said}");
+    assert_eq!(machine.read(path), before);
+    assert!(token::is_signed_with(&token::login(machine), FIRST_VALUE));
+    machine.put("/etc/toy/web/mode", 0o644, "");
 }
 
 /// Three services, of which two have the secret by these lines.

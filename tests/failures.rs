@@ -72,6 +72,13 @@ support::on_both_debians! {
         goes_back_and_commits_once_mended(debian, backend, &["not-ready"]);
     }
 
+    fn a_start_that_would_never_end_is_ended_by_the_way_back(debian) {
+        let backend = Backend::good().fault("never-ready").service("TimeoutStartSec=infinity");
+        let machine = rotation::adopted_with(debian, &backend, "[rotation]\ndeadline = \"10s\"\n");
+        assert_rolled_back(&machine, &rotate(&machine), 2, &["not-ready", "deadline-passed"]);
+        assert_serves_with(&machine, FIRST_VALUE);
+    }
+
     fn the_new_process_runs_into_its_start_limit(debian) {
         let backend = Backend::good()
             .fault("exits-at-once")

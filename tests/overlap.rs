@@ -36,16 +36,46 @@ support::on_both_debians! {
     }
 
     fn the_timer_ends_the_overlap_also_after_a_reboot(debian) {
-        let machine = overlapping(debian, &Backend::good());
+        let machine = overlapping_for(debian, &Backend::good(), "20s");
         machine.ok(&["rekeyctl", "rotate", NAME]);
         machine.reboot();
         poll(seconds(20), "the timer is there again", || timers(&machine).contains(&TIMER.to_owned()).then_some(()));
-        machine.ok(&["systemctl", "start", "rekeyd-retire@my-backend-jwt.service"]);
+        poll(seconds(60), "it has ended the overlap", || (status(&machine)["accepted"] == serde_json::json!([])).then_some(()));
         assert_eq!(status(&machine)["accepted"], serde_json::json!([]));
         assert_eq!(status(&machine)["last"]["actor"]["by"], "timer");
         assert_eq!(previous(&machine), None);
         // It is over already: nothing to do, and no failure.
         machine.ok(&["systemctl", "start", "rekeyd-retire@my-backend-jwt.service"]);
+    }
+
+    fn the_timer_itself_ends_it_and_comes_again_where_that_fails(debian) {
+        // A transient timer elapses half a minute from now at the earliest.
+        let backend = Backend::good();
+        let machine = overlapping_for(debian, &backend, "20s");
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        backend.break_now(&machine, "exits-at-once");
+        poll(seconds(60), "the timer has tried", || (status(&machine)["last"]["retires"] == true).then_some(()));
+        assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "rolled-back");
+        assert_eq!(status(&machine)["accepted"], serde_json::json!([1]));
+        poll(seconds(10), "it comes again", || (is_to_come(&machine) > 3000).then_some(()));
+        backend.mend(&machine);
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        assert_eq!(status(&machine)["accepted"], serde_json::json!([]));
+        poll(seconds(10), "no timer is left", || (!timers(&machine).contains(&TIMER.to_owned())).then_some(()));
+    }
+
+    fn the_timer_of_an_overlap_that_a_person_has_ended_does_not_end_the_next_one(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        poll(seconds(10), "the timer is there", || timers(&machine).contains(&TIMER.to_owned()).then_some(()));
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        poll(seconds(10), "the timer is gone", || (!timers(&machine).contains(&TIMER.to_owned())).then_some(()));
+        machine.sh(&format!("sed -i 's/^overlap = .*/overlap = \"5h\"/' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        poll(seconds(10), "the timer is that of the new overlap", || (is_to_come(&machine) > 4 * 3600).then_some(()));
+        // Started too early, it ends nothing.
+        machine.ok(&["systemctl", "start", "rekeyd-retire@my-backend-jwt.service"]);
+        assert_eq!(status(&machine)["accepted"], serde_json::json!([2]));
     }
 
     fn the_timer_is_armed_at_boot_without_the_daemon(debian) {
@@ -131,6 +161,15 @@ support::on_both_debians! {
         assert_eq!(status["accepted"], serde_json::json!([1]), "both stay accepted");
         assert!(timers(&machine).contains(&TIMER.to_owned()), "it is tried again");
     }
+}
+
+/// In how many seconds the timer elapses; none is 0.
+fn is_to_come(machine: &Machine) -> i64 {
+    let next = machine.unit(TIMER, "NextElapseUSecRealtime");
+    let there = machine.exec(&["date", "-d", &next, "+%s"]);
+    let now = machine.ok(&["date", "+%s"]);
+    let seconds = |text: &str| text.trim().parse::<i64>().ok();
+    seconds(&there.stdout).filter(|_| !next.is_empty()).map_or(0, |next| next - seconds(&now).unwrap())
 }
 
 fn overlapping(debian: Debian, backend: &Backend) -> Machine {

@@ -84,6 +84,14 @@ support::on_both_debians! {
         }
         for (name, path, text) in [("literal", "/srv/app/literal.config.cjs", LITERAL), ("json", "/srv/app/eco.json", JSON), ("yaml", "/srv/app/eco.yaml", YAML)] {
             machine.ok(&["rekeyctl", "adopt", name]);
+            if name == "json" {
+                let old = hex::encode(Sha256::digest(FIRST_VALUE));
+                machine.put("/srv/app/fault", 0o644, format!("exits {old}"));
+                let said = machine.exec(&["rekeyctl", "rotate", name]);
+                assert_eq!(said.status, 1, "{said}");
+                assert_eq!((machine.read(path), value_of(&machine, name)), (ours(text), FIRST_VALUE.to_owned()));
+                machine.sh("rm /srv/app/fault");
+            }
             let said = machine.exec(&["rekeyctl", "rotate", name]);
             assert_eq!(said.status, 0, "{name}: {said}");
             assert_says(&said, &format!("1 of 1 processes of pm2 app/{name} have the value"));

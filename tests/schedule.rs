@@ -77,6 +77,22 @@ support::on_both_debians! {
         assert_eq!(rotation::value(&machine), FIRST_VALUE);
     }
 
+    fn a_schedule_that_was_edited_rotates_nothing_before_it_is_applied(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
+        machine.sh(&format!("systemctl stop {TIMER}; touch -d '20 days ago' /var/lib/systemd/timers/stamp-{TIMER}; systemctl start {TIMER}"));
+        let before = machine.unit(UNIT, "InvocationID");
+        machine.sh(&format!("sed -i 's/^on-calendar.*/on-calendar = \"weekly\"/' /etc/rekeyd/secrets.d/{NAME}.toml"));
+        // As another package may do: the timer has missed a date of the new schedule.
+        machine.ok(&["systemctl", "daemon-reload"]);
+        poll(seconds(20), "the timer has started it", || (machine.unit(SERVICE, "ExecMainExitTimestampMonotonic") != "0").then_some(()));
+        assert_eq!(machine.unit(SERVICE, "Result"), "success");
+        let said = machine.ok(&["journalctl", "--sync", "-q", "-o", "cat", "-u", "rekeyd.service"]);
+        assert!(said.contains("its schedule was edited and is not in force yet"), "{said}");
+        assert_eq!(machine.unit(UNIT, "InvocationID"), before);
+        machine.ok(&["rekeyctl", "reload"]);
+        assert_eq!(machine.unit(UNIT, "InvocationID"), before);
+    }
+
     fn a_missed_rotation_is_made_up_for_where_the_schedule_is_persistent(debian) {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::state::Daemon;
-use super::{rotations, timers};
+use super::{rotations, schedule, timers};
 use crate::config::SecretName;
 use crate::dbus::rekeyd1::{Error, Forgotten};
 use crate::helper::{HelperError, KeyHelper};
@@ -69,6 +69,7 @@ async fn go_on(daemon: &Arc<Daemon>) {
     renew_to_the_end(daemon);
     rotations::repair_all(daemon).await;
     rotations::resume_all(daemon);
+    schedule::arm_again(daemon).await;
 }
 
 /// Gives the value of a generation, of the one in force where it is 0, and records that first.

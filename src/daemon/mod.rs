@@ -67,6 +67,15 @@ enum StartError {
     Locked(#[from] Locked),
     #[error("the bus: {0}")]
     Bus(#[from] zbus::Error),
+    #[error("the bus is gone")]
+    NoBus,
+}
+
+/// Why the main loop has ended.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    Told,
+    NoBus,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -116,10 +125,11 @@ async fn serve() -> Result<(), StartError> {
         async move { schedule::restore(&daemon).await }
     });
 
-    main_loop(&daemon, &served, connection, outbox, &mut signals).await;
+    let ended = main_loop(&daemon, &served, connection, outbox, &mut signals).await;
     stop(&daemon).await;
     journal.flush(Duration::from_secs(2));
-    Ok(())
+    // systemd starts it again where it fails.
+    if ended == Ended::NoBus { Err(StartError::NoBus) } else { Ok(()) }
 }
 
 /// The store's lock. A dead man's rollback may have it for a moment.
@@ -166,7 +176,7 @@ async fn main_loop(
     mut connection: Connection,
     mut outbox: Outbox,
     signals: &mut Signals,
-) {
+) -> Ended {
     let mut watchdog = interval(sd_notify::watchdog_enabled().map_or(Duration::from_secs(60), |limit| limit / 3));
     loop {
         tokio::select! {
@@ -179,9 +189,9 @@ async fn main_loop(
             () = connection.closed() => tokio::select! {
                 again = reconnect(served) => match again {
                     Some(again) => connection = again,
-                    None => return,
+                    None => return Ended::NoBus,
                 },
-                _ = signals.terminate.recv() => return,
+                _ = signals.terminate.recv() => return Ended::Told,
             },
             _ = signals.hangup.recv() => {
                 let served = served.clone();
@@ -192,8 +202,8 @@ async fn main_loop(
                     }
                 });
             }
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
+            _ = signals.terminate.recv() => return Ended::Told,
+            _ = signals.interrupt.recv() => return Ended::Told,
         }
     }
 }

@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::busy::Taken;
-use super::calendar;
 use super::charge::{Charge, consumers};
 use super::rotations::{self, Begun};
 use super::state::Daemon;
 use super::wave::{self, Rider};
+use super::{calendar, schedule};
 use crate::config::{SecretSettings, TargetSettings};
 use crate::dbus::rekeyd1::{Error, RotateFlags};
 use crate::policy;
@@ -27,6 +27,8 @@ const GATHERED: Duration = Duration::from_secs(30);
 const ENDING: Duration = Duration::from_secs(10);
 /// How often it is looked whether others are coming, or have gone.
 const LOOK: Duration = Duration::from_millis(100);
+/// So much earlier than at its time an overlap may be ended by its timer: clocks are set.
+const EARLY: Duration = Duration::from_secs(60);
 /// The services of the schedules' timers.
 const SERVICES: &str = "rekeyd-rotate@*.service";
 
@@ -289,11 +291,19 @@ async fn skip(daemon: &Daemon, asked: &Asked) -> Option<String> {
         return None;
     }
     if *wish == Wish::Retire {
-        let is_open = charge.standing().in_force.is_some_and(|view| !view.accepted.is_empty());
-        return (!is_open).then(|| "the overlap is over already".to_owned());
+        let standing = charge.standing();
+        if standing.in_force.is_none_or(|view| view.accepted.is_empty()) {
+            return Some("the overlap is over already".to_owned());
+        }
+        // A timer of an earlier overlap.
+        let later = standing.retire_at.filter(|at| *at > Timestamp::now() + EARLY);
+        return later.map(|at| format!("the overlap ends at {at:.0}"));
     }
     if charge.standing().paused {
         return Some(format!("the schedule is paused; rekeyctl resume {}", settings.name));
+    }
+    if !flags.retry && schedule::was_edited(daemon, settings) {
+        return Some("its schedule was edited and is not in force yet; apply it with: rekeyctl reload".to_owned());
     }
     let schedule = settings.schedule.as_ref().filter(|schedule| !flags.retry && !schedule.window.is_zero())?;
     match calendar::is_in_window(&daemon.helper, schedule, Timestamp::now()).await {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::state::Daemon;
 use super::timers;
-use crate::config::{SecretName, SecretSettings, Settings};
+use crate::config::{self, SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::{Error, Reloaded};
 use crate::dbus::systemd1::{Systemd, SystemdError};
 use crate::record::journal::Priority;
@@ -20,6 +20,14 @@ pub async fn next(systemd: &Systemd, settings: &SecretSettings) -> Option<Timest
     settings.schedule.as_ref()?;
     let next = systemd.next_elapse(&timer(&settings.name)).await.ok().flatten()?;
     Timestamp::from_microsecond(i64::try_from(next).ok()?).ok()
+}
+
+/// Whether the schedule on disk is another one than that in force. Whatever has systemd read its units anew, an upgrade of
+/// something else perhaps, makes timers of it, which then count from the last date of the former one; and nothing is ever
+/// rotated because it was configured.
+pub fn was_edited(daemon: &Daemon, settings: &SecretSettings) -> bool {
+    let on_disk = config::load(&daemon.dirs).settings.secrets;
+    on_disk.get(&settings.name).is_some_and(|secret| secret.schedule != settings.schedule)
 }
 
 /// Makes systemd's timers match the configuration that was just put in force.
@@ -41,7 +49,23 @@ pub async fn apply(daemon: &Daemon, before: &Settings) -> Result<Reloaded, Error
         systemd.stop(&timer(&secret.name)).await.map_err(failed)?;
     }
     systemd.reload().await.map_err(failed)?;
+    arm_again(daemon).await;
     match_timers(daemon, &settings).await
+}
+
+/// Makes the transient timers that the records call for and that are not there any more: one that has elapsed while what it
+/// asked for was refused is gone.
+pub async fn arm_again(daemon: &Daemon) {
+    let settings = daemon.settings();
+    for name in settings.secrets.keys() {
+        let standing = daemon.charge(name).standing();
+        // Who is at it does so at its end.
+        if standing.transaction.is_none()
+            && let Err(error) = timers::arm(&daemon.systemd, name, &standing).await
+        {
+            daemon.journal.trouble(Priority::Error, Some(name), &error);
+        }
+    }
 }
 
 /// Starts the timers that are configured and do not run, and stops those that run and are not configured.

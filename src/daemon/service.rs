@@ -219,7 +219,10 @@ impl Service for Served {
 
     async fn release(&self, caller: Caller, name: &str) -> Result<(), Error> {
         self.unless(name, "not on hold", |standing| standing.hold.is_none())?;
-        self.append(name, || Happening::Released { actor: person(caller) }).await
+        self.append(name, || Happening::Released { actor: person(caller) }).await?;
+        // What was to be done meanwhile was refused.
+        schedule::arm_again(&self.daemon).await;
+        Ok(())
     }
 
     async fn history(&self, name: &str) -> Result<Vec<Record>, Error> {

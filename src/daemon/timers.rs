@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
 
 use crate::config::SecretName;
 use crate::dbus::systemd1::{Elapse, Systemd, SystemdError};
@@ -13,22 +14,28 @@ use crate::rotation::Phase;
 /// How soon a transient timer elapses whose time has passed.
 const SOON: Duration = Duration::from_secs(30);
 
+/// A timer that was stopped is known to systemd for a moment longer, in which none of its name can be made.
+const GONE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How often it is seen whether the daemon is still there.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Makes the transient timers that the records call for, where they are not there: of the next try, and of the end of
-/// an overlap.
+/// Makes the transient timers that the records call for, where they are not there, and stops those that they do not: of the
+/// next try, and of the end of an overlap.
 ///
 /// # Errors
 /// What could not be armed, and why.
 pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> Result<(), String> {
-    let retry = retry_timer(name);
-    if standing.retry_at.is_none() && !systemd.active_units(&[&retry]).await.unwrap_or_default().is_empty() {
-        // A rotation was committed meanwhile, or the secret is on hold.
-        let _ = systemd.stop(&retry).await;
+    let (retry, retire) = (retry_timer(name), retire_timer(name));
+    for (timer, at) in [(&retry, standing.retry_at), (&retire, standing.retire_at)] {
+        if at.is_none() && !systemd.active_units(&[timer]).await.unwrap_or_default().is_empty() {
+            // A rotation was committed meanwhile, or the secret is on hold, or a person has ended the overlap.
+            let _ = systemd.stop(timer).await;
+        }
     }
     if let Some(at) = standing.retry_at {
-        let armed = start_once(systemd, &retry, &format!("Next try to rotate the secret {name}"), at).await;
+        let armed = start_at(systemd, &retry, &format!("Next try to rotate the secret {name}"), at).await;
         armed.map_err(|error| format!("the next try cannot be armed: {error}"))?;
     }
     if let Some(transaction) = &standing.transaction
@@ -39,7 +46,7 @@ pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> R
     }
     if let Some(at) = standing.retire_at {
         let description = format!("End of the overlap of the secret {name}");
-        start_once(systemd, &retire_timer(name), &description, at).await.map_err(|error| {
+        start_at(systemd, &retire, &description, at).await.map_err(|error| {
             format!("the end of the overlap cannot be armed: {error}; end it with rekeyctl retire {name}")
         })?;
     }
@@ -89,21 +96,36 @@ fn retire_timer(name: &SecretName) -> String {
     format!("rekeyd-retire@{name}.timer")
 }
 
-/// Starts a transient timer that does not run yet. One whose time has passed is not run at once: the machine may just
-/// be booting.
-async fn start_once(systemd: &Systemd, timer: &str, description: &str, at: Timestamp) -> Result<(), SystemdError> {
-    if !systemd.active_units(&[timer]).await?.is_empty() {
-        return Ok(());
+/// Has a transient timer elapse at `at`, also where there is one that elapses at another time, or has elapsed and waits for
+/// the end of what it started, which may be who asks. One whose time has passed is not run at once: the machine may just be
+/// booting.
+async fn start_at(systemd: &Systemd, timer: &str, description: &str, at: Timestamp) -> Result<(), SystemdError> {
+    let (now, until) = (Timestamp::now(), Instant::now() + GONE);
+    let calendar = at.max(now + SOON).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    loop {
+        if !systemd.active_units(&[timer]).await?.is_empty() {
+            let is_right = |next: u64| at < now || i64::try_from(next / 1_000_000) == Ok(at.as_second());
+            if systemd.next_elapse(timer).await?.is_some_and(is_right) {
+                return Ok(());
+            }
+            systemd.stop(timer).await?;
+        }
+        let elapse = Elapse::At { calendar: calendar.clone() };
+        match systemd.start_transient_timer(timer, description, &elapse).await {
+            Err(error) if is_known(&error) && Instant::now() < until => sleep(LOOK).await,
+            started => return started,
+        }
     }
-    let at = at.max(Timestamp::now() + SOON);
-    let calendar = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    made(systemd.start_transient_timer(timer, description, &Elapse::At { calendar }).await)
 }
 
 fn made(started: Result<(), SystemdError>) -> Result<(), SystemdError> {
     match started {
         // Somebody else was faster.
-        Err(SystemdError::Refused { name, .. }) if name.ends_with(".UnitExists") => Ok(()),
+        Err(error) if is_known(&error) => Ok(()),
         started => started,
     }
+}
+
+fn is_known(error: &SystemdError) -> bool {
+    matches!(error, SystemdError::Refused { name, .. } if name.ends_with(".UnitExists"))
 }

@@ -161,7 +161,8 @@ impl<'m, 'a> Member<'m, 'a> {
     fn with_impact(&self, phase: &Phase, seen: Seen) -> Result<Seen, Fault> {
         match (seen, &self.watching) {
             (Seen::Proven { mut evidence }, Some(watching)) => {
-                if !phase.is_back() {
+                // Going back, or only ending an overlap, is not better undone.
+                if !phase.is_back() && self.engine.makes_a_value() {
                     watching.check_budget()?;
                 }
                 evidence.push(watching.so_far());

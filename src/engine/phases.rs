@@ -274,6 +274,12 @@ impl Engine<'_> {
         not_in_view.filter_map(|number| Some((number, self.store.get(&self.settings.name, number).ok()?))).collect()
     }
 
+    /// Whether what is under way brings a value that was not in force.
+    pub(super) fn makes_a_value(&self) -> bool {
+        let plan = self.ledger.standing().transaction.as_ref().map(|transaction| &transaction.plan);
+        plan.is_some_and(|plan| matches!(plan.intent, Intent::Rotate | Intent::Initial))
+    }
+
     pub(super) fn found(&self) -> &[Found] {
         self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
     }

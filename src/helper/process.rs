@@ -5,6 +5,7 @@ use std::io::{BufRead, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -19,6 +20,8 @@ use crate::text::systemd;
 
 /// An environment is at most a quarter of the stack limit; this is generous.
 const ENVIRONMENT: u64 = 16 << 20;
+/// Answers are mostly smaller.
+const LINE: usize = 256 * 1024;
 /// systemd takes no credential that is larger.
 const CREDENTIAL: u64 = 1 << 20;
 /// What this unit's own sandbox makes fail, whatever holds for the unit that is asked about.
@@ -33,19 +36,33 @@ pub(super) fn run(input: &mut impl BufRead, output: &mut impl Write) -> std::io:
     let mut request = String::new();
     input.take(LARGEST).read_line(&mut request)?;
     let questions: Vec<Question> = serde_json::from_str(&request)?;
-    let answers = answers(&questions).map_err(std::io::Error::other)?;
-    let mut line = Zeroizing::new(serde_json::to_vec(&answers)?);
+    let answers = answers(&questions);
+    // Room for all of it, since a buffer that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE));
+    serde_json::to_writer(&mut *line, &answers)?;
     line.push(b'\n');
     output.write_all(&line)?;
     output.flush()
 }
 
-/// The answers, in the order of the questions.
-///
-/// # Errors
-/// Where one cannot be understood.
-pub(super) fn answers(questions: &[Question]) -> Result<Vec<Answer>, String> {
-    questions.iter().map(answer).collect()
+/// The answers, in the order of the questions. Those that take a program, which mostly wait, go side by side.
+pub(super) fn answers(questions: &[Question]) -> Vec<Answer> {
+    thread::scope(|scope| {
+        let answered = |question| answer(question).unwrap_or_else(|reason| Answer::Failed { reason });
+        let begun: Vec<_> = questions
+            .iter()
+            .map(|question| match question {
+                Question::Conditions { .. } => Err(scope.spawn(move || answered(question))),
+                _ => Ok(answered(question)),
+            })
+            .collect();
+        let ended = |begun: Result<Answer, thread::ScopedJoinHandle<'_, Answer>>| {
+            begun.unwrap_or_else(|thread| {
+                thread.join().unwrap_or_else(|_| Answer::Failed { reason: "it was not answered".to_owned() })
+            })
+        };
+        begun.into_iter().map(ended).collect()
+    })
 }
 
 fn answer(question: &Question) -> Result<Answer, String> {
@@ -127,7 +144,8 @@ fn process(
     key: &[u8; 32],
 ) -> Option<Process> {
     let environment = environment(pid, control_group)?;
-    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    // Cut after 15 bytes, also in the middle of a character (proc(5)).
+    let comm = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/comm")).ok()?).into_owned();
     let told = |value: &[u8]| hex::encode(digest(key, value));
     let seen = |path: &String| seen(pid, control_group, path).map(|value| told(&value));
     Some(Process {
@@ -173,7 +191,7 @@ fn environment(pid: u32, control_group: Group<'_>) -> Option<Zeroizing<Vec<u8>>>
     let mut environment = Zeroizing::new(Vec::with_capacity(256 * 1024));
     let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
     file.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
     // The state follows on the name, which is in parentheses and may hold anything.
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     let lives = !matches!(state, Some('Z' | 'X' | 'x') | None);
@@ -253,9 +271,9 @@ fn conditions(unit: &str) -> Condition {
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+            Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
             _ => {
-                let _ = child.kill();
+                let _ = child.kill().and_then(|()| child.wait());
                 return Condition::Unknown;
             }
         }

@@ -118,6 +118,11 @@ pub enum Answer {
         /// How they stand.
         condition: Condition,
     },
+    /// To a question that cannot be answered.
+    Failed {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A process.

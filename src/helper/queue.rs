@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, HelperError, Question, ask, process};
+use super::{Answer, HelperError, LIMIT, Question, ask, process};
 
 /// The way to a helper that answers many questions in one call.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl ProcessHelper {
             return Ok(Vec::new());
         }
         if self.is_here {
-            return process::answers(questions).map_err(|reason| self.failed(&reason));
+            return given(process::answers(questions)).map_err(|reason| self.failed(&reason));
         }
         let (answer, answered) = oneshot::channel();
         let begins = {
@@ -108,15 +108,27 @@ impl ProcessHelper {
             }
             let (questions, waiting): (Vec<_>, Vec<_>) =
                 waiting.into_iter().map(|Waiting { questions, answer }| (questions, answer)).unzip();
-            let mut answers = call(&self.socket, &questions).await.map(Vec::into_iter);
+            let mut answers = self.call(&questions).await.map(Vec::into_iter);
             for (questions, answer) in questions.iter().zip(waiting) {
                 let part = match &mut answers {
-                    Ok(answers) => Ok(answers.by_ref().take(questions.len()).collect()),
+                    // What one asked in vain is nothing to the others.
+                    Ok(answers) => {
+                        given(answers.by_ref().take(questions.len()).collect()).map_err(|reason| self.failed(&reason))
+                    }
                     Err(error) => Err(error.clone()),
                 };
                 // Who gave up needs no answer.
                 let _ = answer.send(part);
             }
+        }
+    }
+
+    /// A helper that was killed is there again at once, and has changed nothing: it is asked once more.
+    async fn call(&self, questions: &[Vec<Question>]) -> Result<Vec<Answer>, HelperError> {
+        let began = Instant::now();
+        match call(&self.socket, questions).await {
+            Err(_) if began.elapsed() < LIMIT / 2 => call(&self.socket, questions).await,
+            answered => answered,
         }
     }
 
@@ -127,6 +139,15 @@ impl ProcessHelper {
     fn failed(&self, reason: &str) -> HelperError {
         HelperError { socket: self.socket.clone(), reason: reason.to_owned() }
     }
+}
+
+/// All answers, where each question has one.
+fn given(answers: Vec<Answer>) -> Result<Vec<Answer>, String> {
+    let failed = answers.iter().find_map(|answer| match answer {
+        Answer::Failed { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    failed.map_or(Ok(answers), Err)
 }
 
 async fn call(socket: &Path, questions: &[Vec<Question>]) -> Result<Vec<Answer>, HelperError> {

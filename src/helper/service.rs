@@ -13,6 +13,7 @@ use sd_notify::NotifyState;
 
 /// Without a call for so long it ends.
 const IDLE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
 /// Who asked has long given up.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -47,6 +48,9 @@ pub(super) fn serve(answer: Answer) -> Result<()> {
             })?;
             (last, count) = (Instant::now(), count + 1);
             let _ = sd_notify::notify(&[NotifyState::Status(&format!("{count} calls answered"))]);
+        } else if is_called && !calls.is_empty() {
+            // For the next instance, once those have ended.
+            thread::sleep(LOOK);
         } else if calls.is_empty() && (is_called || last.elapsed() >= IDLE) {
             return Ok(());
         }

@@ -45,9 +45,7 @@ pub fn trouble(standing: &Standing, overdue_after: Option<Duration>, now: Timest
         let by_schedule = matches!(last.actor, Actor::Timer | Actor::Retry);
         match &last.outcome {
             Outcome::Refused { cause } if by_schedule => Some(format!("refused: {}", fault_in_words(cause))),
-            Outcome::RolledBack { cause } | Outcome::RollbackFailed { cause, .. }
-                if standing.rolled_back_in_a_row > 0 =>
-            {
+            Outcome::RolledBack { cause } | Outcome::RollbackFailed { cause, .. } if standing.failed_in_a_row() > 0 => {
                 Some(format!("{}: {}", last.outcome.as_str(), fault_in_words(cause)))
             }
             Outcome::Committed if last.actor == Actor::Aftercare => {

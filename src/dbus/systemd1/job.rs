@@ -41,7 +41,15 @@ impl Systemd {
     /// # Errors
     /// Where the job cannot be queued, or does not end well.
     pub async fn start(&self, unit: &str) -> Result<(), SystemdError> {
-        let end = self.job("StartUnit", unit, Instant::now() + CALL).await?;
+        self.start_until(unit, Instant::now() + CALL).await
+    }
+
+    /// The same, for as long as until `deadline`.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_until(&self, unit: &str, deadline: Instant) -> Result<(), SystemdError> {
+        let end = self.job("StartUnit", unit, deadline).await?;
         ended_well("StartUnit", unit, &end)
     }
 

@@ -106,7 +106,7 @@ impl Standing {
             }
             Happening::Released { .. } => {
                 self.hold = None;
-                self.rolled_back_in_a_row = 0;
+                (self.rolled_back_in_a_row, self.retire_failed_in_a_row) = (0, 0);
             }
             Happening::Abandoned { .. } => {
                 self.under_way(record)?;
@@ -207,7 +207,7 @@ impl Standing {
         match outcome {
             Outcome::Committed if plan.retires() => {
                 self.in_force = Some(plan.goal().clone());
-                self.rolled_back_in_a_row = 0;
+                self.retire_failed_in_a_row = 0;
             }
             Outcome::Committed => {
                 self.supersede(at);
@@ -218,7 +218,7 @@ impl Standing {
                 self.set_stage(plan.goal().primary, Stage::Current, at);
                 self.retry_at = None;
                 self.in_force = Some(plan.goal().clone());
-                self.rolled_back_in_a_row = 0;
+                (self.rolled_back_in_a_row, self.retire_failed_in_a_row) = (0, 0);
                 self.give_up_waiting(at);
             }
             Outcome::RolledBack { .. } | Outcome::RollbackFailed { .. } => {
@@ -231,7 +231,11 @@ impl Standing {
                 if let Some(view) = &transaction.back_to {
                     self.in_force = Some(view.clone());
                 }
-                self.rolled_back_in_a_row = self.rolled_back_in_a_row.saturating_add(1);
+                let failed = match plan.retires() {
+                    true => &mut self.retire_failed_in_a_row,
+                    false => &mut self.rolled_back_in_a_row,
+                };
+                *failed = failed.saturating_add(1);
             }
             Outcome::Refused { .. } => {}
         }

@@ -31,8 +31,11 @@ pub struct Standing {
     pub hold: Option<Hold>,
     /// Whether the schedule is paused.
     pub paused: bool,
-    /// How many rotations in a row were rolled back.
+    /// How many rotations in a row were rolled back. The end of an overlap is another matter.
     pub rolled_back_in_a_row: u32,
+    /// How many times in a row the end of an overlap was rolled back.
+    #[serde(default)]
+    pub retire_failed_in_a_row: u32,
     /// The last rotation that ended.
     pub last: Option<LastRotation>,
     /// When the schedule tries again.
@@ -184,17 +187,22 @@ impl Standing {
         if self.hold.is_some() || self.transaction.is_some() {
             return None;
         }
+        let times = self.failed_in_a_row();
         match &self.last.as_ref()?.outcome {
-            Outcome::RollbackFailed { .. } if self.rolled_back_in_a_row > 0 => Some(Hold::RollbackFailed),
-            Outcome::RolledBack { cause }
-                if cause.code == FaultCode::ProgramUnsure && self.rolled_back_in_a_row > 0 =>
-            {
-                Some(Hold::Unsure)
-            }
-            Outcome::RolledBack { .. } if after_rollback(self.rolled_back_in_a_row) == AfterRollback::Hold => {
-                Some(Hold::RolledBack { times: self.rolled_back_in_a_row })
+            Outcome::RollbackFailed { .. } if times > 0 => Some(Hold::RollbackFailed),
+            Outcome::RolledBack { cause } if cause.code == FaultCode::ProgramUnsure && times > 0 => Some(Hold::Unsure),
+            Outcome::RolledBack { .. } if after_rollback(times) == AfterRollback::Hold => {
+                Some(Hold::RolledBack { times })
             }
             _ => None,
+        }
+    }
+
+    /// How many times in a row what was done last was rolled back; none once a person has released it.
+    pub fn failed_in_a_row(&self) -> u32 {
+        match self.last.as_ref().is_some_and(|last| last.retires) {
+            true => self.retire_failed_in_a_row,
+            false => self.rolled_back_in_a_row,
         }
     }
 

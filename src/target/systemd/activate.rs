@@ -17,14 +17,16 @@ impl SystemdTarget {
         &self,
         view: &Disclosed<'_>,
         found: &Found,
+        back: bool,
         deadline: Instant,
     ) -> Result<Activated, Fault> {
         let unit = &found.unit;
         if is_template(unit) {
             return Ok(Activated::LeftStopped { unit: unit.clone() });
         }
-        // A daemon that was killed may have left a restart under way: it counts as ours.
-        if !self.systemd.wait_without_job(unit, deadline).await? {
+        // A daemon that was killed may have left a restart under way: it counts as ours. On the way back it may be the one
+        // with the new value, which never becomes ready: a restart takes its place.
+        if !back && !self.systemd.wait_without_job(unit, deadline).await? {
             return Err(not_ready(unit));
         }
         let status = self.systemd.unit(unit).await?;
@@ -32,8 +34,9 @@ impl SystemdTarget {
             return Ok(Activated::LeftStopped { unit: unit.clone() });
         }
         // A reload leaves no trace in the processes: in doubt it is done again.
-        let reload = self.activate == Activate::Reload && status.active_state == "active" && status.can_reload;
-        if !reload && status.active_state == "active" && self.tally(&status, view).await?.is_proof() {
+        let is_up = status.active_state == "active" && !status.has_job;
+        let reload = self.activate == Activate::Reload && is_up && status.can_reload;
+        if !reload && is_up && self.tally(&status, view).await?.is_proof() {
             self.bring_back_dependents(found, deadline).await?;
             return Ok(Activated::AlreadyRunning { unit: unit.clone() });
         }
@@ -82,7 +85,7 @@ impl SystemdTarget {
                 continue;
             }
             self.systemd.reset_failed(unit).await?;
-            if let Err(error) = self.systemd.start(unit).await {
+            if let Err(error) = self.systemd.start_until(unit, job_deadline(&status, deadline)).await {
                 let status = self.systemd.unit(unit).await?;
                 return Err(dependent_failed(unit, &found.unit, &format!("{} ({error})", status.in_words())));
             }

@@ -163,7 +163,7 @@ impl Target for SystemdTarget {
         let consumers = self.consumers(errand.found).await?;
         let mut activated = Vec::new();
         for together in consumers.chunks(self.max_unavailable) {
-            let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.deadline));
+            let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.back, errand.deadline));
             // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
             for came in join_all(jobs).await {
                 activated.push(came?);
