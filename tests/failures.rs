@@ -74,7 +74,7 @@ support::on_both_debians! {
 
     fn a_start_that_would_never_end_is_ended_by_the_way_back(debian) {
         let backend = Backend::good().fault("never-ready").service("TimeoutStartSec=infinity");
-        let machine = rotation::adopted_with(debian, &backend, "[rotation]\ndeadline = \"10s\"\n");
+        let machine = support::rotation::adopted_with(debian, &backend, "[rotation]\ndeadline = \"10s\"\n");
         assert_rolled_back(&machine, &rotate(&machine), 2, &["not-ready", "deadline-passed"]);
         assert_serves_with(&machine, FIRST_VALUE);
     }

@@ -48,12 +48,14 @@ pub fn begin(daemon: &Arc<Daemon>) {
 
 async fn write(daemon: &Daemon, calendar: &mut Calendar, path: &Path) -> Result<(), FileError> {
     let settings = daemon.settings();
+    let locked = daemon.store.locked().is_some();
     let mut measured = Vec::new();
     for secret in settings.secrets.values() {
-        let standing = daemon.charge(&secret.name).standing();
-        measured.push(Measured { name: secret.name.clone(), standing, next: calendar.next(daemon, secret).await });
+        let charge = daemon.charge(&secret.name);
+        let is_stuck = locked || charge.unreadable().is_some() || charge.outdated().is_some();
+        let (name, standing, next) = (secret.name.clone(), charge.standing(), calendar.next(daemon, secret).await);
+        measured.push(Measured { name, standing, next, is_stuck });
     }
-    let locked = daemon.store.locked().is_some();
     let text = render(env!("CARGO_PKG_VERSION"), Timestamp::now(), locked, &measured);
     files::replace(path, text.as_bytes(), 0o644).map(|_| ())
 }

@@ -17,6 +17,8 @@ mod login;
 
 /// How often each of several processes is to be met with each token, on average.
 const TIMES: u32 = 8;
+/// So many refusals in a row are not of a single worker.
+const REFUSALS: u32 = 16;
 /// What is said of a token that some processes accept.
 const AT_TIMES: &str = "refuses at times, and accepts at others,";
 /// More of them are not counted.
@@ -46,9 +48,17 @@ impl Probe for JwtProbe {
     async fn refuses(&self, token: &str, deadline: Instant) -> Result<Evidence, Fault> {
         let mut patience = Patience::until(deadline, self.timeout);
         let protected = self.protected();
+        let logged_out = || Evidence::LoggedOut { protected: shown(&self.protected.url) };
+        let mut refused = 0;
         loop {
             let trouble = match self.present(token, &patience).await {
-                Ok(Verdict::Refused(_)) => return Ok(Evidence::LoggedOut { protected: shown(&self.protected.url) }),
+                // Each time over another connection: one worker of several may know of the logout before the others.
+                Ok(Verdict::Refused(_)) if refused + 1 < REFUSALS => {
+                    refused += 1;
+                    continue;
+                }
+                Ok(Verdict::Neither(408 | 425 | 429)) if refused > 0 => return Ok(logged_out()),
+                Ok(Verdict::Refused(_)) => return Ok(logged_out()),
                 Ok(Verdict::Accepted) => {
                     let message = format!("{protected} accepts a token from before the rotation");
                     let advice = "the logout did not reach it: does the backend check what the logout changes?";
@@ -57,6 +67,7 @@ impl Probe for JwtProbe {
                 Ok(Verdict::Neither(status)) => neither(&protected, status, "to a token from before the rotation"),
                 Err(trouble) => trouble,
             };
+            refused = 0;
             patience.endure(trouble).await?;
         }
     }

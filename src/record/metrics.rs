@@ -18,6 +18,8 @@ pub struct Measured {
     pub standing: Standing,
     /// When its schedule rotates next.
     pub next: Option<Timestamp>,
+    /// Whether its records cannot be read, or are not of this time, or the store is locked.
+    pub is_stuck: bool,
 }
 
 /// What a metric is of one secret: the labels beside its name, and the value.
@@ -47,7 +49,7 @@ const METRICS: [Metric; 10] = [
         of.standing.last.iter().map(|last| (vec![], seconds(last.at))).collect()
     }),
     ("on_hold", "gauge", "Whether nothing rotates until a person releases it.", |of| {
-        vec![(vec![], flag(of.standing.hold.is_some()))]
+        vec![(vec![], flag(of.is_stuck || of.standing.hold.is_some()))]
     }),
     ("paused", "gauge", "Whether the schedule is paused.", |of| vec![(vec![], flag(of.standing.paused))]),
     ("overlap_open", "gauge", "Whether other values are accepted besides the one in force.", |of| {
@@ -119,7 +121,7 @@ mod tests {
             "1\"2",
             Timestamp::UNIX_EPOCH,
             false,
-            &[Measured { name, standing: Standing::default(), next: None }],
+            &[Measured { name, standing: Standing::default(), next: None, is_stuck: false }],
         );
         assert!(text.contains("rekeyd_build_info{version=\"1\\\"2\"} 1\n"), "{text}");
         assert!(text.contains("rekeyd_secret_on_hold{secret=\"jwt\"} 0\n"), "{text}");

@@ -83,8 +83,13 @@ fn hook_in_words(hook: Hook, came: &HookCame) -> String {
     match came {
         HookCame::Began => format!("{hook} begins"),
         HookCame::Passed { took_us, receipt } => {
+            let unproven = if hook == Hook::Logout {
+                "; whether it reaches the backend is not proven: no probe has logged in"
+            } else {
+                ""
+            };
             let receipt =
-                receipt.as_ref().map_or_else(String::new, |receipt| format!("; {}", evidence_in_words(receipt)));
+                receipt.as_ref().map_or(unproven.to_owned(), |receipt| format!("; {}", evidence_in_words(receipt)));
             format!("{hook} done in {}{receipt}", duration(*took_us))
         }
         HookCame::Failed { took_us, fault } => format!(
