@@ -62,7 +62,7 @@ support::on_both_debians! {
             .file("/etc/systemd/system/rekeyd.service.d/stale.conf", 0o644, "[Service]\nEnvironment=JWT_SECRET=stale\n");
         let machine = with_services(machine, "\"web\"");
         machine.sh("systemctl set-environment JWT_SECRET=stale COMPOSE_PROJECT_NAME=stale");
-        goes_back(&machine, "/srv/app/.env");
+        goes_back(&machine, "/srv/app/.env", &machine.read("/srv/app/.env"));
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = serves(&machine);
@@ -73,15 +73,16 @@ support::on_both_debians! {
         let web = "environment:\n      # Signs.\n      JWT_SECRET: 'first-value'   # sessions\n      A: \"$$b\"";
         let worker = "environment:\n      - JWT_SECRET=first-value\n      - A=b";
         let text = with(&yaml(web, worker), FIRST_VALUE);
-        let machine = started(stack(debian, &text, "environment-in = \"/srv/app/compose.yaml\"\n", PROBE));
-        goes_back(&machine, "/srv/app/compose.yaml");
+        let machine = started(stack(debian, &yaml(web, worker), "environment-in = \"/srv/app/compose.yaml\"\n", PROBE));
+        let with_value = |value: &str| {
+            text.replace(&format!("'{FIRST_VALUE}'"), &format!("\"{value}\""))
+                .replace(&format!("- JWT_SECRET={FIRST_VALUE}"), &format!("- \"JWT_SECRET={value}\""))
+        };
+        goes_back(&machine, "/srv/app/compose.yaml", &with_value(FIRST_VALUE));
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = serves(&machine);
-        let wanted = text
-            .replace(&format!("'{FIRST_VALUE}'"), &format!("\"{value}\""))
-            .replace(&format!("- JWT_SECRET={FIRST_VALUE}"), &format!("- \"JWT_SECRET={value}\""));
-        assert_eq!(machine.read("/srv/app/compose.yaml"), wanted);
+        assert_eq!(machine.read("/srv/app/compose.yaml"), with_value(&value));
         assert_eq!(variable(&machine, "worker"), value);
     }
 
@@ -198,7 +199,7 @@ support::on_both_debians! {
         let builder = stack(debian, &yaml, "secret-file = \"/srv/app/jwt.secret\"\n", PROBE)
             .file("/srv/app/jwt.secret", 0o640, FIRST_VALUE);
         let machine = with_services(builder, "\"web\"");
-        goes_back(&machine, "/srv/app/jwt.secret");
+        goes_back(&machine, "/srv/app/jwt.secret", FIRST_VALUE);
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = machine.read("/srv/app/jwt.secret");
@@ -298,10 +299,9 @@ fn compose_1_does_where_the_engine_still_takes_it() {
     assert_eq!(names(&machine), ["app_other_1", "app_web_1", "app_worker_1"]);
 }
 
-/// With a new value the web service ends at once: the file is as it was, and it serves with the old one again.
+/// With a new value the web service ends at once: the file is as `before`, and it serves with the old one again.
 #[track_caller]
-fn goes_back(machine: &Machine, path: &str) {
-    let before = machine.read(path);
+fn goes_back(machine: &Machine, path: &str, before: &str) {
     machine.put("/etc/toy/web/mode", 0o644, "exits-at-once");
     let said = rotate(machine);
     assert_eq!(said.status, 1, "{said}");

@@ -86,8 +86,9 @@ support::on_both_debians! {
         machine.ok(&["systemctl", "daemon-reload"]);
         poll(seconds(20), "the timer has started it", || (machine.unit(SERVICE, "ExecMainExitTimestampMonotonic") != "0").then_some(()));
         assert_eq!(machine.unit(SERVICE, "Result"), "success");
-        let said = machine.ok(&["journalctl", "--sync", "-q", "-o", "cat", "-u", "rekeyd.service"]);
-        assert!(said.contains("its schedule was edited and is not in force yet"), "{said}");
+        let said = machine.journal(&["-u", "rekeyd.service"]);
+        let is_it = |entry: &serde_json::Value| entry["MESSAGE"].as_str().unwrap_or_default().contains("its schedule was edited and is not in force yet");
+        assert!(said.iter().any(is_it), "{said:#?}");
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
         machine.ok(&["rekeyctl", "reload"]);
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
