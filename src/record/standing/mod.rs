@@ -287,3 +287,6 @@ impl Hold {
             .advise(format!("see why with `rekeyctl history {secret}`, mend it, then `rekeyctl release {secret}`"))
     }
 }
+
+#[cfg(test)]
+mod tests;
