@@ -87,6 +87,11 @@ impl Charge {
         drift.0.iter().map(|drift| format!("{drift} — {}", drift.advice(self.name.as_str()))).collect()
     }
 
+    /// Whether nothing can be done with this secret, since its records cannot be read or are not of this time.
+    pub fn is_stuck(&self) -> bool {
+        self.unreadable().is_some() || self.outdated().is_some()
+    }
+
     /// Why nothing can be done with this secret.
     pub fn unreadable(&self) -> Option<Fault> {
         self.unreadable.as_ref().map(|error| {

@@ -52,7 +52,7 @@ async fn write(daemon: &Daemon, calendar: &mut Calendar, path: &Path) -> Result<
     let mut measured = Vec::new();
     for secret in settings.secrets.values() {
         let charge = daemon.charge(&secret.name);
-        let is_stuck = locked || charge.unreadable().is_some() || charge.outdated().is_some();
+        let is_stuck = locked || charge.is_stuck();
         let (name, standing, next) = (secret.name.clone(), charge.standing(), calendar.next(daemon, secret).await);
         measured.push(Measured { name, standing, next, is_stuck });
     }

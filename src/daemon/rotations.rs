@@ -6,13 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
-use super::aftercare;
 use super::busy::Taken;
 use super::charge::{Charge, consumers};
 use super::requests::{Asked, Wish};
 use super::state::{Daemon, Parts};
-use super::timers;
 use super::wave::Rider;
+use super::{aftercare, schedule};
 use crate::config::{SecretName, SecretSettings};
 use crate::engine::{Engine, Ran, batch};
 use crate::policy::{AfterRollback, after_rollback};
@@ -163,8 +162,7 @@ fn unfinished(daemon: &Daemon) -> Vec<Vec<(SecretSettings, Arc<Charge>)>> {
             && !standing.retire_owed()
             && !standing.retry_owed();
         // What somebody is at needs nobody else; what is not of this time is not gone on with.
-        let is_stuck = charge.unreadable().is_some() || charge.outdated().is_some();
-        if owes_nothing || is_stuck || charge.ledger.try_lock().is_err() {
+        if owes_nothing || charge.is_stuck() || charge.ledger.try_lock().is_err() {
             continue;
         }
         let id = standing.transaction.and_then(|transaction| transaction.batch).map(|batch| batch.id);
@@ -254,9 +252,7 @@ async fn arm_timers(daemon: &Daemon, engines: &mut [Engine<'_>]) {
         {
             daemon.journal.trouble(Priority::Error, Some(name), &format!("there is no next try: {error}"));
         }
-        if let Err(error) = timers::arm(&daemon.systemd, name, engine.ledger.standing()).await {
-            daemon.journal.trouble(Priority::Error, Some(name), &error);
-        }
+        schedule::arm(daemon, name, engine.ledger.standing()).await;
     }
 }
 

@@ -8,6 +8,7 @@ use super::timers;
 use crate::config::{self, SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::{Error, Reloaded};
 use crate::dbus::systemd1::{Systemd, SystemdError};
+use crate::record::Standing;
 use crate::record::journal::Priority;
 
 /// The timer of a secret's schedule.
@@ -60,11 +61,16 @@ pub async fn arm_again(daemon: &Daemon) {
     for name in settings.secrets.keys() {
         let standing = daemon.charge(name).standing();
         // Who is at it does so at its end.
-        if standing.transaction.is_none()
-            && let Err(error) = timers::arm(&daemon.systemd, name, &standing).await
-        {
-            daemon.journal.trouble(Priority::Error, Some(name), &error);
+        if standing.transaction.is_none() {
+            arm(daemon, name, &standing).await;
         }
+    }
+}
+
+/// Makes the transient timers that the records call for. What cannot be armed is told.
+pub async fn arm(daemon: &Daemon, name: &SecretName, standing: &Standing) {
+    if let Err(error) = timers::arm(&daemon.systemd, name, standing).await {
+        daemon.journal.trouble(Priority::Error, Some(name), &error);
     }
 }
 
@@ -111,9 +117,7 @@ pub async fn restore(daemon: &Daemon) {
         daemon.journal.trouble(Priority::Warning, None, &text);
     }
     for name in settings.secrets.keys() {
-        if let Err(error) = timers::arm(&daemon.systemd, name, &daemon.charge(name).standing()).await {
-            daemon.journal.trouble(Priority::Error, Some(name), &error);
-        }
+        arm(daemon, name, &daemon.charge(name).standing()).await;
     }
 }
 

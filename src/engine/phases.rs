@@ -276,8 +276,7 @@ impl Engine<'_> {
 
     /// Whether what is under way brings a value that was not in force.
     pub(super) fn makes_a_value(&self) -> bool {
-        let plan = self.ledger.standing().transaction.as_ref().map(|transaction| &transaction.plan);
-        plan.is_some_and(|plan| matches!(plan.intent, Intent::Rotate | Intent::Initial))
+        matches!(self.intent(), Some(Intent::Rotate | Intent::Initial))
     }
 
     pub(super) fn found(&self) -> &[Found] {
