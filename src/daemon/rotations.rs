@@ -14,6 +14,7 @@ use super::wave::Rider;
 use super::{aftercare, schedule};
 use crate::config::{SecretName, SecretSettings};
 use crate::engine::{Engine, Ran, batch};
+use crate::helper::Company;
 use crate::policy::{AfterRollback, after_rollback};
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
@@ -36,7 +37,11 @@ pub struct Begun {
 }
 
 /// The secrets of a batch while it runs.
-struct Members(Vec<Member>);
+struct Members {
+    members: Vec<Member>,
+    /// They look into processes together with other batches.
+    _company: Company,
+}
 
 struct Member {
     settings: SecretSettings,
@@ -54,12 +59,12 @@ impl Members {
             let parts = daemon.parts_in(rider, &settings, &charge);
             Member { settings, charge, parts }
         };
-        Self(of.into_iter().map(member).collect())
+        Self { members: of.into_iter().map(member).collect(), _company: daemon.helper.join() }
     }
 
     async fn ledgers(&self) -> Vec<MutexGuard<'_, Option<Ledger>>> {
         let mut ledgers = Vec::new();
-        for member in &self.0 {
+        for member in &self.members {
             ledgers.push(member.charge.ledger.lock().await);
         }
         ledgers
@@ -67,7 +72,7 @@ impl Members {
 
     /// An engine for each secret: only those are members whose records can be read.
     fn engines<'a>(&'a self, daemon: &'a Daemon, ledgers: &'a mut [MutexGuard<'_, Option<Ledger>>]) -> Vec<Engine<'a>> {
-        let with_ledgers = self.0.iter().zip(ledgers);
+        let with_ledgers = self.members.iter().zip(ledgers);
         with_ledgers
             .filter_map(|(member, ledger)| Some(member.parts.engine(&member.settings, &daemon.store, ledger.as_mut()?)))
             .collect()

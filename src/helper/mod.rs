@@ -37,7 +37,7 @@ mod wake;
 pub use file::{NotDone, Seen, of_another};
 pub use pm2::{Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
-pub use queue::ProcessHelper;
+pub use queue::{Company, ProcessHelper};
 pub use wake::Wake;
 
 /// No question takes this long; a helper that hangs must not hang the daemon.

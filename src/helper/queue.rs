@@ -18,25 +18,37 @@ pub struct ProcessHelper {
     is_here: bool,
 }
 
-/// Where several ask, a call waits for more of them: so long for each of those who were in one last, but for ten at most.
-const LINGER: Duration = Duration::from_millis(50);
-const MANY: usize = 10;
-/// So long after several have asked at once they may do so again.
-const CROWDED: Duration = Duration::from_secs(5);
+/// Where several are in company, a call waits for the questions of the others: so long for each of them…
+const LINGER: Duration = Duration::from_millis(20);
+/// … and no longer than this.
+const LONGEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Queue {
     is_asking: bool,
-    /// When several last asked at once, and how many.
-    crowded: Option<(Instant, usize)>,
     waiting: Vec<Waiting>,
+    /// How many will ask again and again.
+    company: u32,
 }
 
 impl Queue {
     fn linger(&self) -> Duration {
-        let crowd = self.crowded.filter(|(at, _)| at.elapsed() < CROWDED).map_or(0, |(_, size)| size);
-        LINGER * u32::try_from(crowd.min(MANY)).unwrap_or_default()
+        if self.company > 1 { LONGEST.min(LINGER * self.company) } else { Duration::ZERO }
     }
+}
+
+/// A place in the company of those who will ask again and again; left when this is dropped.
+#[derive(Debug)]
+pub struct Company(Arc<Mutex<Queue>>);
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        locked(&self.0).company -= 1;
+    }
+}
+
+fn locked(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
@@ -55,6 +67,12 @@ impl ProcessHelper {
     /// Looks itself, as the user that this process is.
     pub fn here() -> Self {
         Self { is_here: true, ..Self::default() }
+    }
+
+    /// Joins those who will ask often: as long as there are several, their questions go together.
+    pub fn join(&self) -> Company {
+        self.queue().company += 1;
+        Company(Arc::clone(&self.queue))
     }
 
     /// Asks all questions at once; the answers are in the same order, and as many.
@@ -97,9 +115,6 @@ impl ProcessHelper {
             sleep(linger).await;
             let waiting = {
                 let mut queue = self.queue();
-                if queue.waiting.len() > 1 {
-                    queue.crowded = Some((Instant::now(), queue.waiting.len()));
-                }
                 queue.is_asking = !queue.waiting.is_empty();
                 std::mem::take(&mut queue.waiting)
             };
@@ -133,7 +148,7 @@ impl ProcessHelper {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.queue)
     }
 
     fn failed(&self, reason: &str) -> HelperError {
@@ -213,6 +228,27 @@ mod tests {
         let calls = calls.lock().unwrap();
         assert_eq!(calls.iter().sum::<usize>(), 40);
         assert!(calls.len() <= 2, "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn in_company_a_call_waits_for_the_questions_of_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("sock");
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(answer(UnixListener::bind(&socket).unwrap(), Arc::clone(&calls)));
+        let helper = ProcessHelper { socket, ..ProcessHelper::default() };
+        let many: Vec<Company> = (0..50).map(|_| helper.join()).collect();
+        let later = async {
+            sleep(LINGER).await;
+            helper.ask_one(program("/bin/later")).await
+        };
+        let (first, second) = tokio::join!(helper.ask_one(program("/bin/first")), later);
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(*calls.lock().unwrap(), [2]);
+        let alone = helper.join();
+        drop(many);
+        assert!(helper.queue().linger().is_zero(), "one alone waits for nobody");
+        drop(alone);
     }
 
     #[tokio::test]
