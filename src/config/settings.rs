@@ -130,6 +130,16 @@ pub struct HookSettings {
     pub timeout: Duration,
 }
 
+impl HookSettings {
+    /// The command, in one line.
+    pub fn command(&self) -> Option<String> {
+        match &self.act {
+            HookAct::Command { argv, .. } => Some(argv.join(" ")),
+            HookAct::Http { .. } => None,
+        }
+    }
+}
+
 /// A command, or an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookAct {

@@ -30,6 +30,19 @@ pub enum TargetSettings {
     Hosting(Hosting),
 }
 
+impl DotenvTarget {
+    /// The units that read the file; where they are not known, the file and what wakes its readers.
+    fn consumers(&self) -> Vec<String> {
+        let file = self.file.display().to_string();
+        match &self.restart {
+            Restart::Units { units, .. } => units.clone(),
+            Restart::Command(hook) => std::iter::once(file).chain(hook.command()).collect(),
+            Restart::Touch(path) | Restart::Signal { pid_file: path, .. } => vec![file, path.display().to_string()],
+            Restart::Nothing => vec![file],
+        }
+    }
+}
+
 impl TargetSettings {
     /// Whether it has files that belong to others, who may edit them at any time.
     pub fn has_files_of_others(&self) -> bool {
@@ -57,11 +70,29 @@ impl TargetSettings {
     /// What is moved with the secret: two rotations never move one of them at the same time.
     pub fn consumers(&self) -> Vec<String> {
         match self {
-            Self::Systemd(_) | Self::Dotenv(_) | Self::Environment(_) => self.units().to_vec(),
+            Self::Systemd(_) => self.units().to_vec(),
+            Self::Dotenv(dotenv) | Self::Environment(dotenv) => dotenv.consumers(),
             Self::Compose(compose) => compose.services.iter().map(|service| compose.consumer(service)).collect(),
             Self::Pm2(pm2) => pm2.apps.iter().map(|app| pm2.consumer(app)).collect(),
             Self::Command(_) => vec![self.label()],
             Self::Hosting(hosting) => vec![hosting.label()],
+        }
+    }
+
+    /// The command that makes the readers of a file take the view: once is enough for all that is delivered to it.
+    pub fn restart_command(&self) -> Option<String> {
+        let (Self::Dotenv(dotenv) | Self::Environment(dotenv)) = self else { return None };
+        let Restart::Command(hook) = &dotenv.restart else { return None };
+        Some(format!("{} for {}", hook.command()?, dotenv.file.display()))
+    }
+
+    /// Whether its consumers may take the view only some time after they were told of it, and nobody sees when.
+    pub fn takes_at_leisure(&self) -> bool {
+        match self {
+            Self::Systemd(systemd) => systemd.activate == Activate::Reload,
+            Self::Dotenv(dotenv) | Self::Environment(dotenv) => !matches!(dotenv.restart, Restart::Units { .. }),
+            Self::Command(_) | Self::Hosting(_) => true,
+            Self::Compose(_) | Self::Pm2(_) => false,
         }
     }
 

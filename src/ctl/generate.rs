@@ -103,7 +103,12 @@ impl Generate {
     /// Puts the file, and it alone, into the `.gitignore` beside it: gitignore(5).
     fn ignore(&self) -> Result<(), Refused> {
         let path = self.env_file.with_file_name(".gitignore");
-        let line = format!("/{}", self.env_file.file_name().unwrap_or_default().to_string_lossy());
+        let name = self.env_file.file_name().unwrap_or_default().to_string_lossy();
+        // gitignore(5): these would be a pattern's.
+        let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\' | ' ' | '!' | '#');
+        let line: String = std::iter::once('/')
+            .chain(name.chars().flat_map(|c| [special(c).then_some('\\'), Some(c)].into_iter().flatten()))
+            .collect();
         match Original::open(&path) {
             Ok(original) => {
                 let mut text = Zeroizing::new(original.text.to_vec());

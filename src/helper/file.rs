@@ -186,12 +186,15 @@ fn become_owner(path: &Path) -> Result<(), NotDone> {
 }
 
 /// Root stays root.
+///
+/// Root's own files have groups as well, and nobody without a capability gives a file to a group that is not theirs.
 pub(super) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
-    if uid == 0 {
+    if (uid, gid) == (0, 0) {
         return Ok(());
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid)).and_then(|()| set_thread_uid(uid))
+    set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid))?;
+    if uid.is_root() { Ok(()) } else { set_thread_uid(uid) }
 }
 
 /// Root's own file must not be another user's to choose.
@@ -223,7 +226,8 @@ fn since_boot() -> Duration {
 }
 
 fn perform(request: &Request) -> Result<Told, NotDone> {
-    let original = Original::open_alone(&request.path)?;
+    let writes = request.slots.iter().any(|(_, value)| value.is_some());
+    let original = if writes { Original::open_alone(&request.path) } else { Original::open(&request.path) }?;
     let placed =
         |refusal: Refusal| NotDone { problem: format!("{}: {refusal}", request.path.display()), advice: String::new() };
     let mut text = Zeroizing::new(original.text.to_vec());

@@ -19,6 +19,8 @@ use crate::sys::files;
 const SYSTEMD_CREDS: &str = "/usr/bin/systemd-creds";
 /// The name that the sealed key is bound to.
 const NAME: &str = "rekeyd-keys";
+/// Says in this helper's environment what the keys are sealed with.
+const SEAL_WITH: &str = "REKEYD_SEAL_WITH";
 /// systemd takes no credential that is larger.
 const LARGEST_CREDENTIAL: u64 = 1 << 20;
 
@@ -230,7 +232,13 @@ impl Files {
 
     fn write(&self, keys: &[u8], machine_id: &[u8]) -> Result<(), Refusal> {
         let name = format!("--name={NAME}");
-        let sealed = seal_and_read_back(&["encrypt", &name], &name, keys)?;
+        let seal: &[&str] = match std::env::var(SEAL_WITH).as_deref() {
+            Err(_) | Ok("host") => &["--with-key=host"],
+            // Without PCRs: an update of the firmware must not lock the store.
+            Ok("host+tpm2") => &["--with-key=host+tpm2", "--tpm2-pcrs="],
+            Ok(other) => return Err(format!("{SEAL_WITH}={other}: host and host+tpm2 are known").into()),
+        };
+        let sealed = seal_and_read_back(&[&["encrypt", &name], seal].concat(), &name, keys)?;
         files::replace(&self.machine, machine_id, 0o600)?;
         files::replace(&self.sealed, &sealed, 0o600)?;
         Ok(())

@@ -21,8 +21,8 @@ use tokio::process::{Child as Process, Command as Start};
 use tokio::time::{sleep, timeout};
 
 use super::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
-use super::files;
 use super::printed::Printed;
+use super::{files, kept};
 use crate::secret::SecretValue;
 
 /// How long a program may take to end once its time is over, before it is killed.
@@ -56,8 +56,15 @@ impl Runner for Child {
         let values = command.value.as_ref().map_or_else(|| Ok(Vec::new()), memory_files).map_err(not_run)?;
         let mut stdout = Printed::begin().map_err(not_run)?;
         let mut stderr = Printed::begin().map_err(not_run)?;
-        let is_read = command.prints != Prints::ToNobody;
-        let stdio = |pipe: Option<OwnedFd>| pipe.filter(|_| is_read).map_or_else(Stdio::null, Stdio::from);
+        let output = self.output.join(command.unit);
+        let file = (command.prints == Prints::ToFile).then(|| kept::begin(&output)).transpose();
+        let file = file.map_err(|error| NotRun::new(command, error.to_string()))?;
+        let stdio = |pipe: Option<OwnedFd>| match (&file, command.prints) {
+            // A pipe would end with this process, and a server with the pipe.
+            (Some(file), _) => file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from),
+            (None, Prints::ToNobody) => Stdio::null(),
+            (None, _) => pipe.map_or_else(Stdio::null, Stdio::from),
+        };
         let mut start = Start::new(program);
         start.args(arguments).current_dir(command.directory.unwrap_or(&self.directory)).process_group(0).env_clear();
         start.envs(PASSED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -75,12 +82,11 @@ impl Runner for Child {
         let end = group.end(command).await;
         let _ = files::remove(&self.running(command));
         let (stdout, stderr) = (stdout.end().await, stderr.end().await);
-        let mut ran = Ran { end, ..Ran::default() };
-        self.keep(
-            command,
-            &ran.end,
-            [(matches!(command.prints, Prints::ToJournal | Prints::ToFile), &stdout), (true, &stderr)],
-        );
+        let mut ran = Ran { end, is_survived: group.is_there(), ..Ran::default() };
+        match command.prints {
+            Prints::ToFile => kept::end(&output, ran.end != End::Well || ran.is_survived),
+            prints => self.keep(command, &ran.end, [(prints == Prints::ToJournal, &stdout), (true, &stderr)]),
+        }
         (ran.stdout, ran.stderr) = (stdout, stderr);
         Ok(ran)
     }
@@ -141,8 +147,7 @@ impl Child {
         let said: zeroize::Zeroizing<Vec<u8>> = zeroize::Zeroizing::new(
             parts.into_iter().filter(|(is_kept, _)| *is_kept).flat_map(|(_, text)| text).copied().collect(),
         );
-        let is_kept =
-            *end != End::Well && matches!(command.prints, Prints::ToJournal | Prints::ToFile | Prints::Answer);
+        let is_kept = *end != End::Well && matches!(command.prints, Prints::ToJournal | Prints::Answer);
         // Best effort: it is what went wrong that counts.
         let _ = if is_kept { files::replace(&path, &said, 0o600).map(drop) } else { files::remove(&path) };
     }

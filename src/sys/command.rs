@@ -66,14 +66,22 @@ impl<'a> From<&'a SecretValue> for Shown<'a> {
 pub enum Prints {
     /// To the journal, under its unit's name.
     ToJournal,
-    /// To a file that only root reads, which is kept where the program fails.
+    /// To a file that only root reads, which is kept where the program fails. What such a program starts is a consumer,
+    /// and goes on.
     ToFile,
     /// To who runs it.
     ToCaller,
     /// Nowhere: it is not even ended by the death of who would read it.
     ToNobody,
-    /// Its standard output, an answer, to who runs it; the rest to the journal.
+    /// Its standard output, an answer, to who runs it; the rest to a file as above.
     Answer,
+}
+
+impl Prints {
+    /// Whether a part of it goes to a file.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::ToFile | Self::Answer)
+    }
 }
 
 /// How a program ended.
@@ -85,6 +93,8 @@ pub struct Ran {
     pub stdout: Zeroizing<Vec<u8>>,
     /// What it complained of, likewise.
     pub stderr: Zeroizing<Vec<u8>>,
+    /// Whether something that it has started goes on.
+    pub is_survived: bool,
 }
 
 /// The ways in which a program ends.

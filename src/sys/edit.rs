@@ -110,10 +110,12 @@ impl Original {
         let real = fs::canonicalize(path).map_err(|error| EditError::io(path, "find it", error))?;
         let directory = File::open(real.parent().unwrap_or(Path::new("/")));
         let lock = directory.map_err(|error| EditError::io(&real, "open its directory", error))?;
-        lock_alone(&lock).map_err(|error| EditError::io(&real, "lock its directory", error))?;
+        let is_alone = lock_alone(&lock).map_err(|error| EditError::io(&real, "lock its directory", error))?;
         let original = Self { _lock: Some(lock), ..Self::open(&real)? };
-        // Nobody of us is at work, so it is of one that was killed. It may not be ours to remove: then it is told later.
-        let _ = remove(&original.beside().1);
+        if is_alone {
+            // It is of one of us that was killed. It may not be ours to remove: then it is told later.
+            let _ = remove(&original.beside().1);
+        }
         Ok(original)
     }
 
@@ -247,13 +249,15 @@ pub fn create(path: &Path, text: &[u8]) -> Result<(), EditError> {
     super::files::sync_parent(path).map_err(|error| EditError::new(path, error.to_string(), "try again"))
 }
 
-/// Whoever may read a directory may lock it, and need not let go.
-fn lock_alone(directory: &File) -> Result<(), Errno> {
+/// Whether it came to be ours alone. Whoever may read a directory may lock it and need not let go, and must not keep us from
+/// the file: that nobody has changed it meanwhile is seen before it is replaced.
+fn lock_alone(directory: &File) -> Result<bool, Errno> {
     let until = Instant::now() + LOCKED;
     loop {
         match rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCKED / 100),
-            locked => return locked,
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            locked => return locked.map(|()| true),
         }
     }
 }

@@ -8,4 +8,5 @@ pub mod edit;
 pub mod files;
 pub mod git;
 pub mod http;
+pub mod kept;
 pub mod printed;

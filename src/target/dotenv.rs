@@ -6,16 +6,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::file;
 use super::systemd::SystemdTarget;
-use super::{Disclosed, Errand, Health, Known, Means, Target};
+use super::{Disclosed, Errand, Health, Known, Means, Report, Target};
+use super::{file, program};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
-use crate::helper::{FileHelper, NotDone, Seen, Wake};
+use crate::helper::{FileHelper, NotDone, ProcessHelper, Seen, Wake};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
-use crate::sys::command::{Command, Prints, Runner};
+use crate::sys::command::{Command, End, Prints, Runner};
 use crate::text::Slot;
 
 /// One file, with what reads it.
@@ -28,6 +28,7 @@ pub struct DotenvTarget {
     /// The units that are restarted.
     units: Option<SystemdTarget>,
     files: FileHelper,
+    processes: ProcessHelper,
     runner: Arc<dyn Runner>,
 }
 
@@ -47,6 +48,7 @@ impl DotenvTarget {
             settings: settings.clone(),
             units,
             files: means.files.clone(),
+            processes: means.processes.clone(),
             runner: Arc::clone(&means.runner),
         }
     }
@@ -119,7 +121,7 @@ impl DotenvTarget {
     }
 
     /// As the file's owner, in an environment that has nothing of the secret.
-    async fn run(&self, hook: &HookSettings) -> Result<Activated, Fault> {
+    async fn run(&self, hook: &HookSettings, report: &dyn Report) -> Result<Activated, Fault> {
         let HookAct::Command { argv, .. } = &hook.act else {
             return Err(Fault::new(FaultCode::NotConfigured, "the target has no command"));
         };
@@ -142,7 +144,12 @@ impl DotenvTarget {
             limit: hook.timeout,
             prints: Prints::ToFile,
         };
+        let said = self.runner.said(&unit, Prints::ToFile);
         let why = match self.runner.run(&command).await {
+            Ok(ran) if ran.end == End::Well && ran.is_survived => {
+                report.progress(&format!("{program} has left processes running; see what they print: {said}"));
+                None
+            }
             Ok(ran) => ran.end.problem(argv),
             Err(error) => Some(error.to_string()),
         };
@@ -150,8 +157,7 @@ impl DotenvTarget {
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             return Ok(Activated::Ran { program, took_us });
         };
-        Err(Fault::new(FaultCode::UnitFailed, why)
-            .advise(format!("see what it says: {}", self.runner.said(&unit, Prints::ToFile))))
+        Err(Fault::new(FaultCode::UnitFailed, why).advise(format!("see what it says: {said}")))
     }
 }
 
@@ -206,6 +212,9 @@ impl Target for DotenvTarget {
         if let Some((wake, _)) = self.wake() {
             self.tell(wake, false).await?;
         }
+        if let Restart::Command(HookSettings { act: HookAct::Command { argv, .. }, .. }) = &self.settings.restart {
+            program::check(&self.processes, argv, "`restart-command`", &self.label()).await?;
+        }
         match &self.units {
             Some(units) => units.survey(in_force, health, deadline).await,
             None => Ok(Vec::new()),
@@ -231,7 +240,7 @@ impl Target for DotenvTarget {
         }
         match (&self.units, &self.settings.restart) {
             (Some(units), _) => units.activate(errand).await,
-            (None, Restart::Command(hook)) => Ok(vec![self.run(hook).await?]),
+            (None, Restart::Command(hook)) => Ok(vec![self.run(hook, errand.report).await?]),
             _ => Ok(vec![Activated::LeftAlone { path: self.path().display().to_string() }]),
         }
     }

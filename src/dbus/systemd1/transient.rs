@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
@@ -17,8 +18,8 @@ use super::job::JobEnd;
 use super::{MANAGER, PATH, Systemd, SystemdError};
 use crate::secret::SecretValue;
 use crate::sys::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
-use crate::sys::files;
 use crate::sys::printed::Printed;
+use crate::sys::{files, kept};
 
 /// How long a session may take to open.
 const SESSION: Duration = Duration::from_secs(10);
@@ -30,8 +31,6 @@ const VALUE: &str = "value";
 const ACCEPTED: &str = "accepted";
 /// Where it is kept what programs printed that failed: for root alone.
 const OUTPUT: &str = "/var/lib/rekeyd/output";
-/// So much of it.
-const KEPT: u64 = 256 * 1024;
 /// What systemd says to a program besides; the rest of the manager's environment is taken away.
 const BASE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
 /// Where the sockets are that systemd reads values from.
@@ -54,16 +53,14 @@ impl Runner for Systemd {
         let pipes = pipe(matches!(command.prints, Prints::ToCaller | Prints::Answer))
             .and_then(|stdout| Ok((stdout, pipe(command.prints == Prints::ToCaller)?)));
         let (mut stdout, mut stderr) = pipes.map_err(|error| NotRun::new(command, error.to_string()))?;
-        if command.prints == Prints::ToFile {
-            files::ensure_dir(Path::new(OUTPUT), 0o700)
-                .and_then(|_| files::replace(&output(command.unit), b"", 0o600))
-                .map_err(|error| NotRun::new(command, error.to_string()))?;
+        if command.prints.is_kept() {
+            kept::begin(&output(command.unit)).map_err(|error| NotRun::new(command, error.to_string()))?;
         }
-        let end = self.run_unit(command, &offered, (stdout.as_mut(), stderr.as_mut())).await.map_err(not_run)?;
-        if command.prints == Prints::ToFile {
-            keep(&output(command.unit), &end);
+        let ran = self.run_unit(command, &offered, (stdout.as_mut(), stderr.as_mut())).await;
+        let mut ran = ran.map_err(not_run)?;
+        if command.prints.is_kept() {
+            kept::end(&output(command.unit), ran.end != End::Well || ran.is_survived);
         }
-        let mut ran = Ran { end, ..Ran::default() };
         if let Some(stdout) = stdout {
             ran.stdout = stdout.end().await;
         }
@@ -75,7 +72,7 @@ impl Runner for Systemd {
 
     fn said(&self, unit: &str, prints: Prints) -> String {
         match prints {
-            Prints::ToFile => format!("less {}", output(unit).display()),
+            prints if prints.is_kept() => format!("less {}", output(unit).display()),
             _ => format!("journalctl -u {unit}"),
         }
     }
@@ -85,25 +82,13 @@ fn output(unit: &str) -> PathBuf {
     Path::new(OUTPUT).join(unit)
 }
 
-/// Keeps the beginning of what a program printed, where it failed.
-fn keep(path: &Path, end: &End) {
-    // What cannot be shortened or removed is root's alone all the same.
-    if *end == End::Well {
-        let _ = files::remove(path);
-    } else if let Ok(file) = std::fs::OpenOptions::new().write(true).open(path)
-        && file.metadata().is_ok_and(|stat| stat.len() > KEPT)
-    {
-        let _ = file.set_len(KEPT);
-    }
-}
-
 impl Systemd {
     async fn run_unit(
         &self,
         command: &Command<'_>,
         offered: &[Offered],
         (stdout, stderr): (Option<&mut Printed>, Option<&mut Printed>),
-    ) -> Result<End, SystemdError> {
+    ) -> Result<Ran, SystemdError> {
         let micros = |time: Duration| Variant::from(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let inherited = self.inherited(&command.environment).await?;
         let inherited: Vec<&str> = inherited.iter().map(String::as_str).collect();
@@ -127,7 +112,7 @@ impl Systemd {
             ("TimeoutStopUSec", micros(GRACE)),
             ("StandardInput", Variant::from("data")),
             ("StandardInputData", Variant::from(command.input.as_slice())),
-            ("KillMode", Variant::from("control-group")),
+            ("KillMode", Variant::from(if command.prints == Prints::ToFile { "process" } else { "control-group" })),
             ("CollectMode", Variant::from("inactive-or-failed")),
             // It stays until it was asked how it ended.
             ("AddRef", Variant::from(true)),
@@ -135,9 +120,11 @@ impl Systemd {
         if command.prints == Prints::ToNobody {
             properties.extend(["StandardOutput", "StandardError"].map(|stream| (stream, Variant::from("null"))));
         }
+        let kept = || Variant::from(kept.to_str().unwrap_or_default());
         if command.prints == Prints::ToFile {
-            let kept = || Variant::from(kept.to_str().unwrap_or_default());
             properties.push(("StandardOutputFileToAppend", kept()));
+        }
+        if command.prints.is_kept() {
             properties.push(("StandardErrorFileToAppend", kept()));
         }
         if let Some(user) = command.user {
@@ -161,7 +148,9 @@ impl Systemd {
             properties.push(("StandardOutputFileDescriptor", Variant::from(Fd::from(stdout.as_fd()))));
             // Two that are said to go the same way do so, and the descriptor is where the first one goes.
             properties.push(("StandardOutput", Variant::from("null")));
-            properties.push(("StandardError", Variant::from("journal")));
+            if !command.prints.is_kept() {
+                properties.push(("StandardError", Variant::from("journal")));
+            }
         }
         if let Some(stderr) = &written.1 {
             properties.push(("StandardErrorFileDescriptor", Variant::from(Fd::from(stderr.as_fd()))));
@@ -172,8 +161,20 @@ impl Systemd {
         drop(written);
         let end = self.follow(&reply, &mut ends, Instant::now() + command.limit + GRACE + 100 * LOOK).await?;
         let end = if end == JobEnd::Result("done".to_owned()) { End::Well } else { self.how_it_ended(command).await };
+        if matches!(end, End::TooLong(_)) {
+            // Where nothing is left of it, that is said to be an error.
+            let _ = self.manager("KillUnit", &(command.unit, "all", Signal::KILL.as_raw())).await;
+        }
+        let is_survived = command.prints == Prints::ToFile && self.has_processes(command.unit).await;
         let _ = self.manager("UnrefUnit", &command.unit).await;
-        Ok(end)
+        Ok(Ran { end, is_survived, ..Ran::default() })
+    }
+
+    async fn has_processes(&self, unit: &str) -> bool {
+        let asked = self.manager("GetUnitProcesses", &unit).await;
+        asked.is_ok_and(|reply| {
+            reply.body().deserialize::<Vec<(String, u32, String)>>().is_ok_and(|processes| !processes.is_empty())
+        })
     }
 
     /// The variables that a unit would inherit from the manager: what somebody has set there, as with `systemctl

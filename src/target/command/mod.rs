@@ -2,7 +2,6 @@
 //! failed, and what it cannot be sure of.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Means, Report, Target};
+use super::{Disclosed, Errand, Health, Means, Report, Target, program};
 use crate::config::{CommandTarget as Settings, SecretSettings};
-use crate::helper::{Answer, ProcessHelper, Program, Question};
+use crate::helper::ProcessHelper;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
@@ -159,27 +158,6 @@ impl CommandTarget {
         let shown = shown(view);
         checked(details, &values(Some(&shown))).map_err(|why| self.fault(FaultCode::ProgramFailed, why))
     }
-
-    /// Whether the program is there and can be run.
-    async fn check_program(&self) -> Result<(), Fault> {
-        let Some(program) = self.settings.argv.first().filter(|program| Path::new(program).is_absolute()) else {
-            return Ok(());
-        };
-        let answer = self.processes.ask_one(Question::Program { path: program.clone() }).await?;
-        let (what, advice) = match answer {
-            Answer::Program { program: Program::Missing } => {
-                ("there is no".to_owned(), "install it, or mend `command`")
-            }
-            Answer::Program { program: Program::NotExecutable } => {
-                ("nobody can execute".to_owned(), "chmod +x it, or mend `command`")
-            }
-            Answer::Program { program: Program::InterpreterMissing(interpreter) } => {
-                (format!("{interpreter} is missing, the interpreter of"), "install it")
-            }
-            _ => return Ok(()),
-        };
-        Err(Fault::new(FaultCode::ProgramMissing, format!("{}: {what} {program}", self.label())).advise(advice))
-    }
 }
 
 fn shown<'a>(view: &Disclosed<'a>) -> Shown<'a> {
@@ -197,7 +175,7 @@ impl Target for CommandTarget {
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
-        self.check_program().await?;
+        program::check(&self.processes, &self.settings.argv, "`command`", &self.label()).await?;
         let Adopted { value } = self.ask(Verb::Adopt, Asked::default()).await?;
         if value.is_empty() {
             return Err(Fault::new(FaultCode::NoValue, format!("{}: the value that it tells is empty", self.label())));
@@ -211,7 +189,7 @@ impl Target for CommandTarget {
     }
 
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        self.check_program().await?;
+        program::check(&self.processes, &self.settings.argv, "`command`", &self.label()).await?;
         let asked = Asked {
             view: Some(in_force.view),
             shown: Some(shown(in_force)),

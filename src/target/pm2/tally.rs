@@ -58,8 +58,14 @@ impl Pm2Target {
     /// What the file and the processes have now, without a call of PM2.
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.file(None).await?;
-        let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting::file(self.path().display(), has)];
+        // Each app may have one of its own in the file.
+        let mut seen: Vec<Sighting> = Vec::new();
+        for value in self.by_key(&file).into_iter().next().map(|(_, values)| values).unwrap_or_default() {
+            let sighting = Sighting::file(self.path().display(), known.which(value));
+            if !seen.contains(&sighting) {
+                seen.push(sighting);
+            }
+        }
         let key = new_key()?;
         // Where PM2 does not run, nothing has anything.
         let Ok(pm2) = self.ask(&[], &key, false).await else { return Ok(seen) };

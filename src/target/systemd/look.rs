@@ -1,6 +1,7 @@
 //! What units have now: in what is delivered to them, and in their processes.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use zeroize::Zeroizing;
 
@@ -21,6 +22,9 @@ const LARGEST: u64 = 1 << 20;
 impl SystemdTarget {
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let mut seen = if self.delivers { self.delivered(known) } else { Vec::new() };
+        if !seen.is_empty() {
+            seen.extend(self.units.iter().filter_map(|unit| self.lost_drop_in(unit)));
+        }
         for unit in &self.units {
             for name in self.running_as(unit).await? {
                 let status = self.systemd.unit(&name).await?;
@@ -47,6 +51,13 @@ impl SystemdTarget {
             Some(Sighting::file(path.display(), has))
         };
         Form::ALL.iter().filter_map(sighting).collect()
+    }
+
+    /// Once something was delivered there is a drop-in; without it the unit would start with none.
+    fn lost_drop_in(&self, unit: &str) -> Option<Sighting> {
+        let path = self.drop_in(unit);
+        let is_gone = std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        is_gone.then(|| Sighting::file(path.display(), Has::Nothing))
     }
 
     async fn running(&self, status: &UnitStatus, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
