@@ -36,6 +36,26 @@ support::on_both_debians! {
         assert_eq!(told[1].0, format!("recovery {NAME}"));
     }
 
+    fn a_schedule_that_is_refused_is_told_until_its_cause_is_gone(debian) {
+        let schedule = "[schedule]\non-calendar = \"2099-01-01\"\n";
+        let machine = told_by(debian, &Backend::good(), COMMAND, schedule).boot();
+        let service = format!("rekeyd-rotate@{NAME}.service");
+        for _ in 0..2 {
+            assert_ne!(machine.exec(&["systemctl", "start", &service]).status, 0);
+        }
+        let told = self::told(&machine, 1);
+        assert_eq!(told[0].0, format!("failure {NAME}"));
+        assert!(told[0].1["reason"].as_str().unwrap().contains("rekeyctl adopt"), "{told:#?}");
+        assert_says(&machine.exec(&["rekeyctl", "status", NAME]), "Refused: to its timer since");
+        assert_says(&machine.exec(&["rekeyctl", "doctor"]), "its timer was refused since");
+        machine.ok(&["rekeyctl", "adopt", NAME]);
+        let told = self::told(&machine, 2);
+        assert_eq!(told.iter().map(|(line, _)| line.as_str()).collect::<Vec<_>>(), [
+            format!("failure {NAME}"),
+            format!("recovery {NAME}"),
+        ]);
+    }
+
     fn a_hold_is_told_again_while_it_lasts(debian) {
         let backend = Backend::good().fault("exits-at-once");
         let notify = format!("{COMMAND}on = [\"hold\"]\nrepeat = \"2s\"\nuser = \"nobody\"\n");
@@ -164,12 +184,12 @@ support::on_both_debians! {
 }
 
 fn adopted(debian: Debian, backend: &Backend, rekeyd_toml: &str, more: &str) -> Machine {
-    let machine = rotation::on_with(debian, backend, more).file("/etc/rekeyd/rekeyd.toml", 0o600, rekeyd_toml).file(
-        "/usr/local/bin/page-me",
-        0o755,
-        PAGE_ME,
-    );
-    rotation::adopt(machine.boot())
+    rotation::adopt(told_by(debian, backend, rekeyd_toml, more).boot())
+}
+
+fn told_by(debian: Debian, backend: &Backend, rekeyd_toml: &str, more: &str) -> Builder {
+    let machine = rotation::on_with(debian, backend, more);
+    machine.file("/etc/rekeyd/rekeyd.toml", 0o600, rekeyd_toml).file("/usr/local/bin/page-me", 0o755, PAGE_ME)
 }
 
 /// With a webhook's receiver that answers what /run/answer says.

@@ -176,14 +176,16 @@ impl Loader {
         let mut taken: HashMap<(String, String), SecretName> = HashMap::new();
         let mut secrets: BTreeMap<SecretName, SecretSettings> = BTreeMap::new();
         for (source, Described { settings, env }) in self.secrets {
-            let places: Vec<(String, String)> = places(&settings).collect();
+            let places = places(&settings);
             let rival = places
                 .iter()
-                .filter_map(|place| Some((&place.1, secrets.get(taken.get(place)?)?)))
+                .filter_map(|place| Some((place, secrets.get(taken.get(place)?)?)))
                 .find(|(_, rival)| rival.name != settings.name);
             if let Some((place, rival)) = rival {
                 let mut report = Report::new(&source);
-                let message = format!("{} of {place} is already rotated by {}", settings.env, printable(&rival.file));
+                let (variable, place) = place;
+                let variable = if variable.is_empty() { &settings.env } else { variable };
+                let message = format!("{variable} of {place} is already rotated by {}", printable(&rival.file));
                 report.error(env, message, "keep one of the two files, or name another variable or unit");
                 self.findings.extend(report.into_findings());
             } else {
@@ -195,8 +197,8 @@ impl Loader {
     }
 }
 
-/// Where the secret is put: variables, each with its unit or file.
-fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
+/// Where the secret is put: variables, each with its unit or file; the one of the previous value too.
+fn places(secret: &SecretSettings) -> Vec<(String, String)> {
     let units = secret.targets.iter().flat_map(|target| target.units().iter().cloned());
     let files = secret.targets.iter().filter_map(|target| match target {
         TargetSettings::Dotenv(dotenv) | TargetSettings::Environment(dotenv) => {
@@ -219,7 +221,18 @@ fn places(secret: &SecretSettings) -> impl Iterator<Item = (String, String)> {
         }
         TargetSettings::Systemd(_) | TargetSettings::Command(_) => None,
     });
-    units.map(|unit| (secret.env.clone(), unit)).chain(files)
+    let mut places: Vec<_> = units.map(|unit| (secret.env.clone(), unit)).chain(files).collect();
+    if let Some(overlap) = &secret.overlap {
+        let previous: Vec<_> = places
+            .iter()
+            .filter(|(variable, _)| !variable.is_empty())
+            .map(|(_, place)| (overlap.previous_env.clone(), place.clone()))
+            .collect();
+        places.extend(previous);
+    }
+    places.sort();
+    places.dedup();
+    places
 }
 
 fn secret_name(path: &Path, name: Option<&str>, findings: &mut Vec<Finding>) -> Option<SecretName> {

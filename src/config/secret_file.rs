@@ -11,9 +11,10 @@ use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::settings::{
     Course, HookSettings, Kind, Overlap, ProbeSettings, Retire, Schedule, SecretName, SecretSettings, Shape,
+    TokenSource,
 };
 use super::target_section;
-use super::target_settings::{ComposePlace, TargetSettings};
+use super::target_settings::{ComposePlace, Deliver, TargetSettings};
 use super::values::{Bounds, DAY, duration, human, on_calendar};
 use crate::secret::Format;
 
@@ -65,6 +66,13 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         let message = "data that is encrypted with the old value must be readable until all of it is encrypted anew";
         report.error(span.clone(), message, "add [invalidation] with `mode = \"overlap\"`");
     }
+    if let Some((span, _)) = re_encrypt.as_ref().filter(|_| !targets.iter().any(has_files_of_ours)) {
+        let message =
+            "`re-encrypt` is given the values as a systemd target delivers them, and none does so in plain files";
+        let advice =
+            "add the systemd target of what encrypts, with `deliver = \"environment-file\"` or `\"credential\"`";
+        report.error(span.clone(), message, advice);
+    }
     let overlap = overlap.map(|(overlap, previous)| {
         if overlap.previous_env == env {
             let message = format!("`previous-env`: {env} is the variable of the value itself");
@@ -75,7 +83,12 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         };
         if targets.iter().any(whole) {
             let message = "`previous-env`: a target has the value as the whole of a `secret-file`, with no place for another";
-            report.error(previous, message, "use `mode = \"immediate\"`, or an `env-file`");
+            report.error(previous.clone(), message, "use `mode = \"immediate\"`, or an `env-file`");
+        }
+        if overlap.length.is_none() && sees_only_its_own_tokens(&probes) {
+            let message = "no probe sees a token of the backend's, and `overlap = \"auto\"` is as long as these live";
+            let advice = "write how long they live, as `overlap = \"15m\"`, or let the probe log in instead of `mint`";
+            report.error(previous, message, advice);
         }
         overlap
     });
@@ -102,6 +115,22 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         probes,
     };
     Some(Described { settings, env: span })
+}
+
+/// Whether values are delivered to it in files that a program of the administrator's can read.
+fn has_files_of_ours(target: &TargetSettings) -> bool {
+    matches!(target, TargetSettings::Systemd(systemd)
+        if matches!(systemd.deliver, Deliver::EnvironmentFile | Deliver::Credential))
+}
+
+/// Whether there are probes that ask with tokens, and all make these themselves.
+fn sees_only_its_own_tokens(probes: &[ProbeSettings]) -> bool {
+    let mut of_tokens = probes.iter().filter_map(|probe| match probe {
+        ProbeSettings::Jwt(jwt) => Some(matches!(jwt.token, TokenSource::Mint(_))),
+        ProbeSettings::Http(_) => None,
+    });
+    let first = of_tokens.next();
+    first == Some(true) && of_tokens.all(|mints| mints)
 }
 
 /// How long the deployments of a rotation may take: with an overlap there may be two of each.

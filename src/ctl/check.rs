@@ -13,6 +13,7 @@ use super::{Exit, Out, counted, daemon, document};
 use crate::config::{self, Dirs, Loaded, SecretSettings, TargetSettings};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 use crate::dbus::systemd1::Systemd;
+use crate::engine::Forecast;
 
 /// `rekeyctl check`.
 #[derive(Debug, Args)]
@@ -116,8 +117,9 @@ async fn stands(daemon: &ManagerProxy<'_>, settings: &SecretSettings) -> Result<
         status => match document::<SecretStatus>(&status?)? {
             status if status.state == "not-adopted" => format!("not adopted yet; next: rekeyctl adopt {name}"),
             _ => {
-                daemon.forecast(name, Vec::new()).await?;
-                return Ok("ready to be rotated".to_owned());
+                let forecast: Forecast = document(&daemon.forecast(name, vec!["on-disk".to_owned()]).await?)?;
+                let edited = if forecast.is_edited { "; edited since: rekeyctl reload puts it in force" } else { "" };
+                return Ok(format!("ready to be rotated{edited}"));
             }
         },
     };

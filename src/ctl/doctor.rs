@@ -6,6 +6,7 @@ use super::exit::is_denied;
 use super::{Exit, Out, daemon, document};
 use crate::config::{self, Dirs, Loaded};
 use crate::dbus::rekeyd1::{Condition, Error, ManagerProxy, SecretStatus};
+use crate::record::TurnedAway;
 use crate::record::text::fault_in_words;
 
 /// One thing that was looked at.
@@ -145,6 +146,10 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
         let cause = last.outcome.cause().map(fault_in_words).unwrap_or_default();
         let finding = Finding::ill(format!("the last rotation was rolled back: {cause}"), format!("next try: {at:.0}"));
         findings.push(finding.of(name));
+    }
+    if let Some(TurnedAway { cause, since }) = &status.turned_away {
+        let what = format!("its timer was refused since {since:.0}: {}", cause.message);
+        findings.push(Finding::ill(what, cause.advice.clone()).of(name));
     }
     findings
 }

@@ -3,6 +3,7 @@
 use super::list::{NOTHING, ago, state, statuses};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
+use crate::record::TurnedAway;
 use crate::record::text::fault_in_words;
 use crate::rotation::Outcome;
 
@@ -90,6 +91,9 @@ fn in_words(status: &SecretStatus) -> String {
     }
     if let Some(at) = status.retry_at {
         row("Next try", format!("{at:.0} ({})", ago(at)));
+    }
+    if let Some(TurnedAway { cause, since }) = &status.turned_away {
+        row("Refused", format!("to its timer since {since:.0}: {}", fault_in_words(cause)));
     }
     if let Some(last) = &status.last {
         row("Last", format!("{} {} ({}), rotation {}", last.outcome.as_str(), ago(last.at), last.actor, last.id));

@@ -212,6 +212,7 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
             .collect(),
         next: None,
         retry_at: standing.retry_at,
+        turned_away: standing.turned_away,
         accepted: standing.in_force.as_ref().map(|view| view.accepted.clone()).unwrap_or_default(),
         retire_at: standing.retire_at,
         paused: standing.paused,

@@ -52,6 +52,26 @@ impl DaemonHost {
     }
 }
 
+impl DaemonHost {
+    /// The units under which an entry shows: instances of templates, and what is restarted with them, are known once they
+    /// were found.
+    fn units_in(&self, standing: &Standing) -> Arc<[String]> {
+        let Some(transaction) = standing.transaction.as_ref().filter(|transaction| !transaction.found.is_empty())
+        else {
+            return Arc::clone(&self.units);
+        };
+        let found = transaction.found.iter().flat_map(|found| found.dependents.iter().chain([&found.unit]));
+        let is_unit = |name: &&String| name.contains('.') && !name.contains(' ');
+        let mut units = self.units.to_vec();
+        for unit in found.filter(is_unit) {
+            if !units.contains(unit) {
+                units.push(unit.clone());
+            }
+        }
+        units.into()
+    }
+}
+
 impl Report for DaemonHost {
     fn progress(&self, line: &str) {
         let name = self.charge.name();
@@ -115,7 +135,7 @@ impl Host for DaemonHost {
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {
         let before = self.charge.status(&self.settings);
         self.charge.note(standing);
-        self.journal.send(journal::entry(record, head, standing), &self.units);
+        self.journal.send(journal::entry(record, head, standing), &self.units_in(standing));
         self.listeners.tell(record, standing);
         self.listeners.tell_changes(&before, &self.charge.status(&self.settings));
         self.progress.note(record, standing);

@@ -18,6 +18,9 @@ use crate::record::message_id;
 /// How many entries may wait for journald: hours of rotations.
 const WAITING: usize = 4096;
 
+/// How many sockets to journald are open at most: each subscriber has one.
+const MOST_WRITERS: usize = 128;
+
 /// The way to the journal.
 #[derive(Clone)]
 pub struct Journal {
@@ -105,6 +108,9 @@ struct Writers(HashMap<(Priority, Arc<[String]>), Dispatch>);
 
 impl Writers {
     fn write(&mut self, entry: &Entry, units: &Arc<[String]>) {
+        if self.0.len() >= MOST_WRITERS {
+            self.0.clear();
+        }
         let key = (entry.priority, Arc::clone(units));
         let dispatch = match self.0.get(&key) {
             Some(dispatch) => dispatch.clone(),

@@ -90,9 +90,10 @@ pub async fn run(daemon: &Arc<Daemon>, begun: Begun) {
     let mut ledgers = members.ledgers().await;
     let engines = members.engines(daemon, &mut ledgers);
     let mut planned = Vec::new();
-    for (asked, engine) in asked.into_iter().zip(engines) {
+    for (asked, mut engine) in asked.into_iter().zip(engines) {
         match plan(&engine, &asked).await {
             Ok(plan) => planned.push((asked, plan, engine)),
+            Err(fault) if asked.flags.scheduled => turn_away(daemon, asked, fault, &mut engine).await,
             Err(fault) => refuse(daemon, asked, fault),
         }
     }
@@ -119,6 +120,17 @@ async fn plan(engine: &Engine<'_>, asked: &Asked) -> Result<Plan, Fault> {
         Wish::Rotate => engine.plan_rotation(asked.flags.emergency).await,
         Wish::Rollback => engine.plan_rollback(),
         Wish::Retire => engine.plan_retirement(),
+    }
+}
+
+/// Refuses what a timer asked for. Nobody may be there to see it: it is recorded, and told as a failure.
+async fn turn_away(daemon: &Daemon, asked: Asked, fault: Fault, engine: &mut Engine<'_>) {
+    if engine.note(Happening::TurnedAway { actor: asked.actor.clone(), cause: fault.clone() }).is_err() {
+        return refuse(daemon, asked, fault);
+    }
+    asked.tell(Err(fault.into()));
+    if engine.ledger.standing().retry_owed() {
+        arm_timers(daemon, std::slice::from_mut(engine)).await;
     }
 }
 

@@ -157,13 +157,18 @@ impl Service for Served {
         Ok(status)
     }
 
-    async fn forecast(&self, name: &str, emergency: bool) -> Result<Forecast, Error> {
+    async fn forecast(&self, name: &str, emergency: bool, on_disk: bool) -> Result<Forecast, Error> {
         self.daemon.configuration_mistakes()?;
-        let (settings, charge) = self.daemon.find_usable(name)?;
+        let (mut settings, charge) = self.daemon.find_usable(name)?;
+        let edited = config::load(&self.daemon.dirs).settings.secrets.remove(&settings.name);
+        let edited = edited.filter(|edited| on_disk && *edited != settings);
+        let is_edited = edited.is_some();
+        settings = edited.unwrap_or(settings);
         let mut guard = charge.ledger_for_looking().await?;
         let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
-        Ok(parts.engine(&settings, &self.daemon.store, ledger).forecast(emergency).await?)
+        let forecast = parts.engine(&settings, &self.daemon.store, ledger).forecast(emergency).await?;
+        Ok(Forecast { is_edited, ..forecast })
     }
 
     async fn rotate(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error> {
@@ -214,7 +219,10 @@ impl Service for Served {
 
     async fn resume(&self, caller: Caller, name: &str) -> Result<(), Error> {
         self.unless(name, "not paused", |standing| !standing.paused)?;
-        self.append(name, || Happening::Unpaused { actor: person(caller) }).await
+        self.append(name, || Happening::Unpaused { actor: person(caller) }).await?;
+        // A next try that was due meanwhile was skipped.
+        schedule::arm_again(&self.daemon).await;
+        Ok(())
     }
 
     async fn release(&self, caller: Caller, name: &str) -> Result<(), Error> {

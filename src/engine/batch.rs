@@ -85,7 +85,7 @@ struct Member<'m, 'a> {
     engine: &'m mut Engine<'a>,
     deadline: Instant,
     is_back: bool,
-    /// From the first activation on.
+    /// From the first activation on, or since it was taken up again.
     watching: Option<Watching>,
 }
 
@@ -137,14 +137,13 @@ impl<'m, 'a> Member<'m, 'a> {
             self.engine.host.goes_back();
         }
         self.engine.record(Some(&id), Happening::Began { phase: phase.clone() })?;
-        if matches!(phase, Phase::Forth { step: Step::Activate, .. }) {
-            let is_watched = self.watching.is_none() && self.engine.found().iter().any(|found| found.running);
-            if let Some(watch) = self.engine.settings.watch.as_ref().filter(|_| is_watched) {
-                self.watching = Some(Watching::begin(watch));
-            }
-            if self.engine.settings.dead_man {
-                self.engine.host.arm_dead_man(&id).await;
-            }
+        if matches!(phase, Phase::Forth { step: Step::Activate | Step::Prove, .. }) && self.watching.is_none() {
+            // After an interruption the rest is watched.
+            let is_watched = self.engine.may_serve();
+            self.watching = self.engine.settings.watch.as_ref().filter(|_| is_watched).map(Watching::begin);
+        }
+        if matches!(phase, Phase::Forth { step: Step::Activate, .. }) && self.engine.settings.dead_man {
+            self.engine.host.arm_dead_man(&id).await;
         }
         Ok(())
     }

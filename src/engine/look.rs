@@ -13,7 +13,7 @@ use super::plans::not_adopted;
 use crate::config::SecretName;
 use crate::policy::{self, Drift};
 use crate::record::{Evidence, Found, Seen, Standing};
-use crate::rotation::{Fault, Generation, Plan};
+use crate::rotation::{Fault, FaultCode, Generation, Plan};
 use crate::store::{Store, StoreError};
 use crate::target::{Errand, Health, Known, Target};
 
@@ -44,6 +44,9 @@ pub struct Forecast {
     pub probes: Vec<String>,
     /// What the probes say of the view in force.
     pub evidence: Vec<Evidence>,
+    /// Whether it is of a configuration that was edited and is not in force yet.
+    #[serde(default)]
+    pub is_edited: bool,
 }
 
 /// Who asks how a secret stands waits for it. A target that cannot be looked at for as long does not hide what is to be said of the others.
@@ -73,6 +76,9 @@ pub async fn drift(
     for look in looks {
         match look {
             Ok(Ok(sightings)) => drift.extend(policy::drift(view.primary, &sightings)),
+            Ok(Err(fault)) if fault.code == FaultCode::FileUnusable => {
+                drift.push(Drift::Uncertain(fault.message, fault.advice));
+            }
             Ok(Err(_)) | Err(_) => is_whole = false,
         }
     }
@@ -119,6 +125,6 @@ impl Engine<'_> {
         let targets = self.targets.iter().map(|target| target.label()).collect();
         let probes = self.probes.iter().map(|probe| probe.label()).collect();
         let restart_us = self.ledger.standing().restart_us.clone();
-        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence })
+        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence, is_edited: false })
     }
 }

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Engine, Values};
-use crate::config::Retire;
+use crate::config::{Retire, TargetSettings};
 use crate::proof::{Question, impact};
 use crate::record::{Activated, Evidence, Found, NewValue, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Intent, Phase, Step, View};
@@ -57,8 +57,7 @@ impl Engine<'_> {
             found.extend(target.survey(&values.of(in_force), health, deadline).await?);
         }
         // Of some consumers nothing is known but what probes say.
-        let may_answer = found.is_empty() || found.iter().any(|consumer| consumer.running);
-        let anyone = health == Health::Needed && may_answer;
+        let anyone = health == Health::Needed && may_serve(&found);
         let evidence =
             self.ask_probes(anyone, found_workers(&found), in_force, (&values, Vec::new()), deadline).await?;
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
@@ -68,6 +67,11 @@ impl Engine<'_> {
             self.check_overlap_length(&evidence)?;
         }
         Ok(Seen::Ready { found, evidence })
+    }
+
+    /// Whether users may be served by the consumers that preflight found.
+    pub(super) fn may_serve(&self) -> bool {
+        may_serve(self.found())
     }
 
     /// Going back to an earlier value is also the way out for a consumer that has failed with this one.
@@ -163,9 +167,17 @@ impl Engine<'_> {
         let (view, mark) = (values.of(&view), self.mark(phase));
         let errand = Errand { found: &due, ..self.errand(&view, phase, &mark, deadline) };
         let mut failed = None;
-        for target in self.targets {
+        for (number, target) in self.targets.iter().enumerate() {
+            let command = self.settings.targets.get(number).and_then(TargetSettings::restart_command);
+            if let Some(command) = command.as_ref().filter(|command| restarted.contains(command)) {
+                activated.push(Activated::WithOthers { unit: command.clone() });
+                continue;
+            }
             match target.activate(&errand).await {
-                Ok(more) => activated.extend(more),
+                Ok(more) => {
+                    activated.extend(more);
+                    restarted.extend(command);
+                }
                 Err(fault) if phase.is_back() => failed = failed.or(Some(fault)),
                 Err(fault) => return Err(fault),
             }
@@ -257,6 +269,7 @@ impl Engine<'_> {
             primary: (view.primary, &values.primary),
             accepted: view.accepted.iter().copied().zip(&values.accepted).collect(),
             retired: retired.iter().map(|(number, value)| (*number, value)).collect(),
+            at_leisure: !retired.is_empty() && self.settings.targets.iter().any(TargetSettings::takes_at_leisure),
             deadline,
         };
         let mut evidence = Vec::new();
@@ -290,7 +303,12 @@ fn runs(evidence: &[Evidence]) -> bool {
     of_consumers.is_empty() || !of_consumers.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }))
 }
 
-/// The same of consumers as they were found.
+/// Whether users may be served. Where no consumer is known, somebody may serve all the same.
+fn may_serve(found: &[Found]) -> bool {
+    found.is_empty() || found.iter().any(|consumer| consumer.running)
+}
+
+/// How many processes may be answering, of consumers as they were found.
 fn found_workers(found: &[Found]) -> u32 {
     let running = found.iter().filter(|found| found.running);
     running

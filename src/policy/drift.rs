@@ -64,6 +64,8 @@ pub enum Drift {
     Older(String, Generation, String),
     /// What runs has a value that is neither in its file nor known: it was started from elsewhere.
     FromElsewhere(String),
+    /// A file became one of which it is not certain what it has, or it is gone; and what to do.
+    Uncertain(String, String),
 }
 
 /// What of a target's places is not as it was left, where `in_force` is what all should have. Programs may hide what they
@@ -100,6 +102,7 @@ impl Drift {
             Self::Restored(..) => format!("restart what reads it and {adopt}; or write the value in force"),
             Self::Removed(_) => "write the value in force, before what reads it starts again".to_owned(),
             Self::Older(_, _, restart) => restart.clone(),
+            Self::Uncertain(_, advice) => advice.clone(),
         }
     }
 }
@@ -115,6 +118,7 @@ impl fmt::Display for Drift {
                 write!(f, "{place} still with generation {generation}, older than the file")
             }
             Self::FromElsewhere(place) => write!(f, "{place} with a value that is in no file and not known here"),
+            Self::Uncertain(problem, _) => f.write_str(problem),
         }
     }
 }

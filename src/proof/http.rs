@@ -70,7 +70,16 @@ mod tests {
         assert!(!probe.label().contains("swordfish"));
         let (accepted, retired) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + Duration::from_secs(20);
-        probe.ask(&Question { primary: (Generation(1), &value), accepted, retired, workers: 1, deadline }).await
+        probe
+            .ask(&Question {
+                primary: (Generation(1), &value),
+                accepted,
+                retired,
+                workers: 1,
+                at_leisure: false,
+                deadline,
+            })
+            .await
     }
 
     #[tokio::test]

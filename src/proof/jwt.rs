@@ -32,6 +32,9 @@ impl Probe for JwtProbe {
 
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault> {
         let mut patience = Patience::until(question.deadline, self.timeout);
+        if question.at_leisure {
+            patience = patience.to_the_end();
+        }
         loop {
             match self.ask_once(question, &patience).await {
                 Ok(evidence) => return Ok(evidence),
@@ -132,7 +135,8 @@ impl JwtProbe {
             protected: shown(&self.protected.url),
             refused,
             accepted,
-            lifetime_s: token.lifetime(),
+            // What the probe itself wrote into a token says nothing of those that the backend gives out.
+            lifetime_s: token.lifetime().filter(|_| matches!(self.token, TokenSource::Login(_))),
         })
     }
 

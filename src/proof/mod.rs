@@ -35,6 +35,8 @@ pub struct Question<'a> {
     pub retired: Vec<(Generation, &'a SecretValue)>,
     /// How many processes may be answering: one of them may have kept another value.
     pub workers: u32,
+    /// Whether the consumer may have the values only some time after it was told of them, and the old ones until then.
+    pub at_leisure: bool,
     /// The end of the rotation's patience; a probe ends at the earlier of this and its own timeout.
     pub deadline: Instant,
 }

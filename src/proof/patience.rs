@@ -76,6 +76,11 @@ impl Patience {
         Self { end, grace, pause: FIRST_PAUSE, asked: now, seen: None, draining: None }
     }
 
+    /// The same, with an old worker that may turn up until the end.
+    pub(super) fn to_the_end(self) -> Self {
+        Self { grace: self.remaining(), ..self }
+    }
+
     /// The limit of the next request.
     pub(super) fn request(&self) -> Duration {
         self.remaining().clamp(Duration::from_millis(10), REQUEST)

@@ -119,9 +119,18 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
             entry.reason = (!reason.is_empty()).then(|| reason.clone());
             entry.chain = Some(head.to_string());
         }
+        Happening::TurnedAway { actor, cause } => {
+            entry.actor = Some(actor.to_string());
+            entry.result = Some("refused".to_owned());
+            entry.reason = Some(cause.message.clone());
+            entry.advice = (!cause.advice.is_empty()).then(|| cause.advice.clone());
+        }
         Happening::Began { phase } => place(&mut entry, phase, "began"),
-        Happening::Passed { phase, took_us, .. } => {
+        Happening::Passed { phase, took_us, seen } => {
             place(&mut entry, phase, "passed");
+            if let Seen::Delivered { targets, .. } = seen {
+                entry.target = Some(targets.join(", "));
+            }
             entry.duration = Some(took_us.to_string());
         }
         Happening::Failed { phase, took_us, fault } => {
@@ -184,6 +193,7 @@ fn kind(record: &Record) -> (Priority, &'static str) {
     match &record.what {
         Happening::Adopted { .. } => (Notice, message_id::SECRET_ADOPTED),
         Happening::Requested { .. } => (Notice, message_id::ROTATION_BEGAN),
+        Happening::TurnedAway { .. } => (Warning, message_id::ROTATION_REFUSED),
         Happening::Began { phase: Phase::Back { step: crate::rotation::Step::Deliver, .. } } => {
             (Warning, message_id::ROLLBACK_BEGAN)
         }

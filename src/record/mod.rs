@@ -25,7 +25,7 @@ pub mod text;
 
 pub use seen::{Activated, Evidence, Found, NewValue, Noted, Seen};
 pub use standing::{
-    Contradiction, Counts, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction,
+    Contradiction, Counts, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway,
 };
 
 /// One thing that happened to one secret.
@@ -71,6 +71,13 @@ pub enum Happening {
         /// What it goes together with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         batch: Option<Batch>,
+    },
+    /// What a timer asked for was refused before a rotation was begun.
+    TurnedAway {
+        /// Which timer.
+        actor: Actor,
+        /// Why.
+        cause: Fault,
     },
     /// A phase is about to act.
     Began {

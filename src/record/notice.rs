@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::text::fault_in_words;
-use super::{Actor, Standing};
+use super::{Actor, Standing, TurnedAway};
 use crate::config::Event;
 use crate::rotation::Outcome;
 
@@ -57,6 +57,10 @@ pub fn trouble(standing: &Standing, overdue_after: Option<Duration>, now: Timest
     if let Some(reason) = failed {
         let key = rotation.clone().unwrap_or_default();
         return Some(Trouble { event: Event::Failure, key, rotation, reason });
+    }
+    if let Some(TurnedAway { cause, since }) = &standing.turned_away {
+        let (event, key, reason) = (Event::Failure, since.to_string(), format!("refused: {}", fault_in_words(cause)));
+        return Some(Trouble { event, key, rotation: None, reason });
     }
     let primary = standing.in_force.as_ref().map(|view| view.primary)?;
     let since = standing.generation(primary)?.since;

@@ -22,6 +22,9 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
             };
             format!("{what} {} → {} asked for by {actor}{with}{why}", plan.start(), plan.goal())
         }
+        Happening::TurnedAway { actor, cause } => {
+            format!("refused to the {actor}, nothing was touched: {}", fault_in_words(cause))
+        }
         Happening::Began { phase } => format!("{phase} begins"),
         Happening::Passed { phase, took_us, seen } => {
             format!("{phase} passed in {}: {}", duration(*took_us), seen_in_words(seen))
@@ -74,7 +77,9 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
         Happening::Ended { outcome: Outcome::Committed, took_us } => {
             mark("✓", "commit", committed_in_words(*took_us, standing))
         }
-        Happening::Ended { .. } | Happening::Held { .. } => Some(format!("✗ {}", sentence(record, standing))),
+        Happening::Ended { .. } | Happening::Held { .. } | Happening::TurnedAway { .. } => {
+            Some(format!("✗ {}", sentence(record, standing)))
+        }
         _ => Some(format!("· {}", sentence(record, standing))),
     }
 }
@@ -221,7 +226,7 @@ fn activated_in_words(activated: &Activated) -> String {
         Activated::Restarted { unit, took_us } => format!("{unit} restarted in {}", duration(*took_us)),
         Activated::Reloaded { unit, took_us } => format!("{unit} reloaded in {}", duration(*took_us)),
         Activated::AlreadyRunning { unit } => format!("{unit} has it already, not restarted"),
-        Activated::WithOthers { unit } => format!("{unit} restarted with the others of the batch"),
+        Activated::WithOthers { unit } => format!("{unit}: done with the others of the batch"),
         Activated::AtNextRestart { unit } => format!("{unit} is not restarted for it"),
         Activated::Ran { program, took_us } => format!("{program} was run in {}", duration(*took_us)),
         Activated::Deployed { consumer, deployment, took_us, .. } => {

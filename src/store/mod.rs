@@ -227,8 +227,11 @@ impl Store {
     }
 
     /// Forgets the values of generations that have been out of use for longer than `keep`. Best effort: what stays is
-    /// removed after the next rotation.
+    /// removed after the next rotation. While nobody knows which value a consumer has, all are kept.
     pub fn prune(&self, name: &SecretName, standing: &Standing, keep: std::time::Duration, now: jiff::Timestamp) {
+        if !standing.is_proven() {
+            return;
+        }
         for generation in &standing.generations {
             let in_force =
                 standing.in_force.iter().any(|view| view.generations().any(|used| used == generation.number));

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::SecretName;
-use crate::record::{LastRotation, RotationId, Stage};
+use crate::record::{LastRotation, RotationId, Stage, TurnedAway};
 use crate::rotation::{Fault, Generation};
 use crate::secret::Fingerprint;
 
@@ -37,6 +37,9 @@ pub struct SecretStatus {
     pub next: Option<Timestamp>,
     /// When it is tried again after a rollback.
     pub retry_at: Option<Timestamp>,
+    /// What the schedule asked for since the last rotation and was refused before it began.
+    #[serde(default)]
+    pub turned_away: Option<TurnedAway>,
     /// Other generations that the consumers accept.
     #[serde(default)]
     pub accepted: Vec<Generation>,

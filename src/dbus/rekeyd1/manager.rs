@@ -19,7 +19,7 @@ pub trait Service: Send + Sync + 'static {
     fn glance(&self, name: &str) -> Result<SecretStatus, Error>;
     async fn list(&self) -> Result<Vec<SecretStatus>, Error>;
     async fn get(&self, name: &str) -> Result<SecretStatus, Error>;
-    async fn forecast(&self, name: &str, emergency: bool) -> Result<crate::engine::Forecast, Error>;
+    async fn forecast(&self, name: &str, emergency: bool, on_disk: bool) -> Result<crate::engine::Forecast, Error>;
     async fn rotate(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags) -> Result<RotationId, Error>;
     async fn rollback(&self, caller: Caller, name: &str, reason: &str, flags: RotateFlags)
     -> Result<RotationId, Error>;
@@ -64,7 +64,7 @@ impl Manager {
     }
 
     /// What a rotation would do, as a JSON object. Touches nothing; fails as the rotation would be refused. `flags`:
-    /// `emergency`.
+    /// `emergency`; `on-disk`, as the secret's file is now, whether or not that is in force.
     async fn forecast(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -72,9 +72,10 @@ impl Manager {
         flags: Vec<String>,
     ) -> Result<String, Error> {
         check_words(name, "", &flags)?;
+        let (on_disk, flags): (Vec<_>, Vec<_>) = flags.into_iter().partition(|flag| flag == "on-disk");
         let flags = RotateFlags::parse(&flags)?;
         let _admitted = self.admit(&header, Right::Examine, name).await?;
-        json(&self.0.forecast(name, flags.emergency).await?)
+        json(&self.0.forecast(name, flags.emergency, !on_disk.is_empty()).await?)
     }
 
     /// Starts a rotation and returns its id at once. `flags`: `wait`, `follow`, `emergency`, `initial`; of root also `scheduled`,

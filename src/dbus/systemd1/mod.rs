@@ -197,13 +197,16 @@ impl Systemd {
                 Variant::from(vec![("OnActiveSec", micros(after)), ("OnUnitInactiveSec", micros(every))]),
             ),
         };
-        let properties: Vec<(&str, Variant<'_>)> = vec![
+        let mut properties: Vec<(&str, Variant<'_>)> = vec![
             ("Description", Variant::from(description)),
             elapses,
             ("AccuracyUSec", Variant::from(1_000_000_u64)),
             ("RemainAfterElapse", Variant::from(false)),
-            ("PartOf", Variant::from(vec!["rekeyd-timers.target"])),
         ];
+        // One that looks again and again guards a rotation that has begun: who stops the schedules doesn't mean it.
+        if matches!(elapse, Elapse::At { .. }) {
+            properties.push(("PartOf", Variant::from(vec!["rekeyd-timers.target"])));
+        }
         let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         self.manager("StartTransientUnit", &(timer, "replace", properties, aux)).await.map(drop)
     }

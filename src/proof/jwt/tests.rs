@@ -117,6 +117,7 @@ struct Trial {
     accepted: Vec<SecretValue>,
     retired: SecretValue,
     workers: u32,
+    at_leisure: bool,
     deadline: Duration,
     dir: TempDir,
 }
@@ -144,6 +145,7 @@ impl Trial {
             accepted: Vec::new(),
             retired: SecretValue::new(OLD.into()),
             workers: 1,
+            at_leisure: false,
             deadline: Duration::from_secs(60),
             dir,
         };
@@ -179,6 +181,7 @@ impl Trial {
             accepted: self.accepted.iter().map(|value| (Generation(3), value)).collect(),
             retired: vec![(Generation(1), &self.retired)],
             workers: self.workers,
+            at_leisure: self.at_leisure,
             deadline: Instant::now() + self.deadline,
         };
         let result = self.probe.ask(&question).await;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction};
+use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway};
 use crate::record::{Activated, Actor, Evidence, Happening, Hook, HookCame, NewValue, Record, Seen};
 use crate::rotation::{Event, Generation, Intent, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
@@ -39,6 +39,7 @@ impl Standing {
                 self.supersede(record.at);
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
                 self.in_force = Some(View::of(*generation));
+                self.turned_away = None;
             }
             Happening::Requested { plan, actor, reason, batch } => {
                 if self.transaction.is_some() {
@@ -48,6 +49,7 @@ impl Standing {
                 if matches!(actor, Actor::Timer | Actor::Retry) {
                     self.retry_at = None;
                 }
+                self.turned_away = None;
                 self.transaction = Some(Transaction {
                     id,
                     plan: plan.clone(),
@@ -62,6 +64,14 @@ impl Standing {
                     back_to: None,
                     hooks: Vec::new(),
                 });
+            }
+            Happening::TurnedAway { actor, cause } => {
+                let since = self.turned_away.as_ref().map_or(record.at, |before| before.since);
+                self.turned_away = Some(TurnedAway { cause: cause.clone(), since });
+                self.counts.refused += 1;
+                if *actor == Actor::Retry {
+                    self.retry_at = None;
+                }
             }
             Happening::Began { phase } => self.due(record, phase)?,
             Happening::Passed { phase, seen, .. } => {

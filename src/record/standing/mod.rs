@@ -38,6 +38,9 @@ pub struct Standing {
     pub retire_failed_in_a_row: u32,
     /// The last rotation that ended.
     pub last: Option<LastRotation>,
+    /// What a timer asked for since and was refused before it began.
+    #[serde(default)]
+    pub turned_away: Option<TurnedAway>,
     /// When the schedule tries again.
     pub retry_at: Option<Timestamp>,
     /// When the overlap of the view in force is to be ended.
@@ -55,6 +58,15 @@ pub struct Standing {
     /// How long the last restart of each consumer took, from its stop to its being ready, in microseconds.
     #[serde(default)]
     pub restart_us: BTreeMap<String, u64>,
+}
+
+/// A timer's wish that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnedAway {
+    /// Why.
+    pub cause: Fault,
+    /// When first, of those that were refused one after the other.
+    pub since: Timestamp,
 }
 
 /// How rotations ended since the secret is known, and how often probes failed.
@@ -182,6 +194,12 @@ pub struct LastRotation {
 }
 
 impl Standing {
+    /// Whether the consumers are known to have the view in force: what went wrong last was taken back and proven.
+    pub fn is_proven(&self) -> bool {
+        let is_unknown = |last: &LastRotation| matches!(last.outcome, Outcome::RollbackFailed { .. });
+        !matches!(self.hold, Some(Hold::RollbackFailed | Hold::Unsure)) && !self.last.as_ref().is_some_and(is_unknown)
+    }
+
     /// The hold that the last rotation's end calls for and that is not recorded yet.
     pub fn hold_owed(&self) -> Option<Hold> {
         if self.hold.is_some() || self.transaction.is_some() {
@@ -206,14 +224,14 @@ impl Standing {
         }
     }
 
-    /// Whether a rotation that the schedule had asked for was rolled back, and the next try is not recorded yet. The end of
-    /// an overlap has a time of its own.
+    /// Whether a rotation that the schedule had asked for was rolled back, or its next try refused, and the next one is not
+    /// recorded yet. The end of an overlap has a time of its own.
     pub fn retry_owed(&self) -> bool {
         let is_free = self.hold.is_none() && self.hold_owed().is_none() && self.transaction.is_none();
-        let failed = |last: &LastRotation| {
-            !last.retires
-                && matches!(last.actor, Actor::Timer | Actor::Retry)
-                && matches!(last.outcome, Outcome::RolledBack { .. })
+        let failed = |last: &LastRotation| match (&last.actor, &last.outcome) {
+            (Actor::Timer | Actor::Retry, Outcome::RolledBack { .. }) => !last.retires,
+            (Actor::Retry, Outcome::Refused { .. }) => true,
+            _ => false,
         };
         is_free && self.retry_at.is_none() && self.rolled_back_in_a_row > 0 && self.last.as_ref().is_some_and(failed)
     }

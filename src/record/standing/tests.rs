@@ -5,14 +5,20 @@ use crate::record::{Happening, Record};
 
 /// What is said of a plan of the schedule's that came to its end so.
 fn after(standing: &mut Standing, plan: Plan, outcome: Outcome) {
-    let actor = Actor::Timer;
+    after_asked_by(standing, Actor::Timer, plan, outcome);
+}
+
+fn after_asked_by(standing: &mut Standing, actor: Actor, plan: Plan, outcome: Outcome) {
     let requested = Happening::Requested { plan, actor, reason: String::new(), batch: None };
     for what in [requested, Happening::Ended { outcome, took_us: 1 }] {
-        let (seq, at) = (standing.seq + 1, Timestamp::UNIX_EPOCH);
-        let (secret, rotation) =
-            (SecretName::try_from("jwt".to_owned()).unwrap(), Some(RotationId::from_bytes([1; 16])));
-        standing.apply(&Record { seq, at, secret, rotation, what }).unwrap();
+        apply(standing, Some(RotationId::from_bytes([1; 16])), what);
     }
+}
+
+fn apply(standing: &mut Standing, rotation: Option<RotationId>, what: Happening) {
+    let (seq, at) = (standing.seq + 1, Timestamp::UNIX_EPOCH);
+    let secret = SecretName::try_from("jwt".to_owned()).unwrap();
+    standing.apply(&Record { seq, at, secret, rotation, what }).unwrap();
 }
 
 fn rolled_back() -> Outcome {
@@ -31,6 +37,22 @@ fn the_end_of_an_overlap_says_nothing_of_rotations_that_fail() {
     }
     after(&mut standing, Plan::replace(View::of(first), second), rolled_back());
     assert_eq!(standing.hold_owed(), Some(Hold::RolledBack { times: 3 }));
+}
+
+#[test]
+fn a_next_try_that_is_refused_is_followed_by_another() {
+    let (first, second) = (Generation::FIRST, Generation::FIRST.next());
+    let mut standing = Standing { in_force: Some(View::of(first)), ..Standing::default() };
+    after(&mut standing, Plan::replace(View::of(first), second), rolled_back());
+    assert!(standing.retry_owed());
+    apply(&mut standing, None, Happening::RetryArmed { at: Timestamp::UNIX_EPOCH });
+    let cause = Fault::new(FaultCode::OverlapOpen, "tokens are still accepted");
+    apply(&mut standing, None, Happening::TurnedAway { actor: Actor::Retry, cause: cause.clone() });
+    assert!(standing.retry_owed());
+    apply(&mut standing, None, Happening::RetryArmed { at: Timestamp::UNIX_EPOCH });
+    after_asked_by(&mut standing, Actor::Retry, Plan::replace(View::of(first), second), Outcome::Refused { cause });
+    assert_eq!((standing.retry_owed(), standing.rolled_back_in_a_row), (true, 1));
+    assert_eq!(standing.turned_away, None);
 }
 
 #[test]
