@@ -8,8 +8,8 @@ use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT, adopt, assert_says, rotate, stage, status};
 use support::{Backend, Builder, Debian, Machine, poll, seconds, token};
 
-const FILE: &str = "/srv/my-backend/.env";
-const TEXT: &str = "# Ours. Mind the blank line.\n\nPORT=3000\nAPP_NAME=My Backend\nJWT_SECRET=first-value-of-the-backend # sessions\nLAST=1";
+pub(crate) const FILE: &str = "/srv/my-backend/.env";
+pub(crate) const TEXT: &str = "# Ours. Mind the blank line.\n\nPORT=3000\nAPP_NAME=My Backend\nJWT_SECRET=first-value-of-the-backend # sessions\nLAST=1";
 const UNITS: &str = "restart-units = [\"my-backend.service\"]\n";
 const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 
@@ -91,35 +91,6 @@ support::on_both_debians! {
         assert_eq!(token::present(&machine, &old), 401);
     }
 
-    fn a_command_is_run_as_the_owner_in_an_environment_that_has_nothing_of_the_secret(debian) {
-        let script = "#!/bin/sh\nset -eu\nenv >/tmp/environment; id -un >/tmp/who\ncat /srv/my-backend/.env\ntest ! -e /srv/my-backend/broken\n";
-        let how = "restart-command = [\"/usr/local/bin/restart\"]\nrestart-timeout = \"5s\"\n";
-        let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "").file("/usr/local/bin/restart", 0o755, script);
-        // What restarts it is another's business here.
-        let machine = adopt(unprobed(machine, how));
-        // What somebody has set for every service would win over the file.
-        machine.ok(&["systemctl", "set-environment", "JWT_SECRET=stale", "OTHER=thing"]);
-        let said = rotate(&machine);
-        assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "/usr/local/bin/restart was run");
-        assert_eq!(machine.read("/tmp/who"), "app\n");
-        let environment = machine.read("/tmp/environment");
-        assert!(environment.contains(&format!("REKEYD_FILE={FILE}")) && !environment.contains("JWT_SECRET"), "{environment}");
-        assert!(!environment.contains("OTHER=thing"), "{environment}");
-        let value = value_in_file(&machine);
-        machine.sh("touch /srv/my-backend/broken");
-        let said = rotate(&machine);
-        assert_eq!(said.status, 2, "the way back fails as well: {said}");
-        assert_says(&said, "restart ended with status 1");
-        assert_eq!(value_in_file(&machine), value);
-        // It has printed the file, which is root's to read.
-        let kept = "/var/lib/rekeyd/output/rekeyd-restart-my-backend-jwt.service";
-        assert_says(&said, &format!("see what it says: less {kept}"));
-        assert!(machine.read(kept).contains(&value));
-        assert_eq!(machine.sh(&format!("stat -c '%U %a' {kept} /var/lib/rekeyd/output")), "root 600\nroot 700\n");
-        rotation::assert_never_told(&machine, &[&value]);
-    }
-
     fn a_file_is_touched_for_a_program_that_watches_it(debian) {
         let how = "touch = \"/srv/my-backend/server.js\"\n";
         let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "").file("/srv/my-backend/server.js", 0o644, "//");
@@ -198,6 +169,17 @@ support::on_both_debians! {
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 
+    fn a_file_of_roots_that_another_group_may_read_keeps_both(debian) {
+        let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
+        machine.sh("chown root:app /srv/my-backend; chmod 750 /srv/my-backend; chown root:app /srv/my-backend/.env");
+        // Whoever may read a directory may lock it, for as long as they like.
+        machine.sh("systemd-run --quiet --collect --uid=app --unit=locker flock /srv/my-backend sleep infinity");
+        assert_eq!(rotate(&machine).status, 0);
+        serves(&machine, TEXT);
+        assert_eq!(machine.sh(&format!("stat -c '%U:%G %a' {FILE}")), "root:app 640\n");
+        assert_eq!(machine.unit("locker.service", "ActiveState"), "active");
+    }
+
     fn where_there_is_no_room_or_nothing_may_be_written_the_file_stays_as_it_is(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         machine.sh("cd /; cp -p /srv/my-backend/.env /root/kept; mount -t tmpfs -o size=64k,mode=750,uid=$(id -u app),gid=$(id -g app) full /srv/my-backend; cp -p /root/kept /srv/my-backend/.env; cat /dev/zero >/srv/my-backend/filler 2>/dev/null || true");
@@ -252,20 +234,20 @@ support::on_both_debians! {
 }
 
 /// Reads the file itself, and shows nothing of it.
-fn hidden(backend: Backend) -> Backend {
+pub(crate) fn hidden(backend: Backend) -> Backend {
     backend.service(&format!("User=app\nUnsetEnvironment=JWT_SECRET\nEnvironment=TOY_DOTENV={FILE}"))
 }
 
-fn text_with(text: &str, value: &str) -> String {
+pub(crate) fn text_with(text: &str, value: &str) -> String {
     text.replace("first-value-of-the-backend", value)
 }
 
-fn toml(how: &str, more: &str) -> String {
+pub(crate) fn toml(how: &str, more: &str) -> String {
     let target = format!("[[target]]\ntype = \"dotenv\"\nfile = \"{FILE}\"\n{how}\n");
     rotation::toml(more).replace("[[target]]\ntype = \"systemd\"\nunits = [\"my-backend.service\"]\n", &target)
 }
 
-fn builder(debian: Debian, backend: &Backend, text: &str, how: &str, more: &str) -> Builder {
+pub(crate) fn builder(debian: Debian, backend: &Backend, text: &str, how: &str, more: &str) -> Builder {
     Machine::on(debian)
         .backend(backend)
         .secret(NAME, &toml(how, more))
@@ -275,7 +257,7 @@ fn builder(debian: Debian, backend: &Backend, text: &str, how: &str, more: &str)
 }
 
 /// Without a probe: what proves that the program has taken the value is another's business.
-fn unprobed(builder: Builder, how: &str) -> Machine {
+pub(crate) fn unprobed(builder: Builder, how: &str) -> Machine {
     let toml = toml(how, "");
     builder.secret(NAME, toml.split("[[probe]]").next().unwrap()).boot()
 }
@@ -288,7 +270,7 @@ fn with_more(debian: Debian, backend: &Backend, text: &str, how: &str, more: &st
     builder(debian, backend, text, how, more).boot()
 }
 
-fn value_in_file(machine: &Machine) -> String {
+pub(crate) fn value_in_file(machine: &Machine) -> String {
     let text = machine.read(FILE);
     let line = text.lines().find_map(|line| line.strip_prefix("JWT_SECRET=")).unwrap().to_owned();
     line.split(' ').next().unwrap().to_owned()

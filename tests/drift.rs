@@ -78,4 +78,30 @@ support::on_both_debians! {
         machine.ok(&["systemctl", "start", "rekeyd"]);
         is_told(&machine, "has generation 1 again");
     }
+
+    fn a_drop_in_that_was_removed_is_named_while_the_process_still_has_the_value(debian) {
+        let machine = rotated(debian);
+        let before = value(&machine);
+        let drop_in = machine.sh("ls /etc/systemd/system/my-backend.service.d/*rekeyd*").trim().to_owned();
+        machine.sh(&format!("mv {drop_in} /root/"));
+        is_told(&machine, &format!("{drop_in} has the value no more"));
+        // The unit runs with the value in force: a rotation writes it anew.
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        is_over(&machine);
+        assert_ne!(value(&machine), before);
+    }
+
+    fn an_env_file_that_is_not_certain_any_more_is_named_with_the_line(debian) {
+        use crate::dotenv::{FILE, TEXT, builder, hidden};
+        let units = "restart-units = [\"my-backend.service\"]\n";
+        let machine = rotation::adopt(builder(debian, &hidden(Backend::good()), TEXT, units, "").boot());
+        assert_eq!(rotate(&machine).status, 0);
+        machine.sh(&format!("cp -p {FILE} /root/kept; printf '\\nJWT_SECRET=again\\n' >>{FILE}"));
+        is_told(&machine, "line 7, column 1: JWT_SECRET is assigned again");
+        machine.sh(&format!("cp -p /root/kept {FILE}"));
+        is_over(&machine);
+        machine.sh(&format!("rm {FILE}"));
+        is_told(&machine, "cannot find it");
+    }
 }

@@ -11,6 +11,7 @@ mod custody;
 mod dead_man;
 mod deliver;
 mod dotenv;
+mod dotenv_restart;
 mod drift;
 mod env_files;
 mod environment;

@@ -102,6 +102,21 @@ fn mistakes_are_found_with_their_place_and_advice() {
 }
 
 #[test]
+fn the_variable_of_a_previous_value_is_taken_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |env: &str| {
+        format!(
+            "[secret]\nenv = \"{env}\"\n[invalidation]\nmode = \"overlap\"\nprevious-env = \"OLD\"\noverlap = \"15m\"\n\
+             [[target]]\ntype = \"dotenv\"\nfile = \"/srv/.env\"\n"
+        )
+    };
+    let paths: Vec<_> = ["a", "b"].map(|name| dir.path().join(format!("{name}.toml"))).to_vec();
+    paths.iter().zip(["A", "B"]).for_each(|(path, env)| fs::write(path, text(env)).unwrap());
+    let loaded = check_files(&paths);
+    assert!(loaded.findings[0].message.contains("OLD of /srv/.env is already rotated by"), "{:?}", loaded.findings);
+}
+
+#[test]
 fn two_secrets_cannot_have_the_same_variable() {
     let dir = tempfile::tempdir().unwrap();
     let text = target("type = \"render\"\nservice = \"srv-1\"\ntoken-file = \"/t\"");

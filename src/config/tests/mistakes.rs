@@ -43,6 +43,20 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         ),
         (secret("re-encrypt = [\"/bin/true\"]"), "3:14", "kind = \"encryption\"", "leave it out"),
         (secret("kind = \"encryption\"\nre-encrypt = [\"/bin/true\"]"), "4:14", "encrypted anew", "mode = \"overlap\""),
+        (
+            target("type = \"dotenv\"\nfile = \"/srv/.env\"")
+                .replace("env = \"A\"", "env = \"A\"\nkind = \"encryption\"\nre-encrypt = [\"/bin/true\"]")
+                + "[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\noverlap = \"15m\"\n",
+            "4:14",
+            "as a systemd target delivers them",
+            "environment-file",
+        ),
+        (
+            jwt("mint = { claims = {} }") + "[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\n",
+            "13:16",
+            "no probe sees a token of the backend's",
+            "overlap = \"15m\"",
+        ),
         // [secret]
         (
             "[secret]\nbytes = 32\n[[target]]\ntype = \"systemd\"\nunits = [\"a.service\"]".into(),

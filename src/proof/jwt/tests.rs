@@ -321,6 +321,17 @@ async fn an_old_worker_that_answers_while_it_drains_is_waited_for() {
 }
 
 #[tokio::test]
+async fn one_that_takes_up_the_values_at_leisure_may_have_the_old_ones_until_the_end() {
+    let began = Instant::now();
+    let is_old = move || began.elapsed() < Duration::from_secs(3);
+    let login = move |_| token_of(Algorithm::Hs256, if is_old() { OLD } else { NEW }.as_bytes());
+    let mut trial = Trial::of(&serve(login, new_only).0);
+    assert_eq!(trial.ask().await.unwrap_err().code, FaultCode::SignedWithOld);
+    trial.at_leisure = true;
+    trial.ask().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_token_of_another_value_is_told_by_its_generation_and_soon() {
     for (key, code, told) in [
         (OLD, FaultCode::SignedWithOld, "is signed with generation 1, not with 2"),
