@@ -141,13 +141,7 @@ fn a_build_of_other_code_is_told_or_stopped() {
 fn what_the_new_value_breaks_is_taken_back_by_deploying_what_served_before() {
     for kind in At::ALL {
         let mut lab = at(kind);
-        lab.beside = true;
-        let old = OLD.as_bytes().to_vec();
-        {
-            let mut world = lock(&lab.world);
-            (world.delivered, world.process, world.old) = ((old.clone(), Vec::new()), (old.clone(), Vec::new()), old);
-            world.fails = vec![("prove", true)];
-        }
+        lab.fails_to_prove();
         lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
         assert_eq!(lab.triggers(), 2, "{kind:?}");
         if kind == At::Vercel {
@@ -159,5 +153,26 @@ fn what_the_new_value_breaks_is_taken_back_by_deploying_what_served_before() {
                 "{triggers:#?}"
             );
         }
+    }
+}
+
+/// The commit of what is served, and that of the newest code.
+fn code(lab: &Lab) -> (String, String) {
+    lab.fake().with(|world| (world.find(&world.serving).unwrap().commit.clone(), world.head.clone()))
+}
+
+#[test]
+fn code_that_is_pushed_after_preflight_is_deployed_anew_by_every_movement_and_way_back() {
+    for (course, fails) in [(Course::PublishFirst, false), (Course::PublishFirst, true), (Course::OneStep, true)] {
+        let mut lab = at(At::Vercel).overlapping(course);
+        lab.fake().with(|world| world.set.insert("push-at".to_owned(), "write".to_owned()));
+        if fails {
+            lab.fails_to_prove();
+        }
+        let outcome = lab.rotate();
+        assert_eq!(outcome == Outcome::Committed, !fails, "{outcome:?}");
+        assert!(fails == matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+        let (served, pushed) = code(&lab);
+        assert_eq!(served, pushed, "{course:?} {fails}");
     }
 }

@@ -88,6 +88,15 @@ impl Lab {
         self
     }
 
+    /// A local target beside it, at which the new value is proven not to work.
+    fn fails_to_prove(&mut self) {
+        self.beside = true;
+        let old = OLD.as_bytes().to_vec();
+        let mut world = lock(&self.world);
+        (world.delivered, world.process, world.old) = ((old.clone(), Vec::new()), (old.clone(), Vec::new()), old);
+        world.fails = vec![("prove", true)];
+    }
+
     fn targets(&self) -> Vec<Box<dyn Target>> {
         let hosting = self.settings.targets.iter().filter_map(|target| match target {
             TargetSettings::Hosting(hosting) => Some(hosting),

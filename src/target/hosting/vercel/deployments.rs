@@ -9,7 +9,7 @@ use super::shapes::{List, Project, Raw};
 use crate::config::Environment;
 use crate::rotation::FaultCode;
 use crate::target::hosting::api::{Refusal, Request, Said};
-use crate::target::hosting::platform::{Deployment, Platform as _, SERVING, State, Wanted};
+use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVING, State, Wanted};
 use crate::target::hosting::words::plain;
 
 impl Vercel {
@@ -69,15 +69,19 @@ impl Vercel {
         }
     }
 
-    /// What is to be deployed anew: what serves, unless that was made by us; then what served before, which has the same
-    /// code and nothing of ours in it.
+    /// What is to be deployed anew: what serves. Where that was made by us, of the same code as what served before, it is
+    /// the latter, which has nothing of ours in it.
     pub(super) async fn original(&self, wanted: &Wanted<'_>, until: Instant) -> Said<(String, String)> {
         let project = self.look_at_project(until).await?;
         let before = wanted.found.get(SERVING).cloned();
+        let code = wanted.found.get(COMMIT);
         let serving = self.serving_of(&project, until).await?;
         let id = match serving {
-            Some(serving) if !serving.by_us => Some(serving.id),
-            Some(serving) => before.or(Some(serving.id)),
+            // Somebody may have pushed since, and ours is then of newer code than what served before.
+            Some(serving) if serving.by_us && code.is_some() && serving.commit.as_ref() == code => {
+                before.or(Some(serving.id))
+            }
+            Some(serving) => Some(serving.id),
             None => before,
         };
         let id = id.ok_or_else(|| self.serves_nothing())?;
