@@ -368,6 +368,11 @@ impl Fake {
             state.world.set.remove("push-at");
             state.world.push();
         }
+        if step == "list" && state.world.is_set("goes-on") {
+            // What somebody else has set going goes on, whoever looks.
+            let newest = state.world.deployments.last().map(|it| it.id.clone()).unwrap_or_default();
+            state.world.look(&newest);
+        }
         let answer = self.perform(&mut state.world, request);
         let count = state.asked.len();
         let is_lost = state.watcher.as_ref().is_some_and(|watcher| watcher(count));

@@ -1,4 +1,5 @@
-//! The course of a movement at a platform: what is written, what may still land, what serves, and what each refusal means.
+//! The course of a movement at a platform: what is written, what may still land, what serves, and what each refusal
+//! means.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -9,16 +10,14 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, Sight, State};
+use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State};
 use super::words::hiding;
 use super::{HostingTarget, Touched, VIEW, step, text};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
-use crate::target::{Disclosed, Errand, Health};
+use crate::target::{Disclosed, Errand};
 
-/// How long a deployment of somebody else is waited for before anything is touched.
-const UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 /// What is kept of a movement's time to stop what does not come up.
 const RESERVE: Duration = Duration::from_secs(120);
 
@@ -120,85 +119,6 @@ impl HostingTarget {
         };
         let text = if text.contains(&self.label) { text } else { format!("{}: {text}", self.label) };
         Fault::new(code, self.hide(&text)).advise(advice)
-    }
-
-    /// Waits until no deployment of somebody else is under way.
-    pub(super) async fn wait_for_others(
-        &self,
-        newest: Option<Deployment>,
-        deadline: Instant,
-    ) -> Said<Option<Deployment>> {
-        let until = deadline.min(Instant::now() + UNDER_WAY);
-        let mut newest = newest;
-        while let Some(at) = newest.as_ref().filter(|at| matches!(at.state, State::Going | State::Blocked)) {
-            let pause = self.platform.pause(Duration::ZERO);
-            if at.state == State::Blocked || Instant::now() + pause >= until {
-                return Err(self.is_under_way(at));
-            }
-            sleep(pause).await;
-            newest = self.platform.newest(deadline).await?;
-        }
-        Ok(newest)
-    }
-
-    pub(super) fn is_under_way(&self, at: &Deployment) -> Refusal {
-        let text = format!("{} of {} is under way: {}", step::name(at), self.label, step::told(at));
-        Refusal::obstacle(FaultCode::PlatformRefused, text, format!("let it end first: {}", at.page))
-    }
-
-    pub(super) fn serves_nothing(&self) -> Refusal {
-        let text = format!("{} serves nothing that could be deployed anew", self.label);
-        Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once, and see that it works")
-    }
-
-    pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
-        let Sight { mut ids, serving, newest, missing, .. } = self.platform.survey(&self.keys(), deadline).await?;
-        if !missing.is_empty() && !self.create {
-            return Err(super::missing(&self.label, &missing));
-        }
-        let newest = self.wait_for_others(newest, deadline).await?;
-        if health == Health::Needed {
-            if serving.is_none() {
-                return Err(self.serves_nothing());
-            }
-            self.check_not_changed(view, &missing, deadline).await?;
-        }
-        ids.insert(VIEW.to_owned(), view.view.to_string());
-        if let Some(newest) = newest.as_ref().or(serving.as_ref()) {
-            ids.insert(NEWEST.to_owned(), newest.id.clone());
-            ids.extend(newest.created.map(|at| (SINCE.to_owned(), at.to_string())));
-        }
-        Ok(Found {
-            configured: self.label.clone(),
-            unit: self.label.clone(),
-            running: serving.is_some(),
-            details: ids,
-            ..Found::default()
-        })
-    }
-
-    /// Where a value can be seen, it must be the one that rekeyd knows.
-    pub(super) async fn check_not_changed(
-        &self,
-        view: &Disclosed<'_>,
-        missing: &[String],
-        deadline: Instant,
-    ) -> Said<()> {
-        for (key, wanted) in self.wanted(view) {
-            // Nobody has said yet what this one was to have.
-            let is_unknown = Some(key) == self.previous_key.as_deref() && view.previous.is_none();
-            if is_unknown || missing.iter().any(|missing| missing == key) {
-                continue;
-            }
-            let shown = self.platform.shows(key, deadline).await?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
-                let text = format!("{key} at {} was changed by hand since rekeyd last knew it", self.label);
-                let advice =
-                    "write the former value there, or go on from it: rekeyctl forget, then rekeyctl rotate --initial";
-                return Err(Refusal::obstacle(FaultCode::WrongValue, text, advice));
-            }
-        }
-        Ok(())
     }
 
     /// Writes all variables.

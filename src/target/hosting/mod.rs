@@ -23,6 +23,7 @@ mod follow;
 mod inspect;
 mod netlify;
 mod platform;
+mod preflight;
 mod railway;
 mod render;
 mod secrets;

@@ -175,6 +175,7 @@ impl Platform for Netlify {
             sight.told.push(format!("{key} is there, {kind}"));
             sight.ids.insert(has(key), "yes".to_owned());
         }
+        sight.newest = self.newest(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             let path = ["deploys", serving.id.as_str()];
@@ -187,7 +188,6 @@ impl Platform for Netlify {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
         }
-        sight.newest = self.newest(until).await?;
         sight.told.push("a build takes the head of the branch, not the commit that is published".to_owned());
         Ok(sight)
     }

@@ -93,7 +93,8 @@ pub(super) struct Wanted<'a> {
 /// One platform. Every call asks it anew and remembers nothing, so that a daemon that was killed knows as much.
 #[async_trait]
 pub(super) trait Platform: Send + Sync {
-    /// Looks for all that can be known to fail beforehand.
+    /// Looks for all that can be known to fail beforehand; for the newest deployment before it looks for what serves, so
+    /// that what comes up in between is not taken for what served before.
     async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight>;
 
     /// The value of a variable, where the platform shows it.

@@ -127,8 +127,8 @@ impl Platform for Render {
         if !sight.missing.is_empty() && self.settings.group.is_none() {
             sight.told.push("a variable of a linked group is found with `group` alone".to_owned());
         }
-        sight.serving = self.serving(until).await?;
         sight.newest = self.newest(until).await?;
+        sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));

@@ -117,8 +117,8 @@ impl Platform for Vercel {
         if let Some(why) = stays_aside {
             sight.told.push(format!("it {why}: the new deployment would be promoted"));
         }
-        sight.serving = self.serving_of(&project, until).await?;
         sight.newest = self.newest(until).await?;
+        sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));

@@ -176,3 +176,29 @@ fn code_that_is_pushed_after_preflight_is_deployed_anew_by_every_movement_and_wa
         assert_eq!(served, pushed, "{course:?} {fails}");
     }
 }
+
+#[test]
+fn one_under_way_is_waited_for_and_what_it_made_live_is_what_counts() {
+    for (kind, fails) in At::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let mut lab = Lab::new(&[kind], |hosting| {
+            let HostingPlatform::Netlify(netlify) = &mut hosting.platform else { return };
+            netlify.same_code_only = true;
+        });
+        let under_way = lab.fake().with(|world| {
+            world.set.insert("goes-on".to_owned(), String::new());
+            world.head = "feed".repeat(10);
+            world.deploy(None, false)
+        });
+        if fails {
+            lab.fails_to_prove();
+            lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
+        } else {
+            lab.assert_committed(&lab.rotate());
+        }
+        let (served, pushed) = code(&lab);
+        assert_eq!(served, pushed, "{kind:?} {fails}");
+        if kind == At::Netlify && fails {
+            assert_eq!(lab.fake().with(|world| world.serving.clone()), under_way, "it is published again");
+        }
+    }
+}
