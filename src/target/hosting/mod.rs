@@ -170,7 +170,7 @@ impl Target for HostingTarget {
         }
         let has_view = course.found.get(VIEW).is_some_and(|view| *view == errand.view.view.to_string());
         let live =
-            match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.wants_same_code()) {
+            match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.restores()) {
                 Some(former) => self.restore(&course, former).await?,
                 None => self.deploy(&course).await?,
             };

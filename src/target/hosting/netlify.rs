@@ -296,11 +296,16 @@ impl Platform for Netlify {
     }
 
     fn may_publish(&self) -> bool {
-        self.settings.publish
+        self.settings.publish && self.settings.is_published()
     }
 
     fn wants_same_code(&self) -> bool {
         self.settings.same_code_only
+    }
+
+    fn restores(&self) -> bool {
+        // To publish the deploy of a branch is to put it into production.
+        self.settings.same_code_only && self.settings.is_published()
     }
 }
 

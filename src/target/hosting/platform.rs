@@ -149,6 +149,12 @@ pub(super) trait Platform: Send + Sync {
         false
     }
 
+    /// Whether what served before is published again on the way back, instead of a new deployment that would be of
+    /// other code.
+    fn restores(&self) -> bool {
+        false
+    }
+
     /// Whether a value is one that the platform would read as something else.
     fn takes(&self, _value: &str) -> bool {
         true

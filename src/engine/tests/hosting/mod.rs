@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::target::hosting::HostingTarget;
 
+mod contexts;
 mod ends;
 mod faults;
 mod first;
