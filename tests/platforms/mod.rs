@@ -217,6 +217,13 @@ impl World {
             let last = self.deployments.len() - 1;
             self.deployments[last].looks = 9;
             self.serve(&theirs);
+        } else if state.contains("staged") {
+            // Somebody replaces it by one that they keep aside.
+            let rest = state.split(' ').next().unwrap_or_default().to_owned();
+            *self.deployments[at].states.last_mut().unwrap() = rest;
+            self.deploy(None, false);
+            let aside = if self.kind == Kind::Vercel { "READY STAGED" } else { "ready" };
+            self.deployments.last_mut().unwrap().states = vec![aside.to_owned()];
         } else if self.is_live(&state) && !self.deployments[at].canceled {
             self.serve(id);
         }

@@ -160,8 +160,9 @@ impl HostingTarget {
                 State::Aside => aside.get_or_insert_with(Instant::now).elapsed(),
                 _ => Duration::ZERO,
             };
-            let mut known =
-                Known { aside: aside_for, may_publish: self.platform.may_publish(), published, ..Known::default() };
+            // What somebody else keeps aside is theirs to publish.
+            let may_publish = self.platform.may_publish() && self.is_ours(course, &at);
+            let mut known = Known { aside: aside_for, may_publish, published, ..Known::default() };
             let next = self.decide(course, &at, &mut known).await;
             let next = match next {
                 Ok(next) => next,
@@ -232,11 +233,15 @@ impl HostingTarget {
         }
     }
 
-    /// The newest that is well, of those that were made after the write and after `at`.
+    /// The newest that is well, of those that were made after the write and after `at`. Somebody else's that is kept aside
+    /// is none: it may never be served.
     async fn newer(&self, course: &Course<'_>, at: &Deployment) -> Result<Option<(Deployment, bool)>, Refusal> {
-        let is_well = |it: &Deployment| {
-            it.id != at.id && it.created >= at.created && !matches!(it.state, State::Failed | State::Gone)
+        let may_serve = |it: &Deployment| match it.state {
+            State::Failed | State::Gone => false,
+            State::Aside => self.is_ours(course, it),
+            State::Going | State::Blocked | State::Up => true,
         };
+        let is_well = |it: &Deployment| it.id != at.id && it.created >= at.created && may_serve(it);
         let Some(newer) = self.made_since(course).await?.into_iter().find(is_well) else { return Ok(None) };
         let serves = newer.state == State::Up && self.platform.serves(&newer, course.until).await?;
         Ok(Some((newer, serves)))

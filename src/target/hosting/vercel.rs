@@ -235,6 +235,6 @@ impl Platform for Vercel {
     }
 
     fn may_publish(&self) -> bool {
-        self.settings.promote
+        self.settings.promote && self.is_production()
     }
 }

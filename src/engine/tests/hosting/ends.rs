@@ -202,3 +202,17 @@ fn one_under_way_is_waited_for_and_what_it_made_live_is_what_counts() {
         }
     }
 }
+
+#[test]
+fn what_somebody_else_keeps_aside_is_never_published() {
+    for (kind, state) in [(At::Vercel, "CANCELED staged"), (At::Netlify, "error staged")] {
+        let lab = Lab::new(&[kind], |hosting| match &mut hosting.platform {
+            HostingPlatform::Vercel(vercel) => vercel.promote = true,
+            HostingPlatform::Netlify(netlify) => netlify.publish = true,
+            _ => {}
+        });
+        lab.fake().next(&[kind.well()[1], state]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+        assert!(lab.fake().asked().iter().all(|asked| asked.step != "publish"), "{kind:?}");
+    }
+}
