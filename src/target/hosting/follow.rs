@@ -257,6 +257,8 @@ impl HostingTarget {
     ) -> Result<Deployment, Fault> {
         match self.stop(course, &at).await? {
             Stopped::Ended => Err(self.fault(code, text, &at.page)),
+            // It was quicker, and is to be taken back.
+            Stopped::Live(live) if self.has_other_code(course, &live) => Err(self.fault(code, text, &live.page)),
             Stopped::Live(live) => Ok(live),
         }
     }
@@ -299,10 +301,11 @@ impl HostingTarget {
         }
     }
 
+    /// Whether we are about to bring code into service that nobody has asked for. What somebody else pushes is theirs.
     fn has_other_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
         let served = course.found.get(COMMIT);
         let differs = served.is_some() && at.commit.is_some() && at.commit.as_ref() != served;
-        differs && self.platform.wants_same_code() && !course.errand.back
+        differs && self.platform.wants_same_code() && !course.errand.back && self.is_ours(course, at)
     }
 }
 

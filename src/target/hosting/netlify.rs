@@ -185,6 +185,11 @@ impl Platform for Netlify {
                 let advice = "unlock it there; or let rekeyd publish the deploy that it makes: `publish = true`";
                 return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
             }
+            if self.settings.same_code_only && serving.commit.is_none() {
+                let text = format!("the commit of what {} serves is not known, so that a build cannot be compared", self.label);
+                let advice = "build it once from its repository; or do without `same-code-only`";
+                return Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice));
+            }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
         }

@@ -128,13 +128,36 @@ fn a_build_of_other_code_is_told_or_stopped() {
     lab.fake().with(|world| world.head = "feed".repeat(10));
     lab.assert_committed(&lab.rotate());
     assert!(lab.told.lock().unwrap().iter().any(|line| line.contains("of another commit")));
-    let lab = Lab::new(&[At::Netlify], |hosting| {
+    for is_quicker in [false, true] {
+        let lab = same_code();
+        lab.fake().with(|world| {
+            world.head = "feed".repeat(10);
+            if is_quicker {
+                world.set.insert("cannot-cancel".to_owned(), String::new());
+            }
+        });
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
+        assert_eq!(lab.triggers(), 1);
+        let (served, pushed) = code(&lab);
+        assert_ne!(served, pushed, "what was quicker than its cancellation is taken back");
+    }
+}
+
+/// A site of Netlify with `same-code-only`.
+fn same_code() -> Lab {
+    Lab::new(&[At::Netlify], |hosting| {
         let HostingPlatform::Netlify(netlify) = &mut hosting.platform else { return };
         netlify.same_code_only = true;
-    });
-    lab.fake().with(|world| world.head = "feed".repeat(10));
-    lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
-    assert_eq!(lab.triggers(), 1);
+    })
+}
+
+#[test]
+fn where_the_code_that_is_served_is_not_known_it_is_not_promised_to_stay() {
+    let lab = same_code();
+    lab.fake().with(|world| world.deployments[0].commit.clear());
+    let Outcome::Refused { cause } = lab.rotate() else { panic!() };
+    assert_eq!(cause.code, FaultCode::NotConfigured, "{cause:?}");
+    assert_eq!(lab.triggers(), 0);
 }
 
 #[test]
