@@ -72,7 +72,8 @@ fn group(world: &mut World, request: &Request) -> Done {
 
 fn is_in(world: &World, kind: &str, key: &str) -> bool {
     let in_group = world.is_set("in-group");
-    world.variables.contains_key(key) && (kind == "env-groups") == in_group
+    let is_there = (kind == "env-groups") == in_group || world.is_set("in-both");
+    world.variables.contains_key(key) && is_there
 }
 
 fn variable(world: &mut World, request: &Request, kind: &str, key: &str) -> Done {

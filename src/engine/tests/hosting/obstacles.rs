@@ -91,6 +91,10 @@ fn a_variable_that_is_more_than_ours_is_not_written() {
     });
     lab.fake().with(|world| world.set.insert("in-group".to_owned(), String::new()));
     lab.assert_committed(&lab.rotate());
+    lab.fake().with(|world| world.set.insert("in-both".to_owned(), String::new()));
+    let Outcome::Refused { cause } = lab.rotate() else { panic!() };
+    assert!(cause.message.contains("hides the one of the group evg-1"), "{cause:?}");
+    lab.fake().with(|world| world.set.remove("in-both"));
     lab.fake().with(|world| world.set.insert("linked-twice".to_owned(), String::new()));
     let Outcome::Refused { cause } = lab.rotate() else { panic!() };
     assert!(cause.message.contains("1 other services"), "{cause:?}");
