@@ -402,9 +402,10 @@ impl Fake {
 }
 
 fn fault(state: &mut State, step: &str) -> Option<What> {
-    // `poll` is a look at a deployment once one was made on a request.
+    // `poll` is a look at a deployment once one was made on a request; `any` is whatever is asked.
     let is_poll = step == "deployment" && state.world.triggers > 0;
-    for fault in state.faults.iter_mut().filter(|fault| fault.on == step || fault.on == "poll" && is_poll) {
+    let is_meant = |on: &str| on == step || on == "any" || on == "poll" && is_poll;
+    for fault in state.faults.iter_mut().filter(|fault| is_meant(&fault.on)) {
         if fault.skip > 0 {
             fault.skip -= 1;
         } else if fault.times > 0 {

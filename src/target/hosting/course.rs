@@ -134,7 +134,10 @@ impl HostingTarget {
         for (key, value) in wanted {
             let was = self.touched();
             self.touch(Touched::Yes);
-            match self.platform.write(key, value, course.found, course.until).await {
+            let write = || self.platform.write(key, value, course.found, course.until);
+            // On the way back there is no other way out than to wait for the platform.
+            let written = if course.errand.back { self.answer(course, write).await } else { write().await };
+            match written {
                 Ok(now) => at = at.max(now),
                 Err(refusal) if was == Touched::No && refusal.kind.is_refusal() && !refusal.taken => {
                     self.touch(Touched::No);
@@ -158,7 +161,7 @@ impl HostingTarget {
     /// is waited for.
     pub(super) async fn let_none_land(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-        let made = self.platform.made_since(since, course.until).await;
+        let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
         let made = made.map_err(|refusal| self.after(refusal))?;
         for at in made {
             // What this way back has made itself, before it was interrupted, goes on.
@@ -191,29 +194,31 @@ impl HostingTarget {
             || (is_later && is_another)
     }
 
-    /// Asks until there is an answer: what serves is not torn down because of a moment without any.
-    async fn answer<T, F: Future<Output = Said<T>>>(
+    /// Asks until there is an answer, for as long as there is time: a platform that is away for minutes is no reason to
+    /// tear down what serves, nor to give up what is half done.
+    pub(super) async fn answer<T, F: Future<Output = Said<T>>>(
         &self,
         course: &Course<'_>,
         ask: impl Fn() -> F,
-    ) -> Result<T, Fault> {
+    ) -> Said<T> {
         loop {
             match ask().await {
-                Ok(answer) => return Ok(answer),
                 Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
                     sleep(self.platform.pause(Duration::ZERO)).await;
                 }
+                // Nobody can say what was done.
                 Err(refusal) if refusal.kind == Kind::Unavailable => {
-                    return Err(self.unsure(&refusal.text, "", ""));
+                    return Err(Refusal { kind: Kind::Lost, ..refusal });
                 }
-                Err(refusal) => return Err(self.after(refusal)),
+                said => return said,
             }
         }
     }
 
     /// What serves, where it has what was written and is well.
     pub(super) async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let serving = self.answer(course, || self.platform.serving(course.until)).await?;
+        let serving = self.answer(course, || self.platform.serving(course.until)).await;
+        let serving = serving.map_err(|refusal| self.after(refusal))?;
         let Some(serving) = serving else {
             return Err(self.fault(FaultCode::NotLive, "nothing is served any more", ""));
         };
@@ -250,7 +255,8 @@ impl HostingTarget {
             if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
                 continue;
             }
-            let shown = self.answer(course, || self.platform.shows(key, course.until)).await?;
+            let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
+            let shown = shown.map_err(|refusal| self.after(refusal))?;
             if shown.is_some_and(|shown| !shown.is_same(wanted)) {
                 let text = format!("{key} has another value than was written: somebody else writes it");
                 return Err(self.fault(FaultCode::WrongValue, &text, ""));
@@ -262,7 +268,7 @@ impl HostingTarget {
     /// Publishes what served before, which has the code and the value of then.
     pub(super) async fn restore(&self, course: &Course<'_>, former: &str) -> Result<Deployment, Fault> {
         self.tell(course, &format!("publishing {former} again"));
-        let published = self.platform.publish(former, course.until).await;
+        let published = self.answer(course, || self.platform.publish(former, course.until)).await;
         published.map_err(|refusal| self.after(refusal))?;
         loop {
             match self.platform.serving(course.until).await {

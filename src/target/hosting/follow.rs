@@ -30,7 +30,8 @@ const ENDS: Duration = Duration::from_secs(90);
 impl HostingTarget {
     /// The deployment of this movement, which was made before already or is made now, once it is live.
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let made = match self.find(course).await.map_err(|refusal| self.after(refusal))? {
+        let found = self.answer(course, || self.find(course)).await;
+        let made = match found.map_err(|refusal| self.after(refusal))? {
             Some(made) => {
                 self.tell(course, &format!("going on with {}", name(&made)));
                 made
@@ -123,19 +124,14 @@ impl HostingTarget {
         made
     }
 
+    /// The one that a trigger makes which was taken without saying which.
     async fn appears(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let until = course.until.min(Instant::now() + APPEARS);
-        loop {
-            match self.find(course).await {
-                Ok(Some(made)) => return Ok(made),
-                Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(refusal)),
-            }
-            if Instant::now() >= until {
+        match self.look_for(course, APPEARS.as_secs()).await? {
+            Some(Some(made)) => Ok(made),
+            Some(None) | None => {
                 let text = format!("{} took the trigger, and shows no deployment for it", self.label);
-                return Err(self.after(Refusal::of(Kind::Lost, text)));
+                Err(self.after(Refusal::of(Kind::Lost, text)))
             }
-            sleep(self.platform.pause(Duration::ZERO)).await;
         }
     }
 
@@ -266,27 +262,33 @@ impl HostingTarget {
     /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
     pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
         let is_ours = self.is_ours(course, at);
-        let until = if is_ours { course.errand.deadline.min(Instant::now() + ENDS) } else { course.until };
         let is_over = |state: State| matches!(state, State::Failed | State::Gone | State::Aside);
         if is_over(at.state) {
             return Ok(Stopped::Ended);
         }
-        let refused = if is_ours {
+        let latest = if is_ours { course.errand.deadline } else { course.until };
+        let mut refused = String::new();
+        if is_ours {
             self.tell(course, &format!("canceling {}", name(at)));
-            self.platform.cancel(&at.id, until).await.err()
+            let canceled = self.answer(course, || self.platform.cancel(&at.id, latest)).await;
+            refused = canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
         } else {
             self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
-            None
-        };
-        let refused = refused.map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
+        }
+        let ends = || if is_ours { latest.min(Instant::now() + ENDS) } else { latest };
+        let mut until = ends();
         loop {
-            let why = match self.platform.deployment(&at.id, until).await {
+            let why = match self.platform.deployment(&at.id, latest).await {
                 Ok(now) if is_over(now.state) => return Ok(Stopped::Ended),
-                Ok(now) if now.state == State::Up && self.platform.serves(&now, until).await.unwrap_or(false) => {
+                Ok(now) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
                     return Ok(Stopped::Live(now));
                 }
                 Ok(now) => format!("{} is {}", name(&now), told(&now)),
-                Err(refusal) if refusal.kind == Kind::Unavailable => refusal.text,
+                Err(refusal) if refusal.kind == Kind::Unavailable => {
+                    // It may have ended meanwhile.
+                    until = ends();
+                    refusal.text
+                }
                 Err(refusal) => {
                     let text = format!("it is not known what became of {}: {}", name(at), refusal.text);
                     return Err(self.unsure(&text, &refusal.advice, &at.page));

@@ -136,7 +136,7 @@ impl Target for HostingTarget {
         }
         let mut since = at;
         if at.is_none() || !self.platform.marks() {
-            let newest = self.platform.newest(course.until).await;
+            let newest = self.answer(&course, || self.platform.newest(course.until)).await;
             if let Some(newest) = newest.map_err(|refusal| self.after(refusal))? {
                 since = since.max(newest.created);
                 details.insert(NEWEST.to_owned(), newest.id);
@@ -162,7 +162,7 @@ impl Target for HostingTarget {
         }
         let began = Instant::now();
         if errand.back {
-            let serving = self.platform.serving(course.until).await;
+            let serving = self.answer(&course, || self.platform.serving(course.until)).await;
             let serving = serving.map_err(|refusal| self.after(refusal))?;
             if serving.as_ref().is_some_and(|serving| self.is_the_former(&course, serving)) {
                 return Ok(vec![Activated::StillServes { consumer }]);

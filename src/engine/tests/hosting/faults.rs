@@ -200,12 +200,7 @@ fn a_platform_that_is_gone_after_the_trigger_is_held_and_before_it_undone() {
 fn a_way_back_that_fails_too_tells_both_errors() {
     for kind in At::ALL {
         let lab = at(kind);
-        lab.fake().next(match kind {
-            At::Vercel => &["ERROR"],
-            At::Netlify => &["error"],
-            At::Render => &["build_failed"],
-            At::Railway => &["FAILED"],
-        });
+        lab.fake().next(&[broken(kind)]);
         lab.fake().fail_at("write", 1, 99, refusal(kind, 401));
         let outcome = lab.rotate();
         let Outcome::RollbackFailed { cause, rollback } = &outcome else { panic!("{outcome:?}") };
@@ -256,5 +251,56 @@ fn what_a_platform_says_of_a_value_is_not_told() {
         }
         lab.rotate();
         lab.assert_nothing_told();
+    }
+}
+
+/// So many requests in a row come to nothing while a platform is away for more than two minutes.
+const MINUTES: u32 = 24;
+
+#[test]
+fn a_platform_that_is_away_for_minutes_in_mid_way_is_waited_for() {
+    for (kind, fails) in At::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let begin = |lab: &Lab| {
+            if fails {
+                lab.fake().next(&[kind.well()[0], broken(kind)]);
+            }
+        };
+        let whole = at(kind);
+        begin(&whole);
+        whole.rotate();
+        let asked = whole.fake().asked();
+        let write = asked.iter().position(|asked| asked.step == "write").unwrap();
+        for number in write..asked.len() {
+            let lab = at(kind);
+            begin(&lab);
+            lab.fake().fail_at("any", number.try_into().unwrap(), MINUTES, What::Unheard);
+            match lab.rotate() {
+                Outcome::RolledBack { cause } => lab.assert_rolled_back(&Outcome::RolledBack { cause: cause.clone() }, cause.code),
+                outcome => lab.assert_committed(&outcome),
+            }
+            assert!(lab.triggers() <= 1, "{kind:?}: away from request {number} on");
+        }
+    }
+}
+
+fn broken(kind: At) -> &'static str {
+    match kind {
+        At::Vercel => "ERROR",
+        At::Netlify => "error",
+        At::Render => "build_failed",
+        At::Railway => "FAILED",
+    }
+}
+
+#[test]
+fn a_platform_that_is_away_for_minutes_when_the_daemon_comes_back_is_waited_for() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]; 2]);
+        assert!(kills::live_until(&lab, lab.requests_until("trigger")));
+        lab.fake().fail_at("any", 0, MINUTES, What::Unheard);
+        lab.fake().with(|world| world.deployments.last_mut().unwrap().states = kind.well().iter().map(|it| (*it).to_owned()).collect());
+        lab.assert_committed(&lab.run(lab.live(Wish::Nothing)).unwrap());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
     }
 }

@@ -4,7 +4,7 @@
 use super::*;
 
 /// Kills the first life when the `number`th request was done; whether it was still alive then.
-fn live_until(lab: &Lab, number: usize) -> bool {
+pub(super) fn live_until(lab: &Lab, number: usize) -> bool {
     let (killed, notify) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
     let (flag, bell) = (Arc::clone(&killed), Arc::clone(&notify));
     lab.fake().watch(Some(Box::new(move |count| {

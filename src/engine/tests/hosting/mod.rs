@@ -231,6 +231,13 @@ impl Lab {
         }
     }
 
+    /// How many requests a rotation like this one sends up to the first of this step.
+    fn requests_until(&self, step: &str) -> usize {
+        let usual = at(self.fake().kind);
+        usual.rotate();
+        usual.fake().asked().iter().position(|asked| asked.step == step).unwrap() + 1
+    }
+
     /// How many deployments were made.
     fn triggers(&self) -> u32 {
         self.fakes.iter().map(Fake::triggers).sum()
