@@ -46,12 +46,22 @@ impl HostingTarget {
 
     /// Takes note of the values that are not to be told.
     pub(super) fn know(&self, view: &Disclosed<'_>) {
+        self.know_all(std::iter::once(view.primary).chain(view.accepted.iter().copied()));
+    }
+
+    pub(super) fn know_all<'v>(&self, values: impl Iterator<Item = &'v SecretValue>) {
         let mut known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        for value in std::iter::once(view.primary).chain(view.accepted.iter().copied()) {
+        for value in values {
             if !known.iter().any(|known| known.is_same(value)) {
                 known.push(SecretValue::new(value.reveal().to_vec()));
             }
         }
+    }
+
+    /// Whether rekeyd has made or taken over this value.
+    pub(super) fn is_known(&self, value: &SecretValue) -> bool {
+        let known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|known| known.is_same(value))
     }
 
     fn hide(&self, text: &str) -> String {

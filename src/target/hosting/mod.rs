@@ -4,12 +4,13 @@
 //! what follows on an answer is in the table of `answer.rs`, and what follows for a deployment in `step.rs`: both pure.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Target};
+use super::{Disclosed, Errand, Health, Known, Target};
 use crate::config::{Hosting, HostingPlatform, SecretSettings};
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
@@ -55,8 +56,10 @@ pub struct HostingTarget {
     settle: Duration,
     settle_set: Option<Duration>,
     touched: Mutex<Touched>,
-    /// Every value that was dealt with: none of them is told, whoever says it.
+    /// Every value that the store has or that was dealt with: none of them is told, whoever says it.
     values: Mutex<Vec<SecretValue>>,
+    /// Whether what serves is known to have the view in force where the variables have it.
+    certain: AtomicBool,
     /// The deployments that were asked for since the daemon was started: of others it is not known whose they are, unless
     /// they carry a mark.
     made: Mutex<Vec<String>>,
@@ -86,6 +89,7 @@ impl HostingTarget {
             settle_set: settings.settle,
             touched: Mutex::new(Touched::Unknown),
             values: Mutex::default(),
+            certain: AtomicBool::new(true),
             made: Mutex::default(),
         }
     }
@@ -109,6 +113,11 @@ impl Target for HostingTarget {
     async fn processes(&self) -> Result<usize, Fault> {
         // While it is rolled over, two versions serve side by side.
         Ok(2)
+    }
+
+    fn recognize(&self, known: &Known<'_>, is_certain: bool) {
+        self.know_all(known.0.iter().map(|(_, value)| value));
+        self.certain.store(is_certain, Ordering::Relaxed);
     }
 
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {

@@ -1,5 +1,6 @@
 //! What is looked for before anything is touched.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -59,9 +60,12 @@ impl HostingTarget {
             if serving.is_none() {
                 return Err(self.serves_nothing());
             }
-            self.check_not_changed(view, &missing, deadline).await?;
         }
-        ids.insert(VIEW.to_owned(), view.view.to_string());
+        // Where an earlier rotation has left another value, what serves may have it, too: it is not gone back to as it is.
+        let has_view = health != Health::Needed || self.has_view(view, &missing, deadline).await?;
+        if has_view && self.certain.load(Ordering::Relaxed) {
+            ids.insert(VIEW.to_owned(), view.view.to_string());
+        }
         if let Some(newest) = newest.as_ref().or(serving.as_ref()) {
             ids.insert(NEWEST.to_owned(), newest.id.clone());
             ids.extend(newest.created.map(|at| (SINCE.to_owned(), at.to_string())));
@@ -75,13 +79,10 @@ impl HostingTarget {
         })
     }
 
-    /// Where a value can be seen, it must be the one that rekeyd knows.
-    pub(super) async fn check_not_changed(
-        &self,
-        view: &Disclosed<'_>,
-        missing: &[String],
-        deadline: Instant,
-    ) -> Said<()> {
+    /// Whether the variables have the values of the view, as far as they can be seen: they must have those or others that
+    /// rekeyd knows.
+    async fn has_view(&self, view: &Disclosed<'_>, missing: &[String], deadline: Instant) -> Said<bool> {
+        let mut has_all = true;
         for (key, wanted) in self.wanted(view) {
             // Nobody has said yet what this one was to have.
             let is_unknown = Some(key) == self.previous_key.as_deref() && view.previous.is_none();
@@ -89,14 +90,16 @@ impl HostingTarget {
                 continue;
             }
             let shown = self.platform.shows(key, deadline).await?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
+            let Some(shown) = shown.filter(|shown| !shown.is_same(wanted)) else { continue };
+            has_all = false;
+            if !self.is_known(&shown) {
                 let text = format!("{key} at {} was changed by hand since rekeyd last knew it", self.label);
                 let advice =
                     "write the former value there, or go on from it: rekeyctl forget, then rekeyctl rotate --initial";
                 return Err(Refusal::obstacle(FaultCode::WrongValue, text, advice));
             }
         }
-        Ok(())
+        Ok(has_all)
     }
 }
 

@@ -239,3 +239,33 @@ fn what_somebody_else_keeps_aside_is_never_published() {
         assert!(lab.fake().asked().iter().all(|asked| asked.step != "publish"), "{kind:?}");
     }
 }
+
+#[test]
+fn what_nobody_could_know_is_mended_by_a_release_and_another_rotation() {
+    for kind in At::ALL {
+        for fails in [false, true] {
+            let lab = at(kind);
+            lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().secret = false);
+            lab.fake().next(&[kind.well()[1]]);
+            lab.fake().with(|world| world.set.insert("cannot-cancel".to_owned(), String::new()));
+            lab.assert_unsure(&lab.rotate());
+            // What was not canceled lands after all.
+            lab.fake().with(|world| {
+                world.set.remove("cannot-cancel");
+                let last = world.deployments.last_mut().unwrap();
+                last.states = vec![(*kind.well().last().unwrap()).to_owned()];
+                let last = last.id.clone();
+                world.look(&last);
+            });
+            assert_ne!(lab.fake().served("JWT_SECRET"), OLD);
+            lab.release();
+            if fails {
+                // What serves has the value that was given up: it is not what to go back to.
+                lab.fake().next(&[kind.well()[1], broken(kind)]);
+                lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+            } else {
+                lab.assert_committed(&lab.rotate());
+            }
+        }
+    }
+}

@@ -283,15 +283,6 @@ fn a_platform_that_is_away_for_minutes_in_mid_way_is_waited_for() {
     }
 }
 
-fn broken(kind: At) -> &'static str {
-    match kind {
-        At::Vercel => "ERROR",
-        At::Netlify => "error",
-        At::Render => "build_failed",
-        At::Railway => "FAILED",
-    }
-}
-
 #[test]
 fn a_platform_that_is_away_for_minutes_when_the_daemon_comes_back_is_waited_for() {
     for kind in At::ALL {

@@ -231,6 +231,12 @@ impl Lab {
         }
     }
 
+    /// A person ends the hold.
+    fn release(&self) {
+        let mut ledger = self.store().ledger(&self.settings.name).unwrap();
+        ledger.append(None, Happening::Released { actor: Actor::Timer }).unwrap();
+    }
+
     /// How many requests a rotation like this one sends up to the first of this step.
     fn requests_until(&self, step: &str) -> usize {
         let usual = at(self.fake().kind);
@@ -280,6 +286,16 @@ fn platform(kind: At) -> HostingPlatform {
             redeploy: RailwayDeploy::Commit,
             ignore_references: false,
         }),
+    }
+}
+
+/// The last state of a deployment that fails.
+fn broken(kind: At) -> &'static str {
+    match kind {
+        At::Vercel => "ERROR",
+        At::Netlify => "error",
+        At::Render => "build_failed",
+        At::Railway => "FAILED",
     }
 }
 
