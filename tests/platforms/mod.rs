@@ -251,6 +251,16 @@ impl World {
         self.serve(&theirs);
     }
 
+    /// Whether a list does not show the newest deployment yet, as often as `stale-lists` says.
+    fn is_stale(&mut self) -> bool {
+        let count = self.set.get("stale-lists").and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+        if count == 0 || self.triggers == 0 {
+            return false;
+        }
+        self.set.insert("stale-lists".to_owned(), (count - 1).to_string());
+        true
+    }
+
     pub fn find(&self, id: &str) -> Option<&Deployment> {
         self.deployments.iter().find(|it| it.id == id)
     }
@@ -380,7 +390,14 @@ impl Fake {
             let newest = state.world.deployments.last().map(|it| it.id.clone()).unwrap_or_default();
             state.world.look(&newest);
         }
-        let answer = self.perform(&mut state.world, request);
+        let answer = if step == "list" && state.world.is_stale() {
+            let newest = state.world.deployments.pop();
+            let answer = self.perform(&mut state.world, request);
+            state.world.deployments.extend(newest);
+            answer
+        } else {
+            self.perform(&mut state.world, request)
+        };
         let count = state.asked.len();
         let is_lost = state.watcher.as_ref().is_some_and(|watcher| watcher(count));
         (!is_lost).then_some(answer)

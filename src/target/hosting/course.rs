@@ -168,8 +168,20 @@ impl HostingTarget {
     }
 
     /// What was set going with the value that is taken back must not land any more: ours is canceled, and somebody else's
-    /// is waited for.
-    pub(super) async fn let_none_land(&self, course: &Course<'_>) -> Result<(), Fault> {
+    /// is waited for. Where an earlier daemon may have asked for one a moment before it died, there is time to show it.
+    pub(super) async fn let_none_land(&self, course: &Course<'_>, touched: Touched) -> Result<(), Fault> {
+        let looks = if touched == Touched::Unknown { self.time_to_show() } else { Duration::ZERO };
+        let until = course.until.min(Instant::now() + looks);
+        loop {
+            self.stop_what_is_going(course).await?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            sleep(self.platform.pause(Duration::ZERO)).await;
+        }
+    }
+
+    async fn stop_what_is_going(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
         let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
         let made = made.map_err(|refusal| self.after(refusal))?;

@@ -38,10 +38,8 @@ impl HostingTarget {
             }
             // An earlier daemon may have asked for it a moment before it died.
             None if self.touched() == Touched::Unknown => {
-                let marks = self.platform.marks();
-                let seconds = if marks { LOOKS.iter().sum() } else { APPEARS.as_secs() };
                 self.tell(course, "looking whether it was asked for already");
-                match self.look_for(course, seconds).await? {
+                match self.look_for(course, self.time_to_show()).await? {
                     Some(Some(made)) => made,
                     Some(None) => self.trigger(course).await?,
                     None => {
@@ -87,7 +85,7 @@ impl HostingTarget {
                 Err(refusal) => return Err(self.after(refusal)),
             }
             self.tell(course, "the answer to the trigger was lost; looking for what it made");
-            match self.look_for(course, LOOKS.iter().sum()).await? {
+            match self.look_for(course, self.time_to_show()).await? {
                 Some(Some(made)) => return Ok(self.remember(made)),
                 Some(None) => {}
                 // It is not known that there is none.
@@ -99,10 +97,16 @@ impl HostingTarget {
         Err(self.after(Refusal::of(Kind::Lost, text)))
     }
 
-    /// Looks for what a trigger has made, for so many seconds, and on until the platform has shown what there is; none
-    /// where it never did.
-    async fn look_for(&self, course: &Course<'_>, seconds: u64) -> Result<Option<Option<Deployment>>, Fault> {
-        let least = Instant::now() + Duration::from_secs(seconds);
+    /// How long a list has to show what a trigger has made. Where that does not say whose it is, another one is not made
+    /// lightly.
+    pub(super) fn time_to_show(&self) -> Duration {
+        if self.platform.marks() { Duration::from_secs(LOOKS.iter().sum()) } else { APPEARS }
+    }
+
+    /// Looks for what a trigger has made, for so long, and on until the platform has shown what there is; none where it
+    /// never did.
+    async fn look_for(&self, course: &Course<'_>, least: Duration) -> Result<Option<Option<Deployment>>, Fault> {
+        let least = Instant::now() + least;
         let mut pauses = LOOKS.iter().copied();
         loop {
             let pause = Duration::from_secs(pauses.next().unwrap_or(LONGEST_LOOK));
@@ -126,7 +130,7 @@ impl HostingTarget {
 
     /// The one that a trigger makes which was taken without saying which.
     async fn appears(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        match self.look_for(course, APPEARS.as_secs()).await? {
+        match self.look_for(course, APPEARS).await? {
             Some(Some(made)) => Ok(made),
             Some(None) | None => {
                 let text = format!("{} took the trigger, and shows no deployment for it", self.label);
@@ -138,7 +142,7 @@ impl HostingTarget {
     async fn follow(&self, course: &Course<'_>, mut at: Deployment) -> Result<Deployment, Fault> {
         let began = Instant::now();
         let until = course.until.min(began + self.limit);
-        let (mut told_last, mut aside, mut published) = (String::new(), None, false);
+        let (mut told_last, mut state, mut published) = (String::new(), (at.state, began), false);
         loop {
             if let Some(now) = self.look_at(course, &at, began).await? {
                 at = now;
@@ -152,13 +156,12 @@ impl HostingTarget {
                 let text = format!("{} is of another commit than what is served, {}", name(&at), short(&at.commit));
                 return self.give_up(course, at, FaultCode::NotLive, &text).await;
             }
-            let aside_for = match at.state {
-                State::Aside => aside.get_or_insert_with(Instant::now).elapsed(),
-                _ => Duration::ZERO,
-            };
+            if at.state != state.0 {
+                state = (at.state, Instant::now());
+            }
             // What somebody else keeps aside is theirs to publish.
             let may_publish = self.platform.may_publish() && self.is_ours(course, &at);
-            let mut known = Known { aside: aside_for, may_publish, published, ..Known::default() };
+            let mut known = Known { lasts: state.1.elapsed(), may_publish, published, ..Known::default() };
             let next = self.decide(course, &at, &mut known).await;
             let next = match next {
                 Ok(next) => next,
@@ -171,7 +174,8 @@ impl HostingTarget {
                 Step::GiveUp(code, text) => return self.give_up(course, at, code, &text).await,
                 Step::Follow(newer) => {
                     self.tell(course, &format!("{} was replaced by {}", name(&at), name(&newer)));
-                    (at, aside, published) = (newer, None, false);
+                    (state, published) = ((newer.state, Instant::now()), false);
+                    at = newer;
                     continue;
                 }
                 Step::Publish => {

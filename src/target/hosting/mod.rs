@@ -139,9 +139,10 @@ impl Target for HostingTarget {
             details.insert(UNTOUCHED.to_owned(), "yes".to_owned());
             return Ok(vec![Noted { target: self.label.clone(), details }]);
         }
+        let touched = self.touched();
         let at = self.write(&course).await?;
         if errand.back {
-            self.let_none_land(&course).await?;
+            self.let_none_land(&course, touched).await?;
         }
         let mut since = at;
         if at.is_none() || !self.platform.marks() {

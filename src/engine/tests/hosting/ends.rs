@@ -37,6 +37,19 @@ fn one_that_a_push_has_replaced_is_done_where_the_newer_one_is_live() {
 }
 
 #[test]
+fn a_list_that_does_not_show_the_newer_one_yet_is_asked_again() {
+    for (kind, state) in
+        [(At::Vercel, "CANCELED newer"), (At::Render, "canceled newer"), (At::Railway, "REMOVED newer")]
+    {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("stale-lists".to_owned(), "3".to_owned()));
+        lab.fake().next(&[kind.well()[0], state]);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1);
+    }
+}
+
+#[test]
 fn ready_is_not_live() {
     for (kind, state) in [(At::Vercel, "READY STAGED"), (At::Netlify, "ready")] {
         let lab = at(kind);

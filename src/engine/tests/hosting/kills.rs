@@ -71,3 +71,19 @@ fn killed_at_any_request_of_a_way_back_it_is_finished() {
         }
     }
 }
+
+#[test]
+fn killed_at_the_trigger_and_gone_back_what_lists_show_late_does_not_land() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1], kind.well()[1], broken(kind)]);
+        assert!(live_until(&lab, lab.requests_until("trigger")));
+        lab.fake().with(|world| world.set.insert("stale-lists".to_owned(), "2".to_owned()));
+        lab.assert_rolled_back(&lab.run(lab.live(Wish::GiveUp)).unwrap(), FaultCode::DeadlinePassed);
+        let has_ended = lab.fake().with(|world| {
+            let made = &world.deployments[1];
+            made.canceled || made.state() == broken(kind)
+        });
+        assert!(has_ended, "{kind:?}: it may still land");
+    }
+}

@@ -139,6 +139,11 @@ impl Lab {
             let (generation, source, actor) = (Generation::FIRST, "a test".to_owned(), Actor::Timer);
             engine.note(Happening::Adopted { generation, fingerprint, source, actor }).unwrap();
         }
+        if plan == Wish::GiveUp {
+            let fault = Fault::new(FaultCode::DeadlinePassed, "nobody went on with it");
+            batch::give_up(std::slice::from_mut(&mut engine), &fault).await.unwrap();
+            return Ok(engine.ledger.standing().last.as_ref().unwrap().outcome.clone());
+        }
         if engine.ledger.standing().transaction.is_some() {
             engine.repair().await.unwrap();
         } else if plan != Wish::Nothing {
@@ -255,6 +260,7 @@ enum Wish {
     Rotate,
     Initial,
     Nothing,
+    GiveUp,
 }
 
 fn platform(kind: At) -> HostingPlatform {
