@@ -195,7 +195,8 @@ impl World {
         };
         let well = || self.kind.well().iter().map(|state| (*state).to_owned()).collect();
         let states = if by_us { self.next.pop_front().unwrap_or_else(well) } else { well() };
-        let (id, created) = (self.id(prefix), self.tick());
+        let behind = if self.is_set("clock-behind") { 3_600_000 } else { 0 };
+        let (id, created) = (self.id(prefix), self.tick() - behind);
         let has = self.variables.iter().map(|(key, variable)| (key.clone(), variable.value.clone())).collect();
         let (mark, commit) = (mark.map(str::to_owned), self.head.clone());
         let made = Deployment { id: id.clone(), created, states, looks: 0, mark, by_us, commit, canceled: false, has };

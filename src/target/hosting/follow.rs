@@ -55,12 +55,13 @@ impl HostingTarget {
 
     /// The oldest one that can be ours.
     async fn find(&self, course: &Course<'_>) -> Result<Option<Deployment>, Refusal> {
-        let since = self.made_since(course).await?;
-        let is_ours = |it: &Deployment| match self.platform.marks() {
-            true => it.mark.as_deref() == Some(course.errand.mark),
-            false => it.by_us,
-        };
-        Ok(since.into_iter().rfind(is_ours))
+        if self.platform.marks() {
+            // Variables may have another clock than deployments: a mark says more than any time.
+            let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
+            let made = self.platform.made_since(since, course.until).await?;
+            return Ok(made.into_iter().rfind(|it| it.mark.as_deref() == Some(course.errand.mark)));
+        }
+        Ok(self.made_since(course).await?.into_iter().rfind(|it| it.by_us))
     }
 
     /// Those that have what was written, the newest first.

@@ -78,6 +78,31 @@ fn a_trigger_whose_answer_is_lost_is_found_and_not_made_again() {
 }
 
 #[test]
+fn a_mark_is_found_whatever_the_clocks_of_a_platform_say() {
+    for kind in [At::Vercel, At::Netlify] {
+        let lab = at(kind);
+        lab.fake().with(|world| {
+            world.set.insert("clock-behind".to_owned(), String::new());
+            world.deployments[0].created -= 3_600_000;
+        });
+        lab.fake().fail("trigger", What::Lost);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn where_there_are_no_marks_a_trigger_waits_a_minute_for_what_it_made() {
+    for kind in [At::Render, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("stale-lists".to_owned(), "5".to_owned()));
+        lab.fake().fail("trigger", What::Lost);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+    }
+}
+
+#[test]
 fn while_nobody_can_see_what_a_trigger_made_it_is_not_sent_again() {
     for kind in At::ALL {
         let usual = at(kind);
