@@ -254,12 +254,16 @@ impl World {
 
     /// Whether a list does not show the newest deployment yet, as often as `stale-lists` says.
     fn is_stale(&mut self) -> bool {
-        let count = self.set.get("stale-lists").and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
-        if count == 0 || self.triggers == 0 {
-            return false;
+        self.triggers > 0 && self.counts_down("stale-lists").is_some_and(|left| left > 0)
+    }
+
+    /// The number that a switch is set to, which is one less the next time; none after zero.
+    fn counts_down(&mut self, switch: &str) -> Option<u32> {
+        let count: u32 = self.set.remove(switch)?.parse().ok()?;
+        if let Some(less) = count.checked_sub(1) {
+            self.set.insert(switch.to_owned(), less.to_string());
         }
-        self.set.insert("stale-lists".to_owned(), (count - 1).to_string());
-        true
+        Some(count)
     }
 
     pub fn find(&self, id: &str) -> Option<&Deployment> {
@@ -385,6 +389,12 @@ impl Fake {
         if state.world.set.get("push-at").is_some_and(|at| at == step) {
             state.world.set.remove("push-at");
             state.world.push();
+        }
+        if step == "list" && state.world.writes > 0 && state.world.counts_down("fails-after-lists") == Some(0) {
+            // Somebody else's fails at once, between two of our requests.
+            let failed = if self.kind == Kind::Railway { "FAILED" } else { "build_failed" };
+            state.world.next.push_front(vec![failed.to_owned()]);
+            state.world.deploy(None, true);
         }
         if step == "list" && state.world.is_set("goes-on") {
             // What somebody else has set going goes on, whoever looks.

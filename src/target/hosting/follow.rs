@@ -31,16 +31,18 @@ impl HostingTarget {
     /// The deployment of this movement, which was made before already or is made now, once it is live.
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
         let found = self.answer(course, || self.find(course)).await;
-        let made = match found.map_err(|refusal| self.after(refusal))? {
+        let found = found.map_err(|refusal| self.after(refusal))?;
+        let made = match found.filter(|found| self.may_go_on_with(course, found)) {
             Some(made) => {
                 self.tell(course, &format!("going on with {}", name(&made)));
-                made
+                // In a life that has asked for none yet it may be somebody else's, which has the value as well.
+                if self.touched() == Touched::Unknown { self.remember(made) } else { made }
             }
             // An earlier daemon may have asked for it a moment before it died.
             None if self.touched() == Touched::Unknown => {
                 self.tell(course, "looking whether it was asked for already");
                 match self.look_for(course, self.time_to_show()).await? {
-                    Some(Some(made)) => made,
+                    Some(Some(made)) => self.remember(made),
                     Some(None) => self.trigger(course).await?,
                     None => {
                         let text = "it is not known whether a deployment was made before";
@@ -51,6 +53,13 @@ impl HostingTarget {
             None => self.trigger(course).await?,
         };
         self.follow(course, made).await
+    }
+
+    /// Whether one that was there before any was asked for in this life is to be followed. Without marks it may be somebody
+    /// else's: that one is well enough as long as it is well, and its failure is none of ours.
+    fn may_go_on_with(&self, course: &Course<'_>, found: &Deployment) -> bool {
+        let may_be_ours = self.touched() == Touched::Unknown || self.is_ours(course, found);
+        may_be_ours || !matches!(found.state, State::Failed | State::Gone)
     }
 
     /// The oldest one that can be ours.

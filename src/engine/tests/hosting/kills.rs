@@ -87,3 +87,14 @@ fn killed_at_the_trigger_and_gone_back_what_lists_show_late_does_not_land() {
         assert!(has_ended, "{kind:?}: it may still land");
     }
 }
+
+#[test]
+fn what_is_found_again_is_ours_to_cancel() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]]);
+        assert!(live_until(&lab, lab.requests_until("trigger")));
+        lab.assert_rolled_back(&resume_to_the_end(&lab), FaultCode::NotLive);
+        assert!(lab.fake().with(|world| world.deployments[1].canceled), "{kind:?}");
+    }
+}
