@@ -213,7 +213,7 @@ impl HostingTarget {
             Ok(now) => {
                 let commit = now.commit.clone().or(at.commit.clone());
                 let page = if now.page.is_empty() { at.page.clone() } else { now.page.clone() };
-                Ok(Some(Deployment { commit, page, ..now }))
+                Ok(Some(Deployment { id: at.id.clone(), commit, page, ..now }))
             }
             Err(Refusal { kind: Kind::Unavailable, .. }) => Ok(None),
             Err(Refusal { kind: Kind::Missing, text, .. }) => {

@@ -182,12 +182,18 @@ impl Platform for Vercel {
         let path = ["v13", "deployments"];
         let request = Request::to(Intent::Trigger, "POST", &path, &query).with(json(&body)?);
         let raw: Raw = self.api.ask(request, until).await?.read()?;
+        if raw.name().is_none() {
+            return Err(self.has_no_id(Kind::Lost));
+        }
         Ok(Some(Deployment { mark: Some(wanted.mark.to_owned()), by_us: true, ..self.deployment_of(raw) }))
     }
 
     async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
         let query = self.scope(&[]);
         let raw: Raw = self.api.ask(Request::get(&["v13", "deployments", id], &query), until).await?.read()?;
+        if raw.name().is_none() {
+            return Err(self.has_no_id(Kind::Unavailable));
+        }
         Ok(self.deployment_of(raw))
     }
 

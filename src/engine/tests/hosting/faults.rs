@@ -103,6 +103,16 @@ fn where_there_are_no_marks_a_trigger_waits_a_minute_for_what_it_made() {
 }
 
 #[test]
+fn an_answer_of_vercel_without_an_id_is_none() {
+    let nameless = || What::Answer(Answer::json(200, &json!({"readyState": "ERROR", "readySubstate": null})));
+    let lab = at(At::Vercel);
+    lab.fake().fail("trigger", nameless());
+    lab.fake().fail_at("poll", 0, 2, nameless());
+    lab.assert_committed(&lab.rotate());
+    assert_eq!(lab.triggers(), 1);
+}
+
+#[test]
 fn while_nobody_can_see_what_a_trigger_made_it_is_not_sent_again() {
     for kind in At::ALL {
         let usual = at(kind);

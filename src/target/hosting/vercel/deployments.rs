@@ -8,6 +8,7 @@ use super::Vercel;
 use super::shapes::{List, Project, Raw};
 use crate::config::Environment;
 use crate::rotation::FaultCode;
+use crate::target::hosting::answer::Kind;
 use crate::target::hosting::api::{Refusal, Request, Said};
 use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVING, State, Wanted};
 use crate::target::hosting::words::plain;
@@ -26,7 +27,8 @@ impl Vercel {
         let of_branch = |it: &Raw| branch.is_none_or(|branch| it.meta_text("githubCommitRef") == Some(branch));
         // A list does not say of each whether its domain is assigned.
         let listed = |it: Raw| Raw { alias_assigned: it.alias_assigned.or(Some(Value::Bool(true))), ..it };
-        let raw = list.deployments.into_iter().filter(of_branch).map(listed);
+        let has_id = |it: &Raw| it.name().is_some();
+        let raw = list.deployments.into_iter().filter(of_branch).filter(has_id).map(listed);
         Ok(raw.map(|it| self.deployment_of(it)).collect())
     }
 
@@ -65,7 +67,7 @@ impl Vercel {
             commit: raw.meta_text("githubCommitSha").map(str::to_owned),
             mark: raw.meta_text("rekeyd").map(str::to_owned),
             by_us: raw.meta_text("rekeyd").is_some(),
-            id: raw.id.or(raw.uid).unwrap_or_default(),
+            id: raw.name().unwrap_or_default().to_owned(),
         }
     }
 
@@ -97,6 +99,11 @@ impl Vercel {
             Some(id) => Ok(Some(self.deployment(id, until).await?)),
             None => Ok(None),
         }
+    }
+
+    /// What it was taken for is not known without an id.
+    pub(super) fn has_no_id(&self, kind: Kind) -> Refusal {
+        Refusal::of(kind, format!("{} told of a deployment without its id", self.label))
     }
 
     pub(super) fn serves_nothing(&self) -> Refusal {

@@ -96,6 +96,11 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// Its id.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.id.as_deref().or(self.uid.as_deref()).filter(|id| !id.is_empty())
+    }
+
     pub(super) fn meta_text(&self, key: &str) -> Option<&str> {
         self.meta.as_ref()?.get(key)?.as_str()
     }
