@@ -55,6 +55,8 @@ use shapes::{
 /// A deployment that is up without a health check says that its container started, and no more.
 const SETTLE: Duration = Duration::from_secs(30);
 const SETTLE_UNCHECKED: Duration = Duration::from_secs(60);
+/// What is said where there is no code that could be deployed in the way that was asked for.
+const NO_CODE: [&str; 2] = ["Commit not found", "Cannot redeploy without a snapshot"];
 /// A plan with so few requests an hour is asked less often.
 const FEW: u64 = 100;
 
@@ -112,21 +114,26 @@ impl Railway {
 
     fn refusal(&self, intent: Intent, message: &str) -> Refusal {
         let has = |words: &str| message.to_ascii_lowercase().contains(words);
+        let is = |text: &str| message.trim().trim_end_matches('.').eq_ignore_ascii_case(text);
         let (kind, advice) = match () {
             () if has("not authorized") || has("unauthorized") || has("project token not found") => {
                 (Kind::Credential, "make a new token there that reaches the project, or see whether the ids are right")
             }
             () if has("two factor") => (Kind::Forbidden, "the workspace wants a second factor: use a project token"),
-            () if intent == Intent::Trigger && (has("commit") || has("snapshot") || has("no source")) => {
+            () if intent == Intent::Trigger && NO_CODE.iter().any(|text| is(text)) => {
                 (Kind::NoCommit, "deploy the service once by its usual way")
             }
             () if has("not found") => (Kind::Missing, "see whether the ids in the secret's file are right"),
             () if has("rate limit") || has("too many requests") => (Kind::Unavailable, "ask again later"),
-            () if has("problem processing request") || has("internal server error") => match intent {
+            // Of what is not known here it is not known either whether it was done.
+            () => match intent {
                 Intent::Trigger => (Kind::Lost, ""),
-                Intent::Read | Intent::Write => (Kind::Unavailable, ""),
+                Intent::Write if has("problem processing request") || has("internal server error") => {
+                    (Kind::Unavailable, "")
+                }
+                Intent::Write => (Kind::Invalid, ""),
+                Intent::Read => (Kind::Unavailable, ""),
             },
-            () => (Kind::Invalid, ""),
         };
         // What is said about a value that was sent may hold it.
         let words = match intent {

@@ -113,6 +113,20 @@ fn an_answer_of_vercel_without_an_id_is_none() {
 }
 
 #[test]
+fn an_error_of_railway_that_is_not_known_says_nothing_of_what_was_done() {
+    let strange = |words: &str| What::Answer(Answer::json(200, &json!({"errors": [{"message": words}], "data": null})));
+    for words in ["Something went sideways", "Cannot commit the transaction"] {
+        let lab = at(At::Railway);
+        lab.fake().fail("trigger", strange(words));
+        lab.fake().fail_at("poll", 0, 2, strange(words));
+        lab.assert_committed(&lab.rotate());
+        let sent: Vec<String> =
+            lab.fake().asked().into_iter().filter(|asked| asked.step == "trigger").map(|asked| asked.line).collect();
+        assert!(sent.len() == 2 && sent.iter().all(|line| line.contains("DeployV2")), "{sent:#?}");
+    }
+}
+
+#[test]
 fn while_nobody_can_see_what_a_trigger_made_it_is_not_sent_again() {
     for kind in At::ALL {
         let usual = at(kind);
