@@ -277,7 +277,11 @@ impl World {
     pub fn write(&mut self, key: &str, value: &str) {
         self.writes += 1;
         let updated = self.tick();
-        let secret = self.variables.get(key).is_none_or(|variable| variable.secret);
+        let is_ignored = self.set.get("ignores-write").is_some_and(|which| *which == self.writes.to_string());
+        if is_ignored || self.is_set("ignores-writes") {
+            return;
+        }
+        let secret = self.variables.get(key).is_none_or(|variable| variable.secret) && !self.is_set("changes-kind");
         self.variables.insert(key.to_owned(), Variable { value: value.to_owned(), updated, secret });
     }
 }

@@ -78,7 +78,7 @@ fn record(world: &World, key: &str) -> Value {
         _ => json!(["production"]),
     };
     let epoch = world.set.get("record").cloned().unwrap_or_default();
-    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "type": "sensitive", "value": "", "target": target, "createdAt": 1, "updatedAt": variable.updated})
+    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "type": if variable.secret { "sensitive" } else { "encrypted" }, "value": "", "target": target, "createdAt": 1, "updatedAt": variable.updated})
 }
 
 fn variables(world: &mut World, request: &Request) -> Done {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State};
+use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State, Write};
 use super::words::hiding;
 use super::{HostingTarget, Touched, VIEW, step, text};
 use crate::record::Found;
@@ -62,6 +63,16 @@ impl HostingTarget {
     pub(super) fn is_known(&self, value: &SecretValue) -> bool {
         let known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().any(|known| known.is_same(value))
+    }
+
+    /// Takes note of what a variable has, for as long as nobody else writes it.
+    pub(super) fn remember_written(&self, key: &str, value: &SecretValue) {
+        let value = SecretValue::new(value.reveal().to_vec());
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value);
+    }
+
+    fn forget_written(&self, key: &str) -> Option<SecretValue> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 
     fn hide(&self, text: &str) -> String {
@@ -144,11 +155,20 @@ impl HostingTarget {
         for (key, value) in wanted {
             let was = self.touched();
             self.touch(Touched::Yes);
-            let write = || self.platform.write(key, value, course.found, course.until);
+            // Once it was sent, it may be there already.
+            let differs = AtomicBool::new(self.forget_written(key).is_some_and(|last| !last.is_same(value)));
+            let write = || async {
+                let differs = differs.swap(false, Ordering::Relaxed);
+                let write = Write { key, value, found: course.found, differs };
+                self.platform.write(&write, course.until).await
+            };
             // On the way back there is no other way out than to wait for the platform.
             let written = if course.errand.back { self.answer(course, write).await } else { write().await };
             match written {
-                Ok(now) => at = at.max(now),
+                Ok(now) => {
+                    at = at.max(now);
+                    self.remember_written(key, value);
+                }
                 Err(refusal) if was == Touched::No && refusal.kind.is_refusal() && !refusal.taken => {
                     self.touch(Touched::No);
                     return Err(self.before(refusal));

@@ -3,6 +3,7 @@
 //! The course is the same for all platforms; what each says and wants is in its own file. Requests go through `api.rs`,
 //! what follows on an answer is in the table of `answer.rs`, and what follows for a deployment in `step.rs`: both pure.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct HostingTarget {
     touched: Mutex<Touched>,
     /// Every value that the store has or that was dealt with: none of them is told, whoever says it.
     values: Mutex<Vec<SecretValue>>,
+    /// What each variable was last known to have.
+    written: Mutex<BTreeMap<String, SecretValue>>,
     /// Whether what serves is known to have the view in force where the variables have it.
     certain: AtomicBool,
     /// The deployments that were asked for since the daemon was started: of others it is not known whose they are, unless
@@ -89,6 +92,7 @@ impl HostingTarget {
             settle_set: settings.settle,
             touched: Mutex::new(Touched::Unknown),
             values: Mutex::default(),
+            written: Mutex::default(),
             certain: AtomicBool::new(true),
             made: Mutex::default(),
         }

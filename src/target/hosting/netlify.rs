@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, stands};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Context, Hosting, NetlifySite};
@@ -119,7 +119,7 @@ impl Netlify {
         Ok(list)
     }
 
-    async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Option<Timestamp>> {
+    async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Variable> {
         let account = self.account(until).await?;
         let path = ["accounts", account.as_str(), "env", key];
         let (name, parameter) = context.wire();
@@ -131,7 +131,7 @@ impl Netlify {
             let text = format!("{} says that {key} was written, and shows no value for {name}", self.label);
             return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see what the variable has there").taken());
         }
-        Ok(variable.updated())
+        Ok(variable)
     }
 
     async fn create(&self, key: &str, value: &str, until: Instant) -> Said<Option<Timestamp>> {
@@ -173,7 +173,6 @@ impl Platform for Netlify {
             }
             let kind = if variable.is_secret { "a secret" } else { "readable" };
             sight.told.push(format!("{key} is there, {kind}"));
-            sight.ids.insert(has(key), "yes".to_owned());
         }
         sight.newest = self.newest(until).await?;
         sight.serving = self.serving(until).await?;
@@ -208,18 +207,27 @@ impl Platform for Netlify {
         Ok(value.map(Hidden::into_value))
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let value = super::text(value)?;
-        if !found.contains_key(&has(key)) && self.variable(key, until).await?.is_none() {
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, value) = (write.key, super::text(write.value)?);
+        let Some(was) = self.variable(key, until).await? else {
             if self.create {
                 return self.create(key, value, until).await;
             }
             return Err(super::missing(&self.label, &[key.to_owned()]));
-        }
+        };
         let mut at = None;
         for (count, context) in self.settings.contexts.iter().enumerate() {
             let set = self.set(key, context, value, until).await;
-            at = at.max(set.map_err(|refusal| if count > 0 { refusal.taken() } else { refusal })?);
+            let now = set.map_err(|refusal| if count > 0 { refusal.taken() } else { refusal })?;
+            if was.is_secret != now.is_secret {
+                let text = format!("{} made {key} readable, or a secret, with its value", self.label);
+                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
+            }
+            if write.differs && count == 0 && stands(was.updated(), now.updated()) {
+                let text = format!("{} says that {key} was written, and shows it unchanged", self.label);
+                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken());
+            }
+            at = at.max(now.updated());
         }
         Ok(at)
     }

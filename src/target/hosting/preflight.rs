@@ -90,7 +90,10 @@ impl HostingTarget {
                 continue;
             }
             let shown = self.platform.shows(key, deadline).await?;
-            let Some(shown) = shown.filter(|shown| !shown.is_same(wanted)) else { continue };
+            let Some(shown) = shown.filter(|shown| !shown.is_same(wanted)) else {
+                self.remember_written(key, wanted);
+                continue;
+            };
             has_all = false;
             if !self.is_known(&shown) {
                 let text = format!("{key} at {} was changed by hand since rekeyd last knew it", self.label);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has, stands};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RailwayDeploy, RailwayService};
@@ -161,6 +161,12 @@ impl Railway {
         Ok(variables.edges.into_iter().map(|edge| edge.node).collect())
     }
 
+    /// The service's own variable of this name.
+    async fn record(&self, key: &str, until: Instant) -> Said<Option<Record>> {
+        let is_ours = |it: &Record| it.name == key && it.service_id.as_deref() == Some(self.settings.service.as_str());
+        Ok(self.records(until).await?.into_iter().find(is_ours))
+    }
+
     async fn look_at_service(&self, until: Instant) -> Said<Instance> {
         let found: Found = self.ask(Intent::Read, documents::SERVICE, self.of_service(), until).await?;
         let is_cron = found.service_instance.cron_schedule.as_ref().is_some_and(|schedule| !schedule.is_empty());
@@ -276,9 +282,10 @@ impl Platform for Railway {
         Ok(self.values(until).await?.remove(key).flatten().map(Hidden::into_value))
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let text = super::text(value)?;
-        if !self.create && !found.contains_key(&has(key)) && !self.values(until).await?.contains_key(key) {
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, text) = (write.key, super::text(write.value)?);
+        let was = self.record(key, until).await?;
+        if !self.create && !write.found.contains_key(&has(key)) && !self.values(until).await?.contains_key(key) {
             return Err(super::missing(&self.label, &[key.to_owned()]));
         }
         let RailwayService { project, environment, service, .. } = &self.settings;
@@ -305,9 +312,17 @@ impl Platform for Railway {
         if !done.variable_upsert || !is_it {
             return Err(not_taken());
         }
-        let is_ours = |it: &Record| it.name == key && it.service_id.as_deref() == Some(service.as_str());
-        let record = self.records(until).await.map_err(Refusal::taken)?.into_iter().find(is_ours);
-        Ok(record.and_then(|record| record.updated_at.as_deref()?.parse().ok()))
+        let now = self.record(key, until).await.map_err(Refusal::taken)?;
+        if let Some((was, now)) = was.as_ref().zip(now.as_ref()) {
+            if write.differs && stands(was.updated(), now.updated()) {
+                return Err(not_taken());
+            }
+            if was.is_sealed != now.is_sealed {
+                let text = format!("{} sealed or unsealed {key} with its value", self.label);
+                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
+            }
+        }
+        Ok(now.and_then(|now| now.updated()))
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {

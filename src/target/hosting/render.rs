@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RenderDeploy, RenderService};
@@ -161,9 +161,9 @@ impl Platform for Render {
         Ok(self.value(key, until).await?.map(Hidden::into_value))
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let value = super::text(value)?;
-        if !self.create && !found.contains_key(&has(key)) && self.value(key, until).await?.is_none() {
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, value) = (write.key, super::text(write.value)?);
+        if !self.create && !write.found.contains_key(&has(key)) && self.value(key, until).await?.is_none() {
             return Err(super::missing(&self.label, &[key.to_owned()]));
         }
         let path = self.variable(key);

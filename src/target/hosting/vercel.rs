@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, stands};
 use super::words::plain;
 use crate::config::{Environment, Hosting, VercelProject};
 use crate::rotation::FaultCode;
@@ -97,9 +97,6 @@ impl Platform for Vercel {
                     }
                     sight.told.push(format!("{key} is there, of the type {}", plain(&record.kind)));
                     sight.ids.insert(format!("record {key}"), record.id.clone());
-                    if let Some(at) = record.updated() {
-                        sight.ids.insert(format!("updated {key}"), at.to_string());
-                    }
                 }
                 None => sight.missing.push((*key).to_owned()),
             }
@@ -130,28 +127,25 @@ impl Platform for Vercel {
         Ok(None)
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let value = super::text(value)?;
-        let Some(record) = self.record(key, until).await? else {
-            if self.create {
-                return self.create(key, value, until).await;
-            }
-            return Err(super::missing(&self.label, &[key.to_owned()]));
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, value) = (write.key, super::text(write.value)?);
+        let absent = || super::missing(&self.label, &[key.to_owned()]);
+        let Some(mut record) = self.record(key, until).await? else {
+            return if self.create { self.create(key, value, until).await } else { Err(absent()) };
         };
         match self.patch(&record, value, until).await {
             // It was replaced between the list and the patch.
             Err(Refusal { kind: Kind::Missing, .. }) => {
-                let record =
-                    self.record(key, until).await?.ok_or_else(|| super::missing(&self.label, &[key.to_owned()]))?;
+                record = self.record(key, until).await?.ok_or_else(absent)?;
                 self.patch(&record, value, until).await?;
             }
             said => said?,
         }
         let now = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
-        let earlier = found.get(&format!("updated {key}")).and_then(|at| at.parse().ok()).or(record.updated());
-        if now.id == record.id && now.updated() <= earlier {
+        if write.differs && now.id == record.id && stands(record.updated(), now.updated()) {
             return Err(self.not_taken(key));
         }
+        self.check_kind(&record, &now)?;
         Ok(now.updated())
     }
 

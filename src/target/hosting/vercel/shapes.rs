@@ -49,6 +49,16 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Whether both are for the same environments.
+    pub(super) fn is_for_the_same(&self, other: &Self) -> bool {
+        let are_same = |some: &[String], others: &[String]| {
+            some.iter().all(|one| others.contains(one)) && others.iter().all(|one| some.contains(one))
+        };
+        self.git_branch == other.git_branch
+            && are_same(&self.target, &other.target)
+            && are_same(&self.custom_environment_ids, &other.custom_environment_ids)
+    }
+
     pub(super) fn updated(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.updated_at.or(self.created_at)?).ok()
     }

@@ -123,6 +123,16 @@ impl Vercel {
         self.api.ask(request(json(&body)?), until).await.map(drop)
     }
 
+    /// A write changes nothing but the value.
+    pub(super) fn check_kind(&self, was: &Record, now: &Record) -> Said<()> {
+        if was.kind == now.kind && was.visibility == now.visibility && was.is_for_the_same(now) {
+            return Ok(());
+        }
+        let text = format!("{} changed the type or the environments of {} with its value", self.label, now.key);
+        let advice = format!("it was of the type {}, and is of the type {}: see what it is for", plain(&was.kind), plain(&now.kind));
+        Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, advice).taken())
+    }
+
     pub(super) fn not_taken(&self, key: &str) -> Refusal {
         let text = format!("{} says that {key} was written, and shows it unchanged", self.label);
         Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see whether two projects or teams have the same name")
