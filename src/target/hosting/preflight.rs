@@ -49,6 +49,16 @@ impl HostingTarget {
         Refusal::obstacle(FaultCode::PlatformRefused, text, format!("let it end first: {}", at.page))
     }
 
+    /// What serves and is sick would not be better with another value, and is nothing to go back to.
+    pub(super) fn check_is_well(&self, serving: &Deployment) -> Said<()> {
+        if serving.state == State::Up {
+            return Ok(());
+        }
+        let text = format!("{}, which {} serves, is {}", step::name(serving), self.label, step::told(serving));
+        let advice = format!("see to it that it works first: {}", serving.page);
+        Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice))
+    }
+
     pub(super) fn serves_nothing(&self) -> Refusal {
         let text = format!("{} serves nothing that could be deployed anew", self.label);
         Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once, and see that it works")
@@ -57,9 +67,8 @@ impl HostingTarget {
     pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
         let Sight { mut ids, serving, newest, missing, .. } = self.survey_at_rest(deadline).await?;
         if health == Health::Needed {
-            if serving.is_none() {
-                return Err(self.serves_nothing());
-            }
+            let serving = serving.as_ref().ok_or_else(|| self.serves_nothing())?;
+            self.check_is_well(serving)?;
         }
         // Where an earlier rotation has left another value, what serves may have it, too: it is not gone back to as it is.
         let has_view = health != Health::Needed || self.has_view(view, &missing, deadline).await?;
