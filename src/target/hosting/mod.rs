@@ -183,11 +183,10 @@ impl Target for HostingTarget {
             }
         }
         let has_view = course.found.get(VIEW).is_some_and(|view| *view == errand.view.view.to_string());
-        let live =
-            match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.restores()) {
-                Some(former) => self.restore(&course, former).await?,
-                None => self.deploy(&course).await?,
-            };
+        let live = match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.restores()) {
+            Some(former) => self.restore(&course, former).await?,
+            None => self.deploy(&course).await?,
+        };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(vec![Activated::Deployed { consumer, deployment: live.id, page: live.page, took_us }])
     }

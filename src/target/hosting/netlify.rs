@@ -185,7 +185,10 @@ impl Platform for Netlify {
                 return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
             }
             if self.settings.same_code_only && serving.commit.is_none() {
-                let text = format!("the commit of what {} serves is not known, so that a build cannot be compared", self.label);
+                let text = format!(
+                    "the commit of what {} serves is not known, so that a build cannot be compared",
+                    self.label
+                );
                 let advice = "build it once from its repository; or do without `same-code-only`";
                 return Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice));
             }

@@ -144,7 +144,8 @@ impl Platform for Render {
             }
         }
         if !sight.missing.is_empty() && self.settings.group.is_none() {
-            let told = "a variable of a linked group is found with `group` alone: one of the service's own would hide it";
+            let told =
+                "a variable of a linked group is found with `group` alone: one of the service's own would hide it";
             sight.told.push(told.to_owned());
         }
         sight.newest = self.newest(until).await?;

@@ -70,6 +70,14 @@ impl Vercel {
         }
     }
 
+    /// The branch of the previews that are meant.
+    fn branch(&self) -> Option<&str> {
+        match &self.settings.environment {
+            Environment::Preview { branch } => branch.as_deref(),
+            Environment::Production | Environment::Custom(_) => None,
+        }
+    }
+
     fn is_production(&self) -> bool {
         self.settings.environment == Environment::Production
     }
@@ -165,7 +173,7 @@ impl Platform for Vercel {
         let body = Redeploy {
             deployment_id: &original,
             name: &name,
-            meta: Meta { action: "redeploy", rekeyd: wanted.mark },
+            meta: Meta { action: "redeploy", rekeyd: wanted.mark, branch: self.branch() },
             target: self.is_production().then_some("production"),
             custom_environment: match &self.settings.environment {
                 Environment::Custom(id) => Some(id),

@@ -347,7 +347,9 @@ fn a_platform_that_is_away_for_minutes_in_mid_way_is_waited_for() {
             begin(&lab);
             lab.fake().fail_at("any", number.try_into().unwrap(), MINUTES, What::Unheard);
             match lab.rotate() {
-                Outcome::RolledBack { cause } => lab.assert_rolled_back(&Outcome::RolledBack { cause: cause.clone() }, cause.code),
+                Outcome::RolledBack { cause } => {
+                    lab.assert_rolled_back(&Outcome::RolledBack { cause: cause.clone() }, cause.code)
+                }
                 outcome => lab.assert_committed(&outcome),
             }
             assert!(lab.triggers() <= 1, "{kind:?}: away from request {number} on");
@@ -362,7 +364,9 @@ fn a_platform_that_is_away_for_minutes_when_the_daemon_comes_back_is_waited_for(
         lab.fake().next(&[kind.well()[1]; 2]);
         assert!(kills::live_until(&lab, lab.requests_until("trigger")));
         lab.fake().fail_at("any", 0, MINUTES, What::Unheard);
-        lab.fake().with(|world| world.deployments.last_mut().unwrap().states = kind.well().iter().map(|it| (*it).to_owned()).collect());
+        lab.fake().with(|world| {
+            world.deployments.last_mut().unwrap().states = kind.well().iter().map(|it| (*it).to_owned()).collect()
+        });
         lab.assert_committed(&lab.run(lab.live(Wish::Nothing)).unwrap());
         assert_eq!(lab.triggers(), 1, "{kind:?}");
     }

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::Vercel;
 use super::shapes::{List, Project, Raw};
-use crate::config::Environment;
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Kind;
 use crate::target::hosting::api::{Refusal, Request, Said};
@@ -20,11 +19,7 @@ impl Vercel {
         query.extend(more);
         let answer = self.api.ask(Request::get(&["v7", "deployments"], &self.scope(&query)), until).await?;
         let list: List = answer.read()?;
-        let branch = match &self.settings.environment {
-            Environment::Preview { branch } => branch.as_deref(),
-            _ => None,
-        };
-        let of_branch = |it: &Raw| branch.is_none_or(|branch| it.meta_text("githubCommitRef") == Some(branch));
+        let of_branch = |it: &Raw| self.branch().is_none_or(|branch| it.is_of_branch(branch));
         // A list does not say of each whether its domain is assigned.
         let listed = |it: Raw| Raw { alias_assigned: it.alias_assigned.or(Some(Value::Bool(true))), ..it };
         let has_id = |it: &Raw| it.name().is_some();
@@ -64,7 +59,7 @@ impl Vercel {
             why: self.api.told(reason),
             created: raw.created_at.or(raw.created).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             page: plain(raw.inspector_url.as_deref().unwrap_or_default()),
-            commit: raw.meta_text("githubCommitSha").map(str::to_owned),
+            commit: raw.commit().map(str::to_owned),
             mark: raw.meta_text("rekeyd").map(str::to_owned),
             by_us: raw.meta_text("rekeyd").is_some(),
             id: raw.name().unwrap_or_default().to_owned(),
