@@ -395,9 +395,11 @@ impl Fake {
             state.world.push();
         }
         if step == "list" && state.world.writes > 0 && state.world.counts_down("fails-after-lists") == Some(0) {
-            // Somebody else's fails at once, between two of our requests.
+            // Between two of our requests somebody else makes one that fails: at once, or after a while.
             let failed = if self.kind == Kind::Railway { "FAILED" } else { "build_failed" };
-            state.world.next.push_front(vec![failed.to_owned()]);
+            let slowly = state.world.is_set("fails-slowly").then_some(self.kind.well()[0]);
+            let states = slowly.into_iter().chain(slowly).chain([failed]).map(str::to_owned).collect();
+            state.world.next.push_front(states);
             state.world.deploy(None, true);
         }
         if step == "list" && state.world.is_set("goes-on") {

@@ -71,6 +71,10 @@ impl HostingTarget {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value);
     }
 
+    pub(super) fn forget_all_written(&self) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn forget_written(&self, key: &str) -> Option<SecretValue> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }

@@ -30,6 +30,7 @@ mod railway;
 mod render;
 mod secrets;
 mod step;
+mod trigger;
 mod vercel;
 mod words;
 

@@ -65,6 +65,7 @@ impl HostingTarget {
     }
 
     pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
+        self.forget_all_written();
         let Sight { mut ids, serving, newest, missing, .. } = self.survey_at_rest(deadline).await?;
         if health == Health::Needed {
             let serving = serving.as_ref().ok_or_else(|| self.serves_nothing())?;

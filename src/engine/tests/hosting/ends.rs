@@ -285,10 +285,15 @@ fn what_nobody_could_know_is_mended_by_a_release_and_another_rotation() {
 
 #[test]
 fn what_somebody_else_failed_to_deploy_in_between_is_none_of_ours() {
-    for kind in [At::Render, At::Railway] {
+    for (kind, slowly) in [At::Render, At::Railway].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let lab = at(kind);
-        lab.fake().with(|world| world.set.insert("fails-after-lists".to_owned(), "1".to_owned()));
+        lab.fake().with(|world| {
+            world.set.insert("fails-after-lists".to_owned(), "1".to_owned());
+            if slowly {
+                world.set.insert("fails-slowly".to_owned(), String::new());
+            }
+        });
         lab.assert_committed(&lab.rotate());
-        assert_eq!(lab.triggers(), 1, "{kind:?}");
+        assert_eq!(lab.triggers(), 1, "{kind:?} {slowly}");
     }
 }
