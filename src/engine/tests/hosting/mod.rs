@@ -21,6 +21,7 @@ mod mixed;
 mod obstacles;
 #[path = "../../../../tests/platforms/mod.rs"]
 mod platforms;
+mod proxies;
 mod requests;
 
 use platforms::{Answer, Fake, Kind as At, TOKEN, What};
