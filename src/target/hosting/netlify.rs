@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
@@ -17,6 +15,10 @@ use super::words::plain;
 use crate::config::{Context, Hosting, NetlifySite};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
+
+mod shapes;
+
+use shapes::{Build, Created, Patch, Raw, Site, Variable};
 
 /// One site, and the contexts of its variables that are written.
 pub(super) struct Netlify {
@@ -323,91 +325,4 @@ impl Platform for Netlify {
         // To publish the deploy of a branch is to put it into production.
         self.settings.same_code_only && self.settings.is_published()
     }
-}
-
-#[derive(Deserialize)]
-struct Site {
-    account_slug: Option<String>,
-    account_id: Option<String>,
-    published_deploy: Option<Published>,
-    build_settings: Option<BuildSettings>,
-}
-
-#[derive(Deserialize)]
-struct Published {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct BuildSettings {
-    stop_builds: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Variable {
-    #[serde(default)]
-    values: Vec<OneValue>,
-    #[serde(default)]
-    is_secret: bool,
-    updated_at: Option<String>,
-}
-
-impl Variable {
-    fn has(&self, context: &Context) -> bool {
-        self.values.iter().any(|value| value.is_of(context))
-    }
-
-    fn updated(&self) -> Option<Timestamp> {
-        self.updated_at.as_deref()?.parse().ok()
-    }
-}
-
-#[derive(Deserialize)]
-struct OneValue {
-    value: Option<Hidden>,
-    context: String,
-    context_parameter: Option<String>,
-}
-
-impl OneValue {
-    fn is_of(&self, wanted: &Context) -> bool {
-        let (context, parameter) = wanted.wire();
-        self.context == context && parameter.is_none_or(|branch| self.context_parameter.as_deref() == Some(branch))
-    }
-}
-
-#[derive(Deserialize)]
-struct Raw {
-    id: String,
-    #[serde(default)]
-    state: String,
-    error_message: Option<String>,
-    published_at: Option<Value>,
-    created_at: Option<String>,
-    title: Option<String>,
-    locked: Option<bool>,
-    skipped: Option<bool>,
-    commit_ref: Option<String>,
-    admin_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Build {
-    deploy_id: String,
-    sha: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Patch<'a> {
-    context: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context_parameter: Option<&'a str>,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct Created<'a> {
-    key: &'a str,
-    values: Vec<Patch<'a>>,
-    is_secret: bool,
 }

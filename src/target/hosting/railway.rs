@@ -1,6 +1,5 @@
 //! Railway: one GraphQL URL, where errors come with the status 200. A write deploys by itself unless it is told not to.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has, stands};
+use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RailwayDeploy, RailwayService};
@@ -46,10 +45,11 @@ pub(super) mod documents {
 }
 
 mod shapes;
+mod variables;
 
 use shapes::{
-    Answered, Canceled, Deployed, Deployments, Document, Errors, Found, Id, Input, Instance, List, ListInput, Nothing,
-    OfEnvironment, OfProject, OfService, One, Raw, Record, Records, Redeployed, TokenOf, Upsert, Upserted, Values,
+    Answered, Canceled, Deployed, Deployments, Document, Errors, Found, Id, Instance, List, ListInput, Nothing,
+    OfService, One, Raw, Redeployed, TokenOf,
 };
 
 /// A deployment that is up without a health check says that its container started, and no more.
@@ -144,29 +144,6 @@ impl Railway {
         Refusal { advice: advice.to_owned(), ..Refusal::of(kind, text) }
     }
 
-    async fn values(&self, until: Instant) -> Said<BTreeMap<String, Option<Hidden>>> {
-        let RailwayService { project: p, environment: e, service: s, .. } = &self.settings;
-        let values: Values = self.ask(Intent::Read, documents::VALUES, OfProject { p, e, s }, until).await?;
-        Ok(values.variables)
-    }
-
-    async fn records(&self, until: Instant) -> Said<Vec<Record>> {
-        let RailwayService { project: p, environment: e, .. } = &self.settings;
-        let found: Records = self.ask(Intent::Read, documents::RECORDS, OfEnvironment { e, p }, until).await?;
-        let variables = found.environment.variables;
-        if variables.page_info.has_next_page {
-            let text = format!("the environment of {} has more than 500 variables", self.label);
-            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "remove those that are not used"));
-        }
-        Ok(variables.edges.into_iter().map(|edge| edge.node).collect())
-    }
-
-    /// The service's own variable of this name.
-    async fn record(&self, key: &str, until: Instant) -> Said<Option<Record>> {
-        let is_ours = |it: &Record| it.name == key && it.service_id.as_deref() == Some(self.settings.service.as_str());
-        Ok(self.records(until).await?.into_iter().find(is_ours))
-    }
-
     async fn look_at_service(&self, until: Instant) -> Said<Instance> {
         let found: Found = self.ask(Intent::Read, documents::SERVICE, self.of_service(), until).await?;
         let is_cron = found.service_instance.cron_schedule.as_ref().is_some_and(|schedule| !schedule.is_empty());
@@ -198,29 +175,6 @@ impl Railway {
             by_us: true,
             id: raw.id,
         }
-    }
-
-    /// Services that name the variable of this one would keep the old value.
-    fn check_references(&self, keys: &[&str], records: &[Record]) -> Said<()> {
-        let mentions =
-            |reference: &String| keys.iter().any(|key| reference.split(['.', '{', '}', ' ']).any(|word| word == *key));
-        let is_of_another = |record: &&Record| record.service_id.as_deref() != Some(self.settings.service.as_str());
-        let others: Vec<&str> = records
-            .iter()
-            .filter(is_of_another)
-            .filter(|record| record.references.iter().any(mentions))
-            .map(|record| record.name.as_str())
-            .collect();
-        if others.is_empty() || self.settings.ignore_references {
-            return Ok(());
-        }
-        let text = format!(
-            "other services of the environment refer to the variable of {} and would keep the old value, in {}",
-            self.label,
-            others.join(", ")
-        );
-        let advice = "make them targets of the secret with a variable of their own; or say `ignore-references = true`";
-        Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
     }
 
     async fn check_token(&self, until: Instant) -> Said<()> {
@@ -283,46 +237,7 @@ impl Platform for Railway {
     }
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
-        let (key, text) = (write.key, super::text(write.value)?);
-        let was = self.record(key, until).await?;
-        if !self.create && !write.found.contains_key(&has(key)) && !self.values(until).await?.contains_key(key) {
-            return Err(super::missing(&self.label, &[key.to_owned()]));
-        }
-        let RailwayService { project, environment, service, .. } = &self.settings;
-        let input = Upsert {
-            project_id: project,
-            environment_id: environment,
-            service_id: service,
-            name: key,
-            value: text,
-            skip_deploys: true,
-        };
-        let done: Upserted = self.ask(Intent::Write, documents::WRITE, Input { input }, until).await?;
-        let not_taken = || {
-            let text = format!("{} says that {key} was written, and shows it otherwise", self.label);
-            Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken()
-        };
-        let mut values = self.values(until).await.map_err(Refusal::taken)?;
-        // A sealed one shows nothing.
-        let is_it = match values.remove(key) {
-            Some(Some(now)) => now.text() == text,
-            Some(None) => true,
-            None => false,
-        };
-        if !done.variable_upsert || !is_it {
-            return Err(not_taken());
-        }
-        let now = self.record(key, until).await.map_err(Refusal::taken)?;
-        if let Some((was, now)) = was.as_ref().zip(now.as_ref()) {
-            if write.differs && stands(was.updated(), now.updated()) {
-                return Err(not_taken());
-            }
-            if was.is_sealed != now.is_sealed {
-                let text = format!("{} sealed or unsealed {key} with its value", self.label);
-                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
-            }
-        }
-        Ok(now.and_then(|now| now.updated()))
+        self.upsert(write, until).await
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {

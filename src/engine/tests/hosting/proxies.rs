@@ -67,7 +67,8 @@ fn asks_in_a_process_of_its_own() {
     let Ok(url) = std::env::var(ASKS) else { return };
     let lab = Lab::new(&[At::Render], |hosting| hosting.api = Some(url.clone()));
     let value = lab.run(lab.targets()[0].value_in_force());
-    println!("it said {:?}", value.map(|value| value.is_same(&SecretValue::new(OLD.as_bytes().to_vec()))));
+    let is_it = value.map(|value| value.is_same(&SecretValue::new(OLD.as_bytes().to_vec())));
+    writeln!(std::io::stdout(), "it said {is_it:?}").unwrap();
 }
 
 #[test]
