@@ -59,6 +59,13 @@ pub struct VercelProject {
     pub promote: bool,
 }
 
+impl VercelProject {
+    /// The project, with its team: another one may have a project of the same name.
+    fn shown(&self) -> String {
+        self.team.as_ref().map_or_else(|| self.project.clone(), |team| format!("{team}/{}", self.project))
+    }
+}
+
 /// `environment`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Environment {
@@ -194,14 +201,18 @@ impl Hosting {
     pub fn label(&self) -> String {
         match &self.platform {
             HostingPlatform::Vercel(vercel) => match &vercel.environment {
-                Environment::Production => format!("vercel {}", vercel.project),
-                Environment::Preview { branch: None } => format!("vercel {} preview", vercel.project),
-                Environment::Preview { branch: Some(branch) } => format!("vercel {} preview {branch}", vercel.project),
-                Environment::Custom(id) => format!("vercel {} {id}", vercel.project),
+                Environment::Production => format!("vercel {}", vercel.shown()),
+                Environment::Preview { branch: None } => format!("vercel {} preview", vercel.shown()),
+                Environment::Preview { branch: Some(branch) } => format!("vercel {} preview {branch}", vercel.shown()),
+                Environment::Custom(id) => format!("vercel {} {id}", vercel.shown()),
             },
-            HostingPlatform::Netlify(netlify) => match netlify.branch().filter(|_| !netlify.is_published()) {
+            HostingPlatform::Netlify(netlify) => match netlify.branch() {
+                _ if netlify.is_published() => format!("netlify {}", netlify.site),
                 Some(branch) => format!("netlify {} branch {branch}", netlify.site),
-                None => format!("netlify {}", netlify.site),
+                None => {
+                    let contexts: Vec<String> = netlify.contexts.iter().map(Context::shown).collect();
+                    format!("netlify {} {}", netlify.site, contexts.join(" "))
+                }
             },
             HostingPlatform::Render(render) => format!("render {}", render.service),
             HostingPlatform::Railway(railway) => format!("railway {} {}", railway.service, railway.environment),

@@ -14,6 +14,7 @@ use crate::config::SecretName;
 use crate::policy::{self, Drift};
 use crate::record::{Evidence, Found, Seen, Standing};
 use crate::rotation::{Fault, FaultCode, Generation, Plan};
+use crate::secret::SecretValue;
 use crate::store::{Store, StoreError};
 use crate::target::{Errand, Health, Known, Target};
 
@@ -66,10 +67,7 @@ pub async fn drift(
     let Some(view) = standing.in_force.as_ref().filter(|_| standing.transaction.is_none()) else {
         return Ok((Vec::new(), true));
     };
-    let kept = standing.generations.iter().filter(|generation| store.has(name, generation.number));
-    let known: Result<Vec<_>, _> =
-        kept.map(|generation| Ok((generation.number, store.get(name, generation.number)?))).collect();
-    let known = known.map_err(|error: StoreError| Fault::from(error))?;
+    let known = values(name, standing, store)?;
     let known = Known(&known);
     let looks = join_all(targets.iter().map(|target| timeout(LOOK, target.look(&known)))).await;
     let (mut drift, mut is_whole) = (Vec::new(), true);
@@ -83,6 +81,16 @@ pub async fn drift(
         }
     }
     Ok((drift, is_whole))
+}
+
+/// All values that the store has of a secret.
+pub(super) fn values(
+    name: &SecretName,
+    standing: &Standing,
+    store: &Store,
+) -> Result<Vec<(Generation, SecretValue)>, StoreError> {
+    let kept = standing.generations.iter().filter(|generation| store.has(name, generation.number));
+    kept.map(|generation| Ok((generation.number, store.get(name, generation.number)?))).collect()
 }
 
 impl Engine<'_> {

@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use super::{Engine, Values};
+use super::{Engine, Values, look};
 use crate::config::{Retire, TargetSettings};
 use crate::proof::{Question, impact};
 use crate::record::{Activated, Evidence, Found, NewValue, Seen};
-use crate::rotation::{Fault, FaultCode, Generation, Intent, Phase, Step, View};
+use crate::rotation::{Fault, FaultCode, Generation, Intent, Outcome, Phase, Step, View};
 use crate::secret::{Fingerprint, SecretValue, generate};
 use crate::store::StoreError;
-use crate::target::{Errand, Health};
+use crate::target::{Errand, Health, Known};
 
 /// So many processes are taken to answer, where none can be seen.
 const UNKNOWN_WORKERS: u32 = 4;
@@ -52,8 +52,12 @@ impl Engine<'_> {
     pub(super) async fn preflight(&self, in_force: &View, health: Health, deadline: Instant) -> Result<Seen, Fault> {
         let is_first = self.intent() == Some(Intent::Initial);
         let values = if is_first { self.placeholder()? } else { self.disclose(in_force)? };
+        let known = look::values(&self.settings.name, self.ledger.standing(), self.store)?;
+        let last = self.ledger.standing().last.as_ref();
+        let is_certain = last.is_none_or(|last| !matches!(last.outcome, Outcome::RollbackFailed { .. }));
         let mut found = Vec::new();
         for target in self.targets {
+            target.recognize(&Known(&known), is_certain);
             found.extend(target.survey(&values.of(in_force), health, deadline).await?);
         }
         // Of some consumers nothing is known but what probes say.

@@ -145,6 +145,13 @@ pub trait Target: Send + Sync {
     /// Where that cannot be asked.
     async fn processes(&self) -> Result<usize, Fault>;
 
+    /// Is told before the [`Self::survey`] of a rotation which values the store has: one of them where another should be was
+    /// left there by an earlier rotation, and not made by hand. Also whether it is certain that consumers have the view in
+    /// force: where the last way back failed it is not.
+    fn recognize(&self, known: &Known<'_>, is_certain: bool) {
+        let _ = (known, is_certain);
+    }
+
     /// Preflight: everything that can be known to fail beforehand, touching nothing. `in_force` is what the consumer
     /// should have now; whether it has it, and is well, counts unless it is to be taken back to an earlier value.
     ///

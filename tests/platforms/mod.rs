@@ -195,7 +195,8 @@ impl World {
         };
         let well = || self.kind.well().iter().map(|state| (*state).to_owned()).collect();
         let states = if by_us { self.next.pop_front().unwrap_or_else(well) } else { well() };
-        let (id, created) = (self.id(prefix), self.tick());
+        let behind = if self.is_set("clock-behind") { 3_600_000 } else { 0 };
+        let (id, created) = (self.id(prefix), self.tick() - behind);
         let has = self.variables.iter().map(|(key, variable)| (key.clone(), variable.value.clone())).collect();
         let (mark, commit) = (mark.map(str::to_owned), self.head.clone());
         let made = Deployment { id: id.clone(), created, states, looks: 0, mark, by_us, commit, canceled: false, has };
@@ -217,6 +218,13 @@ impl World {
             let last = self.deployments.len() - 1;
             self.deployments[last].looks = 9;
             self.serve(&theirs);
+        } else if state.contains("staged") {
+            // Somebody replaces it by one that they keep aside.
+            let rest = state.split(' ').next().unwrap_or_default().to_owned();
+            *self.deployments[at].states.last_mut().unwrap() = rest;
+            self.deploy(None, false);
+            let aside = if self.kind == Kind::Vercel { "READY STAGED" } else { "ready" };
+            self.deployments.last_mut().unwrap().states = vec![aside.to_owned()];
         } else if self.is_live(&state) && !self.deployments[at].canceled {
             self.serve(id);
         }
@@ -235,6 +243,29 @@ impl World {
         }
     }
 
+    /// Somebody pushes new code, which is live at once.
+    pub fn push(&mut self) {
+        self.head = self.id("beef");
+        let theirs = self.deploy(None, false);
+        let last = self.deployments.len() - 1;
+        self.deployments[last].looks = 9;
+        self.serve(&theirs);
+    }
+
+    /// Whether a list does not show the newest deployment yet, as often as `stale-lists` says.
+    fn is_stale(&mut self) -> bool {
+        self.triggers > 0 && self.counts_down("stale-lists").is_some_and(|left| left > 0)
+    }
+
+    /// The number that a switch is set to, which is one less the next time; none after zero.
+    fn counts_down(&mut self, switch: &str) -> Option<u32> {
+        let count: u32 = self.set.remove(switch)?.parse().ok()?;
+        if let Some(less) = count.checked_sub(1) {
+            self.set.insert(switch.to_owned(), less.to_string());
+        }
+        Some(count)
+    }
+
     pub fn find(&self, id: &str) -> Option<&Deployment> {
         self.deployments.iter().find(|it| it.id == id)
     }
@@ -246,7 +277,11 @@ impl World {
     pub fn write(&mut self, key: &str, value: &str) {
         self.writes += 1;
         let updated = self.tick();
-        let secret = self.variables.get(key).is_none_or(|variable| variable.secret);
+        let is_ignored = self.set.get("ignores-write").is_some_and(|which| *which == self.writes.to_string());
+        if is_ignored || self.is_set("ignores-writes") {
+            return;
+        }
+        let secret = self.variables.get(key).is_none_or(|variable| variable.secret) && !self.is_set("changes-kind");
         self.variables.insert(key.to_owned(), Variable { value: value.to_owned(), updated, secret });
     }
 }
@@ -355,7 +390,31 @@ impl Fake {
             }
             None => {}
         }
-        let answer = self.perform(&mut state.world, request);
+        if state.world.set.get("push-at").is_some_and(|at| at == step) {
+            state.world.set.remove("push-at");
+            state.world.push();
+        }
+        if step == "list" && state.world.writes > 0 && state.world.counts_down("fails-after-lists") == Some(0) {
+            // Between two of our requests somebody else makes one that fails: at once, or after a while.
+            let failed = if self.kind == Kind::Railway { "FAILED" } else { "build_failed" };
+            let slowly = state.world.is_set("fails-slowly").then_some(self.kind.well()[0]);
+            let states = slowly.into_iter().chain(slowly).chain([failed]).map(str::to_owned).collect();
+            state.world.next.push_front(states);
+            state.world.deploy(None, true);
+        }
+        if step == "list" && state.world.is_set("goes-on") {
+            // What somebody else has set going goes on, whoever looks.
+            let newest = state.world.deployments.last().map(|it| it.id.clone()).unwrap_or_default();
+            state.world.look(&newest);
+        }
+        let answer = if step == "list" && state.world.is_stale() {
+            let newest = state.world.deployments.pop();
+            let answer = self.perform(&mut state.world, request);
+            state.world.deployments.extend(newest);
+            answer
+        } else {
+            self.perform(&mut state.world, request)
+        };
         let count = state.asked.len();
         let is_lost = state.watcher.as_ref().is_some_and(|watcher| watcher(count));
         (!is_lost).then_some(answer)
@@ -377,9 +436,10 @@ impl Fake {
 }
 
 fn fault(state: &mut State, step: &str) -> Option<What> {
-    // `poll` is a look at a deployment once one was made on a request.
+    // `poll` is a look at a deployment once one was made on a request; `any` is whatever is asked.
     let is_poll = step == "deployment" && state.world.triggers > 0;
-    for fault in state.faults.iter_mut().filter(|fault| fault.on == step || fault.on == "poll" && is_poll) {
+    let is_meant = |on: &str| on == step || on == "any" || on == "poll" && is_poll;
+    for fault in state.faults.iter_mut().filter(|fault| is_meant(&fault.on)) {
         if fault.skip > 0 {
             fault.skip -= 1;
         } else if fault.times > 0 {

@@ -70,9 +70,14 @@ fn shown_variable(world: &World, key: &str) -> Value {
     let variable = &world.variables[key];
     let mask = "****************".to_owned();
     let value = if variable.secret { &mask } else { &variable.value };
+    let first = match world.set.get("branch") {
+        Some(branch) => json!({"id": "v1", "value": value, "context": "branch", "context_parameter": branch}),
+        None => json!({"id": "v1", "value": value, "context": "production", "context_parameter": null}),
+    };
     let values = json!([
-        {"id": "v1", "value": value, "context": "production", "context_parameter": null},
+        first,
         {"id": "v2", "value": "x", "context": "deploy-preview"},
+        {"id": "v3", "value": "y", "context": "branch", "context_parameter": "another"},
     ]);
     json!({"key": key, "scopes": ["builds", "functions", "runtime"], "values": values, "is_secret": variable.secret, "updated_at": rfc3339(variable.updated)})
 }
@@ -100,8 +105,12 @@ fn write(world: &mut World, request: &Request, key: &str) -> Done {
     if !world.variables.contains_key(key) {
         return Ok(Answer::json(404, &json!({"code": 404, "msg": "not found"})));
     }
-    if body["context"] != "production" || body.get("context_parameter").is_some() {
-        return Err("only production was to be written".to_owned());
+    let (context, parameter) = match world.set.get("branch") {
+        Some(branch) => (json!("branch"), Some(json!(branch))),
+        None => (json!("production"), None),
+    };
+    if body["context"] != context || body.get("context_parameter") != parameter.as_ref() {
+        return Err(format!("only {context} was to be written"));
     }
     let value = body["value"].as_str().ok_or("no value")?;
     world.write(key, value);
@@ -116,28 +125,36 @@ fn create(world: &mut World, request: &Request) -> Done {
     Ok(Answer::json(201, &json!([shown_variable(world, key)])))
 }
 
-fn shown(it: &Deployment) -> Value {
+fn shown(world: &World, it: &Deployment) -> Value {
+    let branch = world.set.get("branch");
     let (state, more) = it.state().split_once(' ').unwrap_or((it.state(), ""));
     let (state, message) = match state {
         _ if it.canceled => ("error", Some("Canceled build")),
         "error" => ("error", Some("Canceled build due to no content change")),
         state => (state, None),
     };
-    let published = (state == "ready" && more == "published").then(|| rfc3339(it.created + 5));
+    let published = (branch.is_none() && state == "ready" && more == "published").then(|| rfc3339(it.created + 5));
     json!({
-        "id": it.id, "state": state, "error_message": message, "published_at": published, "context": "production",
-        "branch": "main", "locked": null, "title": it.mark.as_ref().map(|mark| format!("rekeyd {mark}")),
+        "id": it.id, "state": state, "error_message": message, "published_at": published, "context": if branch.is_some() { "branch-deploy" } else { "production" },
+        "branch": branch.map_or("main", String::as_str), "locked": null, "title": it.mark.as_ref().map(|mark| format!("rekeyd {mark}")),
         "created_at": rfc3339(it.created), "commit_ref": it.commit, "admin_url": "https://app.netlify.com/projects/my-site",
     })
 }
 
 fn list(world: &mut World, request: &Request) -> Done {
     request.check(&["production", "state", "branch", "latest-published", "page", "per_page"], None)?;
-    Ok(Answer::json(200, &world.deployments.iter().rev().map(shown).collect()))
+    let is_of_branch = request.parameter("branch") == world.set.get("branch").map(String::as_str);
+    if !is_of_branch || request.parameter("production").is_some() == world.is_set("branch") {
+        return Err("deploys of other branches were listed".to_owned());
+    }
+    Ok(Answer::json(200, &world.deployments.iter().rev().map(|it| shown(world, it)).collect()))
 }
 
 fn trigger(world: &mut World, request: &Request) -> Done {
     request.check(&["branch", "clear_cache", "title"], None)?;
+    if request.parameter("branch") != world.set.get("branch").map(String::as_str) {
+        return Err("another branch was built".to_owned());
+    }
     if world.is_set("stop-builds") {
         return Err("builds are stopped".to_owned());
     }
@@ -154,7 +171,8 @@ fn trigger(world: &mut World, request: &Request) -> Done {
 
 fn deployment(world: &mut World, request: &Request, id: &str) -> Done {
     request.check(&[], None)?;
-    Ok(world.look(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(200, &shown(it))))
+    world.look(id);
+    Ok(world.find(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(200, &shown(world, it))))
 }
 
 fn lock(world: &mut World, request: &Request, id: &str) -> Done {
@@ -163,7 +181,7 @@ fn lock(world: &mut World, request: &Request, id: &str) -> Done {
     Ok(world.find(id).map_or_else(
         || error(404, "Not Found"),
         |it| {
-            let mut body = shown(it);
+            let mut body = shown(world, it);
             body["locked"] = json!(is_locked);
             Answer::json(200, &body)
         },
@@ -175,7 +193,7 @@ fn publish(world: &mut World, request: &Request, id: &str) -> Done {
     let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else { return Ok(error(404, "Not Found")) };
     at.states = vec!["ready published".to_owned()];
     world.serving = id.to_owned();
-    Ok(world.find(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(201, &shown(it))))
+    Ok(world.find(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(201, &shown(world, it))))
 }
 
 fn cancel(world: &mut World, request: &Request, id: &str) -> Done {
@@ -185,5 +203,5 @@ fn cancel(world: &mut World, request: &Request, id: &str) -> Done {
     }
     let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else { return Ok(error(404, "Not Found")) };
     at.canceled = true;
-    Ok(Answer::json(201, &shown(at)))
+    Ok(world.find(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(201, &shown(world, it))))
 }

@@ -72,7 +72,8 @@ fn group(world: &mut World, request: &Request) -> Done {
 
 fn is_in(world: &World, kind: &str, key: &str) -> bool {
     let in_group = world.is_set("in-group");
-    world.variables.contains_key(key) && (kind == "env-groups") == in_group
+    let is_there = (kind == "env-groups") == in_group || world.is_set("in-both");
+    world.variables.contains_key(key) && is_there
 }
 
 fn variable(world: &mut World, request: &Request, kind: &str, key: &str) -> Done {
@@ -88,10 +89,6 @@ fn write(world: &mut World, request: &Request, kind: &str, key: &str) -> Done {
     let value = body["value"].as_str().filter(|value| !value.is_empty()).ok_or("an empty value")?;
     if world.variables.contains_key(key) && !is_in(world, kind, key) {
         return Err("it would hide the variable of the group".to_owned());
-    }
-    if world.is_set("ignores-writes") {
-        world.writes += 1;
-        return Ok(Answer::json(200, &json!({"key": key, "value": value})));
     }
     world.write(key, value);
     Ok(Answer::json(200, &json!({"key": key, "value": value})))

@@ -58,9 +58,15 @@ fn error(status: u16, code: &str, message: &str, invalid: bool) -> Answer {
 
 type Done = Result<Answer, String>;
 
+/// The environment of the deployments here: `production`, or what a test says.
+fn environment(world: &World) -> &str {
+    world.set.get("environment").map_or("production", String::as_str)
+}
+
 fn project(world: &mut World, request: &Request) -> Done {
     request.check(&["teamId"], None)?;
-    let mut body = json!({"id": "prj_1", "name": "my-app", "targets": {"production": {"id": world.serving, "readyState": "READY", "readySubstate": "PROMOTED"}}, "lastRollbackTarget": null});
+    let in_production = if environment(world) == "production" { &world.serving } else { "dpl_of_production" };
+    let mut body = json!({"id": "prj_1", "name": "my-app", "targets": {"production": {"id": in_production, "readyState": "READY", "readySubstate": "PROMOTED"}}, "lastRollbackTarget": null});
     if world.is_set("no-auto-assign") {
         body["autoAssignCustomDomains"] = json!(false);
     }
@@ -75,10 +81,12 @@ fn record(world: &World, key: &str) -> Value {
     let target = match world.set.get("target").map(String::as_str) {
         Some("text") => json!("production"),
         Some("two") => json!(["production", "preview"]),
-        _ => json!(["production"]),
+        _ if environment(world).starts_with("env_") => json!([]),
+        _ => json!([environment(world)]),
     };
+    let custom: Vec<&str> = Some(environment(world)).filter(|it| it.starts_with("env_")).into_iter().collect();
     let epoch = world.set.get("record").cloned().unwrap_or_default();
-    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "type": "sensitive", "value": "", "target": target, "createdAt": 1, "updatedAt": variable.updated})
+    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "type": if variable.secret { "sensitive" } else { "encrypted" }, "value": "", "target": target, "customEnvironmentIds": custom, "gitBranch": world.set.get("git-branch"), "createdAt": 1, "updatedAt": variable.updated})
 }
 
 fn variables(world: &mut World, request: &Request) -> Done {
@@ -133,19 +141,20 @@ fn create(world: &mut World, request: &Request) -> Done {
     Ok(Answer::json(201, &json!({"created": record(world, key), "failed": []})))
 }
 
-fn shown(it: &Deployment, in_list: bool) -> Value {
+fn shown(world: &World, it: &Deployment, in_list: bool) -> Value {
     let (state, sub) = it.state().split_once(' ').map_or((it.state(), None), |(state, sub)| (state, Some(sub)));
     let state = if it.canceled { "CANCELED" } else { state };
+    let is_production = environment(world) == "production";
     let mut body = json!({
-        "readyState": state, "url": "my-app-1.vercel.app", "projectId": "prj_1", "target": "production",
-        "inspectorUrl": format!("https://vercel.com/my-team/my-app/{}", it.id),
-        "meta": it.mark.as_ref().map_or_else(|| json!({"githubCommitSha": it.commit}), |mark| json!({"action": "redeploy", "rekeyd": mark, "githubCommitSha": it.commit})),
+        "readyState": state, "url": "my-app-1.vercel.app", "projectId": "prj_1",
+        "target": if is_production { json!("production") } else { Value::Null },
+        "inspectorUrl": format!("https://vercel.com/my-team/my-app/{}", it.id), "meta": meta(world, it),
     });
     let id = if in_list { "uid" } else { "id" };
     let created = if in_list { "created" } else { "createdAt" };
     body[id] = json!(it.id);
     body[created] = json!(it.created);
-    if state == "READY" {
+    if state == "READY" && is_production {
         body["readySubstate"] = json!(sub.filter(|sub| ["STAGED", "ROLLING", "PROMOTED"].contains(sub)));
     }
     if state == "READY" && !in_list {
@@ -166,15 +175,33 @@ fn shown(it: &Deployment, in_list: bool) -> Value {
     body
 }
 
+/// A deployment of a branch has its name by whoever pushed it; one that was made anew has what it was given.
+fn meta(world: &World, it: &Deployment) -> Value {
+    let branch = world.set.get("git-branch");
+    match (&it.mark, branch) {
+        (None, None) => json!({"githubCommitSha": it.commit}),
+        (None, Some(branch)) => json!({"gitlabCommitSha": it.commit, "gitlabCommitRef": branch}),
+        (Some(mark), None) => json!({"action": "redeploy", "rekeyd": mark, "githubCommitSha": it.commit}),
+        (Some(mark), Some(branch)) => json!({"action": "redeploy", "rekeyd": mark, "rekeydBranch": branch}),
+    }
+}
+
 fn list(world: &mut World, request: &Request) -> Done {
     request.check(&["teamId", "projectId", "target", "state", "limit", "since", "until"], None)?;
     if request.parameter("projectId") != Some("prj_1") {
         return Err("projectId is not the id of a project".to_owned());
     }
+    if request.parameter("target") != Some(environment(world)) {
+        return Err("deployments of other environments were listed".to_owned());
+    }
     let since: i64 = request.parameter("since").map_or(Ok(0), |since| since.parse().map_err(|_| "since"))?;
     let state = request.parameter("state");
     let fits = |it: &&Deployment| it.created >= since && state.is_none_or(|state| it.state().starts_with(state));
-    let list: Vec<Value> = world.deployments.iter().rev().filter(fits).map(|it| shown(it, true)).collect();
+    let mut list: Vec<Value> = world.deployments.iter().rev().filter(fits).map(|it| shown(world, it, true)).collect();
+    if world.is_set("git-branch") {
+        let of_another = json!({"uid": "dpl_x", "created": i64::MAX / 2_000_000, "state": "READY", "meta": {"githubCommitRef": "another"}});
+        list.insert(0, of_another);
+    }
     Ok(Answer::json(
         200,
         &json!({"deployments": list, "pagination": {"count": list.len(), "next": null, "prev": null}}),
@@ -186,8 +213,17 @@ fn trigger(world: &mut World, request: &Request) -> Done {
     let body = request.check(&["teamId", "forceNew"], Some(&fields))?;
     let original = body["deploymentId"].as_str().and_then(|id| world.find(id)).map(|it| it.commit.clone());
     let Some(commit) = original else { return Ok(error(404, "not_found", "Deployment not found", false)) };
-    if request.parameter("forceNew") != Some("1") || body["target"] != "production" || body["name"] != "my-app" {
-        return Err("not what a redeployment of production is".to_owned());
+    let (target, custom) = match environment(world) {
+        "production" => (json!("production"), Value::Null),
+        "preview" => (Value::Null, Value::Null),
+        custom => (Value::Null, json!(custom)),
+    };
+    let is_meant = body["target"] == target && body["customEnvironmentSlugOrId"] == custom;
+    if request.parameter("forceNew") != Some("1") || !is_meant || body["name"] != "my-app" {
+        return Err(format!("not what a redeployment of {} is", environment(world)));
+    }
+    if body["meta"]["rekeydBranch"].as_str() != world.set.get("git-branch").map(String::as_str) {
+        return Err("the branch is not named".to_owned());
     }
     let mark = body["meta"]["rekeyd"].as_str().ok_or("no mark")?.to_owned();
     world.triggers += 1;
@@ -195,14 +231,15 @@ fn trigger(world: &mut World, request: &Request) -> Done {
     let made = world.deployments.last_mut().ok_or("none")?;
     made.commit = commit;
     made.looks = 0;
-    let _ = id;
-    Ok(Answer::json(200, &shown(made, false)))
+    let made = world.find(&id).ok_or("none")?;
+    Ok(Answer::json(200, &shown(world, made, false)))
 }
 
 fn deployment(world: &mut World, request: &Request, id: &str) -> Done {
     request.check(&["teamId"], None)?;
-    Ok(match world.look(id) {
-        Some(it) => Answer::json(200, &shown(it, false)),
+    world.look(id);
+    Ok(match world.find(id) {
+        Some(it) => Answer::json(200, &shown(world, it, false)),
         None => error(404, "not_found", "Deployment not found", false),
     })
 }
@@ -229,5 +266,6 @@ fn cancel(world: &mut World, request: &Request, id: &str) -> Done {
         return Ok(error(404, "not_found", "Deployment not found", false));
     };
     at.canceled = true;
-    Ok(Answer::json(200, &shown(at, false)))
+    let at = world.find(id).ok_or("none")?;
+    Ok(Answer::json(200, &shown(world, at, false)))
 }

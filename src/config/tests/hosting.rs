@@ -125,3 +125,14 @@ fn two_secrets_cannot_have_the_same_variable() {
     let loaded = check_files(&paths);
     assert!(loaded.findings[0].message.contains("A of render srv-1 is already rotated by"), "{:?}", loaded.findings);
 }
+
+#[test]
+fn projects_of_the_same_name_in_two_teams_are_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = ["a", "b"].map(|name| dir.path().join(format!("{name}.toml"))).to_vec();
+    for (path, team) in paths.iter().zip(["team_1", "team_2"]) {
+        let at = format!("type = \"vercel\"\nproject = \"app\"\nteam = \"{team}\"\ntoken-file = \"/t\"");
+        fs::write(path, target(&at)).unwrap();
+    }
+    assert!(check_files(&paths).findings.is_empty());
+}

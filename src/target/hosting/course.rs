@@ -1,7 +1,9 @@
-//! The course of a movement at a platform: what is written, what may still land, what serves, and what each refusal means.
+//! The course of a movement at a platform: what is written, what may still land, what serves, and what each refusal
+//! means.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,16 +11,14 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, Sight, State};
+use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State, Write};
 use super::words::hiding;
 use super::{HostingTarget, Touched, VIEW, step, text};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
-use crate::target::{Disclosed, Errand, Health};
+use crate::target::{Disclosed, Errand};
 
-/// How long a deployment of somebody else is waited for before anything is touched.
-const UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 /// What is kept of a movement's time to stop what does not come up.
 const RESERVE: Duration = Duration::from_secs(120);
 
@@ -47,12 +47,36 @@ impl HostingTarget {
 
     /// Takes note of the values that are not to be told.
     pub(super) fn know(&self, view: &Disclosed<'_>) {
+        self.know_all(std::iter::once(view.primary).chain(view.accepted.iter().copied()));
+    }
+
+    pub(super) fn know_all<'v>(&self, values: impl Iterator<Item = &'v SecretValue>) {
         let mut known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        for value in std::iter::once(view.primary).chain(view.accepted.iter().copied()) {
+        for value in values {
             if !known.iter().any(|known| known.is_same(value)) {
                 known.push(SecretValue::new(value.reveal().to_vec()));
             }
         }
+    }
+
+    /// Whether rekeyd has made or taken over this value.
+    pub(super) fn is_known(&self, value: &SecretValue) -> bool {
+        let known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|known| known.is_same(value))
+    }
+
+    /// Takes note of what a variable has, for as long as nobody else writes it.
+    pub(super) fn remember_written(&self, key: &str, value: &SecretValue) {
+        let value = SecretValue::new(value.reveal().to_vec());
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value);
+    }
+
+    pub(super) fn forget_all_written(&self) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn forget_written(&self, key: &str) -> Option<SecretValue> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 
     fn hide(&self, text: &str) -> String {
@@ -122,85 +146,6 @@ impl HostingTarget {
         Fault::new(code, self.hide(&text)).advise(advice)
     }
 
-    /// Waits until no deployment of somebody else is under way.
-    pub(super) async fn wait_for_others(
-        &self,
-        newest: Option<Deployment>,
-        deadline: Instant,
-    ) -> Said<Option<Deployment>> {
-        let until = deadline.min(Instant::now() + UNDER_WAY);
-        let mut newest = newest;
-        while let Some(at) = newest.as_ref().filter(|at| matches!(at.state, State::Going | State::Blocked)) {
-            let pause = self.platform.pause(Duration::ZERO);
-            if at.state == State::Blocked || Instant::now() + pause >= until {
-                return Err(self.is_under_way(at));
-            }
-            sleep(pause).await;
-            newest = self.platform.newest(deadline).await?;
-        }
-        Ok(newest)
-    }
-
-    pub(super) fn is_under_way(&self, at: &Deployment) -> Refusal {
-        let text = format!("{} of {} is under way: {}", step::name(at), self.label, step::told(at));
-        Refusal::obstacle(FaultCode::PlatformRefused, text, format!("let it end first: {}", at.page))
-    }
-
-    pub(super) fn serves_nothing(&self) -> Refusal {
-        let text = format!("{} serves nothing that could be deployed anew", self.label);
-        Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once, and see that it works")
-    }
-
-    pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
-        let Sight { mut ids, serving, newest, missing, .. } = self.platform.survey(&self.keys(), deadline).await?;
-        if !missing.is_empty() && !self.create {
-            return Err(super::missing(&self.label, &missing));
-        }
-        let newest = self.wait_for_others(newest, deadline).await?;
-        if health == Health::Needed {
-            if serving.is_none() {
-                return Err(self.serves_nothing());
-            }
-            self.check_not_changed(view, &missing, deadline).await?;
-        }
-        ids.insert(VIEW.to_owned(), view.view.to_string());
-        if let Some(newest) = newest.as_ref().or(serving.as_ref()) {
-            ids.insert(NEWEST.to_owned(), newest.id.clone());
-            ids.extend(newest.created.map(|at| (SINCE.to_owned(), at.to_string())));
-        }
-        Ok(Found {
-            configured: self.label.clone(),
-            unit: self.label.clone(),
-            running: serving.is_some(),
-            details: ids,
-            ..Found::default()
-        })
-    }
-
-    /// Where a value can be seen, it must be the one that rekeyd knows.
-    pub(super) async fn check_not_changed(
-        &self,
-        view: &Disclosed<'_>,
-        missing: &[String],
-        deadline: Instant,
-    ) -> Said<()> {
-        for (key, wanted) in self.wanted(view) {
-            // Nobody has said yet what this one was to have.
-            let is_unknown = Some(key) == self.previous_key.as_deref() && view.previous.is_none();
-            if is_unknown || missing.iter().any(|missing| missing == key) {
-                continue;
-            }
-            let shown = self.platform.shows(key, deadline).await?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
-                let text = format!("{key} at {} was changed by hand since rekeyd last knew it", self.label);
-                let advice =
-                    "write the former value there, or go on from it: rekeyctl forget, then rekeyctl rotate --initial";
-                return Err(Refusal::obstacle(FaultCode::WrongValue, text, advice));
-            }
-        }
-        Ok(())
-    }
-
     /// Writes all variables.
     pub(super) async fn write(&self, course: &Course<'_>) -> Result<Option<Timestamp>, Fault> {
         let wanted = self.wanted(course.errand.view);
@@ -214,8 +159,20 @@ impl HostingTarget {
         for (key, value) in wanted {
             let was = self.touched();
             self.touch(Touched::Yes);
-            match self.platform.write(key, value, course.found, course.until).await {
-                Ok(now) => at = at.max(now),
+            // Once it was sent, it may be there already.
+            let differs = AtomicBool::new(self.forget_written(key).is_some_and(|last| !last.is_same(value)));
+            let write = || async {
+                let differs = differs.swap(false, Ordering::Relaxed);
+                let write = Write { key, value, found: course.found, differs };
+                self.platform.write(&write, course.until).await
+            };
+            // On the way back there is no other way out than to wait for the platform.
+            let written = if course.errand.back { self.answer(course, write).await } else { write().await };
+            match written {
+                Ok(now) => {
+                    at = at.max(now);
+                    self.remember_written(key, value);
+                }
                 Err(refusal) if was == Touched::No && refusal.kind.is_refusal() && !refusal.taken => {
                     self.touch(Touched::No);
                     return Err(self.before(refusal));
@@ -235,10 +192,22 @@ impl HostingTarget {
     }
 
     /// What was set going with the value that is taken back must not land any more: ours is canceled, and somebody else's
-    /// is waited for.
-    pub(super) async fn let_none_land(&self, course: &Course<'_>) -> Result<(), Fault> {
+    /// is waited for. Where an earlier daemon may have asked for one a moment before it died, there is time to show it.
+    pub(super) async fn let_none_land(&self, course: &Course<'_>, touched: Touched) -> Result<(), Fault> {
+        let looks = if touched == Touched::Unknown { self.time_to_show() } else { Duration::ZERO };
+        let until = course.until.min(Instant::now() + looks);
+        loop {
+            self.stop_what_is_going(course).await?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            sleep(self.platform.pause(Duration::ZERO)).await;
+        }
+    }
+
+    async fn stop_what_is_going(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-        let made = self.platform.made_since(since, course.until).await;
+        let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
         let made = made.map_err(|refusal| self.after(refusal))?;
         for at in made {
             // What this way back has made itself, before it was interrupted, goes on.
@@ -271,29 +240,31 @@ impl HostingTarget {
             || (is_later && is_another)
     }
 
-    /// Asks until there is an answer: what serves is not torn down because of a moment without any.
-    async fn answer<T, F: Future<Output = Said<T>>>(
+    /// Asks until there is an answer, for as long as there is time: a platform that is away for minutes is no reason to
+    /// tear down what serves, nor to give up what is half done.
+    pub(super) async fn answer<T, F: Future<Output = Said<T>>>(
         &self,
         course: &Course<'_>,
         ask: impl Fn() -> F,
-    ) -> Result<T, Fault> {
+    ) -> Said<T> {
         loop {
             match ask().await {
-                Ok(answer) => return Ok(answer),
                 Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
                     sleep(self.platform.pause(Duration::ZERO)).await;
                 }
+                // Nobody can say what was done.
                 Err(refusal) if refusal.kind == Kind::Unavailable => {
-                    return Err(self.unsure(&refusal.text, "", ""));
+                    return Err(Refusal { kind: Kind::Lost, ..refusal });
                 }
-                Err(refusal) => return Err(self.after(refusal)),
+                said => return said,
             }
         }
     }
 
     /// What serves, where it has what was written and is well.
     pub(super) async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let serving = self.answer(course, || self.platform.serving(course.until)).await?;
+        let serving = self.answer(course, || self.platform.serving(course.until)).await;
+        let serving = serving.map_err(|refusal| self.after(refusal))?;
         let Some(serving) = serving else {
             return Err(self.fault(FaultCode::NotLive, "nothing is served any more", ""));
         };
@@ -330,7 +301,8 @@ impl HostingTarget {
             if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
                 continue;
             }
-            let shown = self.answer(course, || self.platform.shows(key, course.until)).await?;
+            let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
+            let shown = shown.map_err(|refusal| self.after(refusal))?;
             if shown.is_some_and(|shown| !shown.is_same(wanted)) {
                 let text = format!("{key} has another value than was written: somebody else writes it");
                 return Err(self.fault(FaultCode::WrongValue, &text, ""));
@@ -342,7 +314,7 @@ impl HostingTarget {
     /// Publishes what served before, which has the code and the value of then.
     pub(super) async fn restore(&self, course: &Course<'_>, former: &str) -> Result<Deployment, Fault> {
         self.tell(course, &format!("publishing {former} again"));
-        let published = self.platform.publish(former, course.until).await;
+        let published = self.answer(course, || self.platform.publish(former, course.until)).await;
         published.map_err(|refusal| self.after(refusal))?;
         loop {
             match self.platform.serving(course.until).await {

@@ -1,148 +1,28 @@
-//! From the trigger to what is served: a deployment is made once, found again where its answer was lost, and followed to
-//! its end.
+//! From a deployment that was made to what is served: followed to its end, or stopped.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use super::HostingTarget;
 use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
-use super::platform::{COMMIT, Deployment, NEWEST, SINCE, State, Wanted};
+use super::platform::{COMMIT, Deployment, State};
 use super::step::{Known, Step, name, step, told};
-use super::{HostingTarget, Touched};
 use crate::rotation::{Fault, FaultCode};
 
-/// When a deployment is looked for whose answer was lost.
-const LOOKS: [u64; 4] = [1, 3, 6, 10];
-const LONGEST_LOOK: u64 = 10;
-/// How often a trigger is sent whose answers are lost and which seems to make nothing.
-const TRIGGERS: usize = 3;
-/// How long a trigger that was taken without an id has to show what it makes.
-const APPEARS: Duration = Duration::from_secs(60);
 /// How long a deployment that was just made may be unknown where it is asked for.
 const UNKNOWN: Duration = Duration::from_secs(30);
 /// How long one that was given up has to end.
 const ENDS: Duration = Duration::from_secs(90);
 
 impl HostingTarget {
-    /// The deployment of this movement, which was made before already or is made now, once it is live.
-    pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let made = match self.find(course).await.map_err(|refusal| self.after(refusal))? {
-            Some(made) => {
-                self.tell(course, &format!("going on with {}", name(&made)));
-                made
-            }
-            // An earlier daemon may have asked for it a moment before it died.
-            None if self.touched() == Touched::Unknown => {
-                let marks = self.platform.marks();
-                let seconds = if marks { LOOKS.iter().sum() } else { APPEARS.as_secs() };
-                self.tell(course, "looking whether it was asked for already");
-                match self.look_for(course, seconds).await? {
-                    Some(Some(made)) => made,
-                    Some(None) => self.trigger(course).await?,
-                    None => {
-                        let text = "it is not known whether a deployment was made before";
-                        return Err(self.after(Refusal::of(Kind::Lost, text)));
-                    }
-                }
-            }
-            None => self.trigger(course).await?,
-        };
-        self.follow(course, made).await
-    }
-
-    /// The oldest one that can be ours.
-    async fn find(&self, course: &Course<'_>) -> Result<Option<Deployment>, Refusal> {
-        let since = self.made_since(course).await?;
-        let is_ours = |it: &Deployment| match self.platform.marks() {
-            true => it.mark.as_deref() == Some(course.errand.mark),
-            false => it.by_us,
-        };
-        Ok(since.into_iter().rfind(is_ours))
-    }
-
-    /// Those that have what was written, the newest first.
-    pub(super) async fn made_since(&self, course: &Course<'_>) -> Result<Vec<Deployment>, Refusal> {
-        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
-        let newest = course.noted.get(NEWEST);
-        let mut made = self.platform.made_since(since, course.until).await?;
-        made.retain(|it| Some(&it.id) != newest && since.is_none_or(|since| it.created.is_none_or(|at| at >= since)));
-        Ok(made)
-    }
-
-    /// Makes one. Where the answer is lost, it is looked for before it is asked for again.
-    async fn trigger(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let wanted = Wanted { mark: course.errand.mark, found: course.found };
-        let mut last = None;
-        for _ in 0..TRIGGERS {
-            match self.platform.trigger(&wanted, course.until).await {
-                Ok(Some(made)) => return Ok(self.remember(made)),
-                Ok(None) => return self.appears(course).await.map(|made| self.remember(made)),
-                Err(refusal) if refusal.kind == Kind::Lost => last = Some(refusal),
-                // It was not even sent, or nothing came of it.
-                Err(refusal) => return Err(self.after(refusal)),
-            }
-            self.tell(course, "the answer to the trigger was lost; looking for what it made");
-            match self.look_for(course, LOOKS.iter().sum()).await? {
-                Some(Some(made)) => return Ok(self.remember(made)),
-                Some(None) => {}
-                // It is not known that there is none.
-                None => break,
-            }
-        }
-        let text = last.map_or_else(String::new, |refusal| refusal.text);
-        let text = format!("it is not known whether a deployment was made: {text}");
-        Err(self.after(Refusal::of(Kind::Lost, text)))
-    }
-
-    /// Looks for what a trigger has made, for so many seconds, and on until the platform has shown what there is; none
-    /// where it never did.
-    async fn look_for(&self, course: &Course<'_>, seconds: u64) -> Result<Option<Option<Deployment>>, Fault> {
-        let least = Instant::now() + Duration::from_secs(seconds);
-        let mut pauses = LOOKS.iter().copied();
-        loop {
-            let pause = Duration::from_secs(pauses.next().unwrap_or(LONGEST_LOOK));
-            if Instant::now() + pause >= course.until {
-                return Ok(None);
-            }
-            sleep(pause).await;
-            match self.find(course).await {
-                Ok(Some(made)) => return Ok(Some(Some(made))),
-                Ok(None) if Instant::now() >= least => return Ok(Some(None)),
-                Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(refusal)),
-            }
-        }
-    }
-
-    fn remember(&self, made: Deployment) -> Deployment {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(made.id.clone());
-        made
-    }
-
-    async fn appears(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let until = course.until.min(Instant::now() + APPEARS);
-        loop {
-            match self.find(course).await {
-                Ok(Some(made)) => return Ok(made),
-                Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(refusal)),
-            }
-            if Instant::now() >= until {
-                let text = format!("{} took the trigger, and shows no deployment for it", self.label);
-                return Err(self.after(Refusal::of(Kind::Lost, text)));
-            }
-            sleep(self.platform.pause(Duration::ZERO)).await;
-        }
-    }
-
-    async fn follow(&self, course: &Course<'_>, mut at: Deployment) -> Result<Deployment, Fault> {
+    /// Follows one to its end.
+    pub(super) async fn follow(&self, course: &Course<'_>, mut at: Deployment) -> Result<Deployment, Fault> {
         let began = Instant::now();
         let until = course.until.min(began + self.limit);
-        let (mut told_last, mut aside, mut published) = (String::new(), None, false);
+        let (mut told_last, mut state, mut published) = (String::new(), (at.state, began), false);
         loop {
             if let Some(now) = self.look_at(course, &at, began).await? {
                 at = now;
@@ -156,12 +36,12 @@ impl HostingTarget {
                 let text = format!("{} is of another commit than what is served, {}", name(&at), short(&at.commit));
                 return self.give_up(course, at, FaultCode::NotLive, &text).await;
             }
-            let aside_for = match at.state {
-                State::Aside => aside.get_or_insert_with(Instant::now).elapsed(),
-                _ => Duration::ZERO,
-            };
-            let mut known =
-                Known { aside: aside_for, may_publish: self.platform.may_publish(), published, ..Known::default() };
+            if at.state != state.0 {
+                state = (at.state, Instant::now());
+            }
+            // What somebody else keeps aside is theirs to publish.
+            let may_publish = self.platform.may_publish() && self.is_ours(course, &at);
+            let mut known = Known { lasts: state.1.elapsed(), may_publish, published, ..Known::default() };
             let next = self.decide(course, &at, &mut known).await;
             let next = match next {
                 Ok(next) => next,
@@ -174,7 +54,8 @@ impl HostingTarget {
                 Step::GiveUp(code, text) => return self.give_up(course, at, code, &text).await,
                 Step::Follow(newer) => {
                     self.tell(course, &format!("{} was replaced by {}", name(&at), name(&newer)));
-                    (at, aside, published) = (newer, None, false);
+                    (state, published) = ((newer.state, Instant::now()), false);
+                    at = newer;
                     continue;
                 }
                 Step::Publish => {
@@ -202,7 +83,7 @@ impl HostingTarget {
             Ok(now) => {
                 let commit = now.commit.clone().or(at.commit.clone());
                 let page = if now.page.is_empty() { at.page.clone() } else { now.page.clone() };
-                Ok(Some(Deployment { commit, page, ..now }))
+                Ok(Some(Deployment { id: at.id.clone(), commit, page, ..now }))
             }
             Err(Refusal { kind: Kind::Unavailable, .. }) => Ok(None),
             Err(Refusal { kind: Kind::Missing, text, .. }) => {
@@ -232,11 +113,15 @@ impl HostingTarget {
         }
     }
 
-    /// The newest that is well, of those that were made after the write and after `at`.
+    /// The newest that is well, of those that were made after the write and after `at`. Somebody else's that is kept aside
+    /// is none: it may never be served.
     async fn newer(&self, course: &Course<'_>, at: &Deployment) -> Result<Option<(Deployment, bool)>, Refusal> {
-        let is_well = |it: &Deployment| {
-            it.id != at.id && it.created >= at.created && !matches!(it.state, State::Failed | State::Gone)
+        let may_serve = |it: &Deployment| match it.state {
+            State::Failed | State::Gone => false,
+            State::Aside => self.is_ours(course, it),
+            State::Going | State::Blocked | State::Up => true,
         };
+        let is_well = |it: &Deployment| it.id != at.id && it.created >= at.created && may_serve(it);
         let Some(newer) = self.made_since(course).await?.into_iter().find(is_well) else { return Ok(None) };
         let serves = newer.state == State::Up && self.platform.serves(&newer, course.until).await?;
         Ok(Some((newer, serves)))
@@ -252,6 +137,8 @@ impl HostingTarget {
     ) -> Result<Deployment, Fault> {
         match self.stop(course, &at).await? {
             Stopped::Ended => Err(self.fault(code, text, &at.page)),
+            // It was quicker, and is to be taken back.
+            Stopped::Live(live) if self.has_other_code(course, &live) => Err(self.fault(code, text, &live.page)),
             Stopped::Live(live) => Ok(live),
         }
     }
@@ -259,27 +146,33 @@ impl HostingTarget {
     /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
     pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
         let is_ours = self.is_ours(course, at);
-        let until = if is_ours { course.errand.deadline.min(Instant::now() + ENDS) } else { course.until };
         let is_over = |state: State| matches!(state, State::Failed | State::Gone | State::Aside);
         if is_over(at.state) {
             return Ok(Stopped::Ended);
         }
-        let refused = if is_ours {
+        let latest = if is_ours { course.errand.deadline } else { course.until };
+        let mut refused = String::new();
+        if is_ours {
             self.tell(course, &format!("canceling {}", name(at)));
-            self.platform.cancel(&at.id, until).await.err()
+            let canceled = self.answer(course, || self.platform.cancel(&at.id, latest)).await;
+            refused = canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
         } else {
             self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
-            None
-        };
-        let refused = refused.map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
+        }
+        let ends = || if is_ours { latest.min(Instant::now() + ENDS) } else { latest };
+        let mut until = ends();
         loop {
-            let why = match self.platform.deployment(&at.id, until).await {
+            let why = match self.platform.deployment(&at.id, latest).await {
                 Ok(now) if is_over(now.state) => return Ok(Stopped::Ended),
-                Ok(now) if now.state == State::Up && self.platform.serves(&now, until).await.unwrap_or(false) => {
+                Ok(now) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
                     return Ok(Stopped::Live(now));
                 }
                 Ok(now) => format!("{} is {}", name(&now), told(&now)),
-                Err(refusal) if refusal.kind == Kind::Unavailable => refusal.text,
+                Err(refusal) if refusal.kind == Kind::Unavailable => {
+                    // It may have ended meanwhile.
+                    until = ends();
+                    refusal.text
+                }
                 Err(refusal) => {
                     let text = format!("it is not known what became of {}: {}", name(at), refusal.text);
                     return Err(self.unsure(&text, &refusal.advice, &at.page));
@@ -294,10 +187,11 @@ impl HostingTarget {
         }
     }
 
+    /// Whether we are about to bring code into service that nobody has asked for. What somebody else pushes is theirs.
     fn has_other_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
         let served = course.found.get(COMMIT);
         let differs = served.is_some() && at.commit.is_some() && at.commit.as_ref() != served;
-        differs && self.platform.wants_same_code() && !course.errand.back
+        differs && self.platform.wants_same_code() && !course.errand.back && self.is_ours(course, at)
     }
 }
 

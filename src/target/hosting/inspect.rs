@@ -27,6 +27,7 @@ pub async fn inspect(secret: &SecretSettings, settings: &Hosting) -> Result<Vec<
     lines.extend(sight.missing.iter().map(|key| format!("{key} is not there, and would be made")));
     match &sight.serving {
         Some(serving) => {
+            target.check_is_well(serving).map_err(|refusal| target.before(refusal))?;
             let line = format!(
                 "{} is served ({}) and would be deployed anew {}",
                 step::name(serving),

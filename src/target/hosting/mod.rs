@@ -3,13 +3,15 @@
 //! The course is the same for all platforms; what each says and wants is in its own file. Requests go through `api.rs`,
 //! what follows on an answer is in the table of `answer.rs`, and what follows for a deployment in `step.rs`: both pure.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Target};
+use super::{Disclosed, Errand, Health, Known, Target};
 use crate::config::{Hosting, HostingPlatform, SecretSettings};
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
@@ -23,10 +25,12 @@ mod follow;
 mod inspect;
 mod netlify;
 mod platform;
+mod preflight;
 mod railway;
 mod render;
 mod secrets;
 mod step;
+mod trigger;
 mod vercel;
 mod words;
 
@@ -54,8 +58,12 @@ pub struct HostingTarget {
     settle: Duration,
     settle_set: Option<Duration>,
     touched: Mutex<Touched>,
-    /// Every value that was dealt with: none of them is told, whoever says it.
+    /// Every value that the store has or that was dealt with: none of them is told, whoever says it.
     values: Mutex<Vec<SecretValue>>,
+    /// What each variable was last known to have.
+    written: Mutex<BTreeMap<String, SecretValue>>,
+    /// Whether what serves is known to have the view in force where the variables have it.
+    certain: AtomicBool,
     /// The deployments that were asked for since the daemon was started: of others it is not known whose they are, unless
     /// they carry a mark.
     made: Mutex<Vec<String>>,
@@ -85,6 +93,8 @@ impl HostingTarget {
             settle_set: settings.settle,
             touched: Mutex::new(Touched::Unknown),
             values: Mutex::default(),
+            written: Mutex::default(),
+            certain: AtomicBool::new(true),
             made: Mutex::default(),
         }
     }
@@ -110,6 +120,11 @@ impl Target for HostingTarget {
         Ok(2)
     }
 
+    fn recognize(&self, known: &Known<'_>, is_certain: bool) {
+        self.know_all(known.0.iter().map(|(_, value)| value));
+        self.certain.store(is_certain, Ordering::Relaxed);
+    }
+
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
         self.know(in_force);
         let found = self.sight(in_force, health, deadline).await;
@@ -129,13 +144,14 @@ impl Target for HostingTarget {
             details.insert(UNTOUCHED.to_owned(), "yes".to_owned());
             return Ok(vec![Noted { target: self.label.clone(), details }]);
         }
+        let touched = self.touched();
         let at = self.write(&course).await?;
         if errand.back {
-            self.let_none_land(&course).await?;
+            self.let_none_land(&course, touched).await?;
         }
         let mut since = at;
         if at.is_none() || !self.platform.marks() {
-            let newest = self.platform.newest(course.until).await;
+            let newest = self.answer(&course, || self.platform.newest(course.until)).await;
             if let Some(newest) = newest.map_err(|refusal| self.after(refusal))? {
                 since = since.max(newest.created);
                 details.insert(NEWEST.to_owned(), newest.id);
@@ -161,18 +177,17 @@ impl Target for HostingTarget {
         }
         let began = Instant::now();
         if errand.back {
-            let serving = self.platform.serving(course.until).await;
+            let serving = self.answer(&course, || self.platform.serving(course.until)).await;
             let serving = serving.map_err(|refusal| self.after(refusal))?;
             if serving.as_ref().is_some_and(|serving| self.is_the_former(&course, serving)) {
                 return Ok(vec![Activated::StillServes { consumer }]);
             }
         }
         let has_view = course.found.get(VIEW).is_some_and(|view| *view == errand.view.view.to_string());
-        let live =
-            match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.wants_same_code()) {
-                Some(former) => self.restore(&course, former).await?,
-                None => self.deploy(&course).await?,
-            };
+        let live = match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.restores()) {
+            Some(former) => self.restore(&course, former).await?,
+            None => self.deploy(&course).await?,
+        };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(vec![Activated::Deployed { consumer, deployment: live.id, page: live.page, took_us }])
     }

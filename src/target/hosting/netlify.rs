@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, stands};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Context, Hosting, NetlifySite};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
+
+mod shapes;
+
+use shapes::{Build, Created, Patch, Raw, Site, Variable};
 
 /// One site, and the contexts of its variables that are written.
 pub(super) struct Netlify {
@@ -119,7 +121,7 @@ impl Netlify {
         Ok(list)
     }
 
-    async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Option<Timestamp>> {
+    async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Variable> {
         let account = self.account(until).await?;
         let path = ["accounts", account.as_str(), "env", key];
         let (name, parameter) = context.wire();
@@ -131,7 +133,7 @@ impl Netlify {
             let text = format!("{} says that {key} was written, and shows no value for {name}", self.label);
             return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see what the variable has there").taken());
         }
-        Ok(variable.updated())
+        Ok(variable)
     }
 
     async fn create(&self, key: &str, value: &str, until: Instant) -> Said<Option<Timestamp>> {
@@ -173,8 +175,8 @@ impl Platform for Netlify {
             }
             let kind = if variable.is_secret { "a secret" } else { "readable" };
             sight.told.push(format!("{key} is there, {kind}"));
-            sight.ids.insert(has(key), "yes".to_owned());
         }
+        sight.newest = self.newest(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             let path = ["deploys", serving.id.as_str()];
@@ -184,10 +186,17 @@ impl Platform for Netlify {
                 let advice = "unlock it there; or let rekeyd publish the deploy that it makes: `publish = true`";
                 return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
             }
+            if self.settings.same_code_only && serving.commit.is_none() {
+                let text = format!(
+                    "the commit of what {} serves is not known, so that a build cannot be compared",
+                    self.label
+                );
+                let advice = "build it once from its repository; or do without `same-code-only`";
+                return Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice));
+            }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
         }
-        sight.newest = self.newest(until).await?;
         sight.told.push("a build takes the head of the branch, not the commit that is published".to_owned());
         Ok(sight)
     }
@@ -203,18 +212,27 @@ impl Platform for Netlify {
         Ok(value.map(Hidden::into_value))
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let value = super::text(value)?;
-        if !found.contains_key(&has(key)) && self.variable(key, until).await?.is_none() {
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, value) = (write.key, super::text(write.value)?);
+        let Some(was) = self.variable(key, until).await? else {
             if self.create {
                 return self.create(key, value, until).await;
             }
             return Err(super::missing(&self.label, &[key.to_owned()]));
-        }
+        };
         let mut at = None;
         for (count, context) in self.settings.contexts.iter().enumerate() {
             let set = self.set(key, context, value, until).await;
-            at = at.max(set.map_err(|refusal| if count > 0 { refusal.taken() } else { refusal })?);
+            let now = set.map_err(|refusal| if count > 0 { refusal.taken() } else { refusal })?;
+            if was.is_secret != now.is_secret {
+                let text = format!("{} made {key} readable, or a secret, with its value", self.label);
+                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
+            }
+            if write.differs && count == 0 && stands(was.updated(), now.updated()) {
+                let text = format!("{} says that {key} was written, and shows it unchanged", self.label);
+                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken());
+            }
+            at = at.max(now.updated());
         }
         Ok(at)
     }
@@ -296,97 +314,15 @@ impl Platform for Netlify {
     }
 
     fn may_publish(&self) -> bool {
-        self.settings.publish
+        self.settings.publish && self.settings.is_published()
     }
 
     fn wants_same_code(&self) -> bool {
         self.settings.same_code_only
     }
-}
 
-#[derive(Deserialize)]
-struct Site {
-    account_slug: Option<String>,
-    account_id: Option<String>,
-    published_deploy: Option<Published>,
-    build_settings: Option<BuildSettings>,
-}
-
-#[derive(Deserialize)]
-struct Published {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct BuildSettings {
-    stop_builds: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Variable {
-    #[serde(default)]
-    values: Vec<OneValue>,
-    #[serde(default)]
-    is_secret: bool,
-    updated_at: Option<String>,
-}
-
-impl Variable {
-    fn has(&self, context: &Context) -> bool {
-        self.values.iter().any(|value| value.is_of(context))
+    fn restores(&self) -> bool {
+        // To publish the deploy of a branch is to put it into production.
+        self.settings.same_code_only && self.settings.is_published()
     }
-
-    fn updated(&self) -> Option<Timestamp> {
-        self.updated_at.as_deref()?.parse().ok()
-    }
-}
-
-#[derive(Deserialize)]
-struct OneValue {
-    value: Option<Hidden>,
-    context: String,
-    context_parameter: Option<String>,
-}
-
-impl OneValue {
-    fn is_of(&self, wanted: &Context) -> bool {
-        let (context, parameter) = wanted.wire();
-        self.context == context && parameter.is_none_or(|branch| self.context_parameter.as_deref() == Some(branch))
-    }
-}
-
-#[derive(Deserialize)]
-struct Raw {
-    id: String,
-    #[serde(default)]
-    state: String,
-    error_message: Option<String>,
-    published_at: Option<Value>,
-    created_at: Option<String>,
-    title: Option<String>,
-    locked: Option<bool>,
-    skipped: Option<bool>,
-    commit_ref: Option<String>,
-    admin_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Build {
-    deploy_id: String,
-    sha: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Patch<'a> {
-    context: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context_parameter: Option<&'a str>,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct Created<'a> {
-    key: &'a str,
-    values: Vec<Patch<'a>>,
-    is_secret: bool,
 }

@@ -90,18 +90,34 @@ pub(super) struct Wanted<'a> {
     pub found: &'a Ids,
 }
 
+/// What is to be written.
+pub(super) struct Write<'a> {
+    pub key: &'a str,
+    pub value: &'a SecretValue,
+    /// What preflight saw.
+    pub found: &'a Ids,
+    /// Whether it is certain that the variable had another value: then it must be seen to change.
+    pub differs: bool,
+}
+
+/// Whether a time that must have moved has not; where none is told, nobody can say.
+pub(super) fn stands(was: Option<Timestamp>, now: Option<Timestamp>) -> bool {
+    was.zip(now).is_some_and(|(was, now)| now <= was)
+}
+
 /// One platform. Every call asks it anew and remembers nothing, so that a daemon that was killed knows as much.
 #[async_trait]
 pub(super) trait Platform: Send + Sync {
-    /// Looks for all that can be known to fail beforehand.
+    /// Looks for all that can be known to fail beforehand; for the newest deployment before it looks for what serves, so
+    /// that what comes up in between is not taken for what served before.
     async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight>;
 
     /// The value of a variable, where the platform shows it.
     async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>>;
 
-    /// Writes one variable in place, makes sure by what is no secret that it took, and says when that was where the
-    /// platform tells.
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>>;
+    /// Writes one variable in place, makes sure by what is no secret that it took and is as it was in all else, and says
+    /// when that was where the platform tells.
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>>;
 
     /// The newest deployment.
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>>;
@@ -145,6 +161,12 @@ pub(super) trait Platform: Send + Sync {
 
     /// Whether other code than what is served is a reason to stop.
     fn wants_same_code(&self) -> bool {
+        false
+    }
+
+    /// Whether what served before is published again on the way back, instead of a new deployment that would be of
+    /// other code.
+    fn restores(&self) -> bool {
         false
     }
 

@@ -1,6 +1,5 @@
 //! Railway: one GraphQL URL, where errors come with the status 200. A write deploys by itself unless it is told not to.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RailwayDeploy, RailwayService};
@@ -46,15 +45,18 @@ pub(super) mod documents {
 }
 
 mod shapes;
+mod variables;
 
 use shapes::{
-    Answered, Canceled, Deployed, Deployments, Document, Errors, Found, Id, Input, Instance, List, ListInput, Nothing,
-    OfEnvironment, OfProject, OfService, One, Raw, Record, Records, Redeployed, TokenOf, Upsert, Upserted, Values,
+    Answered, Canceled, Deployed, Deployments, Document, Errors, Found, Id, Instance, List, ListInput, Nothing,
+    OfService, One, Raw, Redeployed, TokenOf,
 };
 
 /// A deployment that is up without a health check says that its container started, and no more.
 const SETTLE: Duration = Duration::from_secs(30);
 const SETTLE_UNCHECKED: Duration = Duration::from_secs(60);
+/// What is said where there is no code that could be deployed in the way that was asked for.
+const NO_CODE: [&str; 2] = ["Commit not found", "Cannot redeploy without a snapshot"];
 /// A plan with so few requests an hour is asked less often.
 const FEW: u64 = 100;
 
@@ -112,21 +114,26 @@ impl Railway {
 
     fn refusal(&self, intent: Intent, message: &str) -> Refusal {
         let has = |words: &str| message.to_ascii_lowercase().contains(words);
+        let is = |text: &str| message.trim().trim_end_matches('.').eq_ignore_ascii_case(text);
         let (kind, advice) = match () {
             () if has("not authorized") || has("unauthorized") || has("project token not found") => {
                 (Kind::Credential, "make a new token there that reaches the project, or see whether the ids are right")
             }
             () if has("two factor") => (Kind::Forbidden, "the workspace wants a second factor: use a project token"),
-            () if intent == Intent::Trigger && (has("commit") || has("snapshot") || has("no source")) => {
+            () if intent == Intent::Trigger && NO_CODE.iter().any(|text| is(text)) => {
                 (Kind::NoCommit, "deploy the service once by its usual way")
             }
             () if has("not found") => (Kind::Missing, "see whether the ids in the secret's file are right"),
             () if has("rate limit") || has("too many requests") => (Kind::Unavailable, "ask again later"),
-            () if has("problem processing request") || has("internal server error") => match intent {
+            // Of what is not known here it is not known either whether it was done.
+            () => match intent {
                 Intent::Trigger => (Kind::Lost, ""),
-                Intent::Read | Intent::Write => (Kind::Unavailable, ""),
+                Intent::Write if has("problem processing request") || has("internal server error") => {
+                    (Kind::Unavailable, "")
+                }
+                Intent::Write => (Kind::Invalid, ""),
+                Intent::Read => (Kind::Unavailable, ""),
             },
-            () => (Kind::Invalid, ""),
         };
         // What is said about a value that was sent may hold it.
         let words = match intent {
@@ -135,23 +142,6 @@ impl Railway {
         };
         let text = format!("{} refused it{words}", self.label);
         Refusal { advice: advice.to_owned(), ..Refusal::of(kind, text) }
-    }
-
-    async fn values(&self, until: Instant) -> Said<BTreeMap<String, Option<Hidden>>> {
-        let RailwayService { project: p, environment: e, service: s, .. } = &self.settings;
-        let values: Values = self.ask(Intent::Read, documents::VALUES, OfProject { p, e, s }, until).await?;
-        Ok(values.variables)
-    }
-
-    async fn records(&self, until: Instant) -> Said<Vec<Record>> {
-        let RailwayService { project: p, environment: e, .. } = &self.settings;
-        let found: Records = self.ask(Intent::Read, documents::RECORDS, OfEnvironment { e, p }, until).await?;
-        let variables = found.environment.variables;
-        if variables.page_info.has_next_page {
-            let text = format!("the environment of {} has more than 500 variables", self.label);
-            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "remove those that are not used"));
-        }
-        Ok(variables.edges.into_iter().map(|edge| edge.node).collect())
     }
 
     async fn look_at_service(&self, until: Instant) -> Said<Instance> {
@@ -185,29 +175,6 @@ impl Railway {
             by_us: true,
             id: raw.id,
         }
-    }
-
-    /// Services that name the variable of this one would keep the old value.
-    fn check_references(&self, keys: &[&str], records: &[Record]) -> Said<()> {
-        let mentions =
-            |reference: &String| keys.iter().any(|key| reference.split(['.', '{', '}', ' ']).any(|word| word == *key));
-        let is_of_another = |record: &&Record| record.service_id.as_deref() != Some(self.settings.service.as_str());
-        let others: Vec<&str> = records
-            .iter()
-            .filter(is_of_another)
-            .filter(|record| record.references.iter().any(mentions))
-            .map(|record| record.name.as_str())
-            .collect();
-        if others.is_empty() || self.settings.ignore_references {
-            return Ok(());
-        }
-        let text = format!(
-            "other services of the environment refer to the variable of {} and would keep the old value, in {}",
-            self.label,
-            others.join(", ")
-        );
-        let advice = "make them targets of the secret with a variable of their own; or say `ignore-references = true`";
-        Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
     }
 
     async fn check_token(&self, until: Instant) -> Said<()> {
@@ -269,38 +236,8 @@ impl Platform for Railway {
         Ok(self.values(until).await?.remove(key).flatten().map(Hidden::into_value))
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let text = super::text(value)?;
-        if !self.create && !found.contains_key(&has(key)) && !self.values(until).await?.contains_key(key) {
-            return Err(super::missing(&self.label, &[key.to_owned()]));
-        }
-        let RailwayService { project, environment, service, .. } = &self.settings;
-        let input = Upsert {
-            project_id: project,
-            environment_id: environment,
-            service_id: service,
-            name: key,
-            value: text,
-            skip_deploys: true,
-        };
-        let done: Upserted = self.ask(Intent::Write, documents::WRITE, Input { input }, until).await?;
-        let not_taken = || {
-            let text = format!("{} says that {key} was written, and shows it otherwise", self.label);
-            Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken()
-        };
-        let mut values = self.values(until).await.map_err(Refusal::taken)?;
-        // A sealed one shows nothing.
-        let is_it = match values.remove(key) {
-            Some(Some(now)) => now.text() == text,
-            Some(None) => true,
-            None => false,
-        };
-        if !done.variable_upsert || !is_it {
-            return Err(not_taken());
-        }
-        let is_ours = |it: &Record| it.name == key && it.service_id.as_deref() == Some(service.as_str());
-        let record = self.records(until).await.map_err(Refusal::taken)?.into_iter().find(is_ours);
-        Ok(record.and_then(|record| record.updated_at.as_deref()?.parse().ok()))
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        self.upsert(write, until).await
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, has};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RenderDeploy, RenderService};
@@ -39,16 +39,34 @@ impl Render {
     fn variable<'a>(&'a self, key: &'a str) -> [&'a str; 4] {
         match &self.settings.group {
             Some(group) => ["env-groups", group, "env-vars", key],
-            None => ["services", self.service(), "env-vars", key],
+            None => self.of_service(key),
         }
     }
 
+    fn of_service<'a>(&'a self, key: &'a str) -> [&'a str; 4] {
+        ["services", self.service(), "env-vars", key]
+    }
+
     async fn value(&self, key: &str, until: Instant) -> Said<Option<Hidden>> {
-        match self.api.ask(Request::get(&self.variable(key), &[]), until).await {
+        self.value_at(&self.variable(key), until).await
+    }
+
+    async fn value_at(&self, path: &[&str], until: Instant) -> Said<Option<Hidden>> {
+        match self.api.ask(Request::get(path, &[]), until).await {
             Ok(answer) => Ok(Some(answer.read::<Variable>()?.value)),
             Err(Refusal { kind: Kind::Missing, .. }) => Ok(None),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// A variable of the service's own hides the one of its group: what is written there would reach nobody.
+    async fn check_not_hidden(&self, key: &str, until: Instant) -> Said<()> {
+        let Some(group) = &self.settings.group else { return Ok(()) };
+        if self.value_at(&self.of_service(key), until).await?.is_none() {
+            return Ok(());
+        }
+        let text = format!("{} has a variable {key} of its own, which hides the one of the group {group}", self.label);
+        Err(Refusal::obstacle(FaultCode::NotConfigured, text, "remove one of the two there, or leave `group` out"))
     }
 
     /// All services of a group take its variables, so that it must be this one's alone.
@@ -117,6 +135,7 @@ impl Platform for Render {
         self.check_group(until).await?;
         let mut sight = Sight::default();
         for key in keys {
+            self.check_not_hidden(key, until).await?;
             if self.value(key, until).await?.is_some() {
                 sight.told.push(format!("{key} is there, readable with the token as all variables are"));
                 sight.ids.insert(has(key), "yes".to_owned());
@@ -125,10 +144,12 @@ impl Platform for Render {
             }
         }
         if !sight.missing.is_empty() && self.settings.group.is_none() {
-            sight.told.push("a variable of a linked group is found with `group` alone".to_owned());
+            let told =
+                "a variable of a linked group is found with `group` alone: one of the service's own would hide it";
+            sight.told.push(told.to_owned());
         }
-        sight.serving = self.serving(until).await?;
         sight.newest = self.newest(until).await?;
+        sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
@@ -141,9 +162,9 @@ impl Platform for Render {
         Ok(self.value(key, until).await?.map(Hidden::into_value))
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let value = super::text(value)?;
-        if !self.create && !found.contains_key(&has(key)) && self.value(key, until).await?.is_none() {
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, value) = (write.key, super::text(write.value)?);
+        if !self.create && !write.found.contains_key(&has(key)) && self.value(key, until).await?.is_none() {
             return Err(super::missing(&self.label, &[key.to_owned()]));
         }
         let path = self.variable(key);

@@ -8,6 +8,9 @@ use crate::rotation::FaultCode;
 /// How long one that is up and kept aside is given to be published by itself.
 const ASIDE: Duration = Duration::from_secs(20);
 
+/// How long a list has to show the newer one that has replaced another.
+const LISTED: Duration = Duration::from_secs(45);
+
 /// What is known beside the deployment itself; what is not known yet is none.
 #[derive(Default)]
 pub(super) struct Known {
@@ -15,8 +18,8 @@ pub(super) struct Known {
     pub serves: Option<bool>,
     /// The newest well one that was made after the write and after it, and whether that is served.
     pub newer: Option<Option<(Deployment, bool)>>,
-    /// How long it has been kept aside.
-    pub aside: Duration,
+    /// How long it has been in the state that it is in.
+    pub lasts: Duration,
     /// Whether it may be published.
     pub may_publish: bool,
     /// Whether that was asked for already.
@@ -60,7 +63,7 @@ pub(super) fn step(at: &Deployment, known: &Known) -> Step {
             let why = format!("{} waits for a person: {}", name(at), told(at));
             return Step::GiveUp(FaultCode::DeployFailed, why);
         }
-        State::Aside if known.aside < ASIDE => return Step::Wait,
+        State::Aside if known.lasts < ASIDE => return Step::Wait,
         State::Up | State::Aside | State::Failed | State::Gone => {}
     }
     let Some(newer) = &known.newer else { return Step::LookForNewer };
@@ -68,6 +71,7 @@ pub(super) fn step(at: &Deployment, known: &Known) -> Step {
         // Somebody's own deployment has what was written, too.
         (_, Some((newer, true))) => Step::Live(newer.clone()),
         (State::Failed | State::Gone, Some((newer, false))) => Step::Follow(newer.clone()),
+        (State::Gone, None) if known.lasts < LISTED => Step::Wait,
         (State::Failed | State::Gone, None) => {
             Step::Fail(FaultCode::DeployFailed, format!("{} ended as {}", name(at), told(at)))
         }
@@ -108,7 +112,7 @@ pub(super) mod tests {
     }
 
     fn known() -> Known {
-        Known { newer: Some(None), aside: Duration::from_secs(60), ..Known::default() }
+        Known { newer: Some(None), lasts: Duration::from_secs(60), ..Known::default() }
     }
 
     #[test]
@@ -125,7 +129,7 @@ pub(super) mod tests {
     #[test]
     fn one_that_is_kept_aside_is_published_once_and_only_where_that_is_allowed() {
         let aside = deployment("a", State::Aside);
-        assert_eq!(step(&aside, &Known { aside: Duration::from_secs(3), ..known() }), Step::Wait);
+        assert_eq!(step(&aside, &Known { lasts: Duration::from_secs(3), ..known() }), Step::Wait);
         assert!(matches!(step(&aside, &known()), Step::Fail(FaultCode::NotLive, _)));
         assert_eq!(step(&aside, &Known { may_publish: true, ..known() }), Step::Publish);
         assert_eq!(step(&aside, &Known { may_publish: true, published: true, ..known() }), Step::Wait);
@@ -141,6 +145,14 @@ pub(super) mod tests {
             assert_eq!(step(&gone, &newer(true)), Step::Live(deployment("b", State::Up)));
             assert_eq!(step(&gone, &newer(false)), Step::Follow(deployment("b", State::Up)));
         }
+    }
+
+    #[test]
+    fn a_list_has_time_to_show_what_has_replaced_another() {
+        let known = |lasts| Known { newer: Some(None), lasts: Duration::from_secs(lasts), ..Known::default() };
+        assert_eq!(step(&deployment("a", State::Gone), &known(30)), Step::Wait);
+        assert!(matches!(step(&deployment("a", State::Gone), &known(50)), Step::Fail(FaultCode::DeployFailed, _)));
+        assert!(matches!(step(&deployment("a", State::Failed), &known(0)), Step::Fail(FaultCode::DeployFailed, _)));
     }
 
     #[test]

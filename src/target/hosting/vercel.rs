@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, stands};
 use super::words::plain;
 use crate::config::{Environment, Hosting, VercelProject};
 use crate::rotation::FaultCode;
@@ -70,6 +70,14 @@ impl Vercel {
         }
     }
 
+    /// The branch of the previews that are meant.
+    fn branch(&self) -> Option<&str> {
+        match &self.settings.environment {
+            Environment::Preview { branch } => branch.as_deref(),
+            Environment::Production | Environment::Custom(_) => None,
+        }
+    }
+
     fn is_production(&self) -> bool {
         self.settings.environment == Environment::Production
     }
@@ -97,9 +105,6 @@ impl Platform for Vercel {
                     }
                     sight.told.push(format!("{key} is there, of the type {}", plain(&record.kind)));
                     sight.ids.insert(format!("record {key}"), record.id.clone());
-                    if let Some(at) = record.updated() {
-                        sight.ids.insert(format!("updated {key}"), at.to_string());
-                    }
                 }
                 None => sight.missing.push((*key).to_owned()),
             }
@@ -117,8 +122,8 @@ impl Platform for Vercel {
         if let Some(why) = stays_aside {
             sight.told.push(format!("it {why}: the new deployment would be promoted"));
         }
-        sight.serving = self.serving_of(&project, until).await?;
         sight.newest = self.newest(until).await?;
+        sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
@@ -130,28 +135,25 @@ impl Platform for Vercel {
         Ok(None)
     }
 
-    async fn write(&self, key: &str, value: &SecretValue, found: &Ids, until: Instant) -> Said<Option<Timestamp>> {
-        let value = super::text(value)?;
-        let Some(record) = self.record(key, until).await? else {
-            if self.create {
-                return self.create(key, value, until).await;
-            }
-            return Err(super::missing(&self.label, &[key.to_owned()]));
+    async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+        let (key, value) = (write.key, super::text(write.value)?);
+        let absent = || super::missing(&self.label, &[key.to_owned()]);
+        let Some(mut record) = self.record(key, until).await? else {
+            return if self.create { self.create(key, value, until).await } else { Err(absent()) };
         };
         match self.patch(&record, value, until).await {
             // It was replaced between the list and the patch.
             Err(Refusal { kind: Kind::Missing, .. }) => {
-                let record =
-                    self.record(key, until).await?.ok_or_else(|| super::missing(&self.label, &[key.to_owned()]))?;
+                record = self.record(key, until).await?.ok_or_else(absent)?;
                 self.patch(&record, value, until).await?;
             }
             said => said?,
         }
         let now = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
-        let earlier = found.get(&format!("updated {key}")).and_then(|at| at.parse().ok()).or(record.updated());
-        if now.id == record.id && now.updated() <= earlier {
+        if write.differs && now.id == record.id && stands(record.updated(), now.updated()) {
             return Err(self.not_taken(key));
         }
+        self.check_kind(&record, &now)?;
         Ok(now.updated())
     }
 
@@ -171,7 +173,7 @@ impl Platform for Vercel {
         let body = Redeploy {
             deployment_id: &original,
             name: &name,
-            meta: Meta { action: "redeploy", rekeyd: wanted.mark },
+            meta: Meta { action: "redeploy", rekeyd: wanted.mark, branch: self.branch() },
             target: self.is_production().then_some("production"),
             custom_environment: match &self.settings.environment {
                 Environment::Custom(id) => Some(id),
@@ -182,12 +184,18 @@ impl Platform for Vercel {
         let path = ["v13", "deployments"];
         let request = Request::to(Intent::Trigger, "POST", &path, &query).with(json(&body)?);
         let raw: Raw = self.api.ask(request, until).await?.read()?;
+        if raw.name().is_none() {
+            return Err(self.has_no_id(Kind::Lost));
+        }
         Ok(Some(Deployment { mark: Some(wanted.mark.to_owned()), by_us: true, ..self.deployment_of(raw) }))
     }
 
     async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
         let query = self.scope(&[]);
         let raw: Raw = self.api.ask(Request::get(&["v13", "deployments", id], &query), until).await?.read()?;
+        if raw.name().is_none() {
+            return Err(self.has_no_id(Kind::Unavailable));
+        }
         Ok(self.deployment_of(raw))
     }
 
@@ -235,6 +243,6 @@ impl Platform for Vercel {
     }
 
     fn may_publish(&self) -> bool {
-        self.settings.promote
+        self.settings.promote && self.is_production()
     }
 }

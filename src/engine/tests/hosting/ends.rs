@@ -37,6 +37,19 @@ fn one_that_a_push_has_replaced_is_done_where_the_newer_one_is_live() {
 }
 
 #[test]
+fn a_list_that_does_not_show_the_newer_one_yet_is_asked_again() {
+    for (kind, state) in
+        [(At::Vercel, "CANCELED newer"), (At::Render, "canceled newer"), (At::Railway, "REMOVED newer")]
+    {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("stale-lists".to_owned(), "3".to_owned()));
+        lab.fake().next(&[kind.well()[0], state]);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1);
+    }
+}
+
+#[test]
 fn ready_is_not_live() {
     for (kind, state) in [(At::Vercel, "READY STAGED"), (At::Netlify, "ready")] {
         let lab = at(kind);
@@ -128,26 +141,43 @@ fn a_build_of_other_code_is_told_or_stopped() {
     lab.fake().with(|world| world.head = "feed".repeat(10));
     lab.assert_committed(&lab.rotate());
     assert!(lab.told.lock().unwrap().iter().any(|line| line.contains("of another commit")));
-    let lab = Lab::new(&[At::Netlify], |hosting| {
+    for is_quicker in [false, true] {
+        let lab = same_code();
+        lab.fake().with(|world| {
+            world.head = "feed".repeat(10);
+            if is_quicker {
+                world.set.insert("cannot-cancel".to_owned(), String::new());
+            }
+        });
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
+        assert_eq!(lab.triggers(), 1);
+        let (served, pushed) = code(&lab);
+        assert_ne!(served, pushed, "what was quicker than its cancellation is taken back");
+    }
+}
+
+/// A site of Netlify with `same-code-only`.
+fn same_code() -> Lab {
+    Lab::new(&[At::Netlify], |hosting| {
         let HostingPlatform::Netlify(netlify) = &mut hosting.platform else { return };
         netlify.same_code_only = true;
-    });
-    lab.fake().with(|world| world.head = "feed".repeat(10));
-    lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
-    assert_eq!(lab.triggers(), 1);
+    })
+}
+
+#[test]
+fn where_the_code_that_is_served_is_not_known_it_is_not_promised_to_stay() {
+    let lab = same_code();
+    lab.fake().with(|world| world.deployments[0].commit.clear());
+    let Outcome::Refused { cause } = lab.rotate() else { panic!() };
+    assert_eq!(cause.code, FaultCode::NotConfigured, "{cause:?}");
+    assert_eq!(lab.triggers(), 0);
 }
 
 #[test]
 fn what_the_new_value_breaks_is_taken_back_by_deploying_what_served_before() {
     for kind in At::ALL {
         let mut lab = at(kind);
-        lab.beside = true;
-        let old = OLD.as_bytes().to_vec();
-        {
-            let mut world = lock(&lab.world);
-            (world.delivered, world.process, world.old) = ((old.clone(), Vec::new()), (old.clone(), Vec::new()), old);
-            world.fails = vec![("prove", true)];
-        }
+        lab.fails_to_prove();
         lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
         assert_eq!(lab.triggers(), 2, "{kind:?}");
         if kind == At::Vercel {
@@ -159,5 +189,111 @@ fn what_the_new_value_breaks_is_taken_back_by_deploying_what_served_before() {
                 "{triggers:#?}"
             );
         }
+    }
+}
+
+/// The commit of what is served, and that of the newest code.
+fn code(lab: &Lab) -> (String, String) {
+    lab.fake().with(|world| (world.find(&world.serving).unwrap().commit.clone(), world.head.clone()))
+}
+
+#[test]
+fn code_that_is_pushed_after_preflight_is_deployed_anew_by_every_movement_and_way_back() {
+    for (course, fails) in [(Course::PublishFirst, false), (Course::PublishFirst, true), (Course::OneStep, true)] {
+        let mut lab = at(At::Vercel).overlapping(course);
+        lab.fake().with(|world| world.set.insert("push-at".to_owned(), "write".to_owned()));
+        if fails {
+            lab.fails_to_prove();
+        }
+        let outcome = lab.rotate();
+        assert_eq!(outcome == Outcome::Committed, !fails, "{outcome:?}");
+        assert!(fails == matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+        let (served, pushed) = code(&lab);
+        assert_eq!(served, pushed, "{course:?} {fails}");
+    }
+}
+
+#[test]
+fn one_under_way_is_waited_for_and_what_it_made_live_is_what_counts() {
+    for (kind, fails) in At::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let mut lab = Lab::new(&[kind], |hosting| {
+            let HostingPlatform::Netlify(netlify) = &mut hosting.platform else { return };
+            netlify.same_code_only = true;
+        });
+        let under_way = lab.fake().with(|world| {
+            world.set.insert("goes-on".to_owned(), String::new());
+            world.head = "feed".repeat(10);
+            world.deploy(None, false)
+        });
+        if fails {
+            lab.fails_to_prove();
+            lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
+        } else {
+            lab.assert_committed(&lab.rotate());
+        }
+        let (served, pushed) = code(&lab);
+        assert_eq!(served, pushed, "{kind:?} {fails}");
+        if kind == At::Netlify && fails {
+            assert_eq!(lab.fake().with(|world| world.serving.clone()), under_way, "it is published again");
+        }
+    }
+}
+
+#[test]
+fn what_somebody_else_keeps_aside_is_never_published() {
+    for (kind, state) in [(At::Vercel, "CANCELED staged"), (At::Netlify, "error staged")] {
+        let lab = Lab::new(&[kind], |hosting| match &mut hosting.platform {
+            HostingPlatform::Vercel(vercel) => vercel.promote = true,
+            HostingPlatform::Netlify(netlify) => netlify.publish = true,
+            _ => {}
+        });
+        lab.fake().next(&[kind.well()[1], state]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+        assert!(lab.fake().asked().iter().all(|asked| asked.step != "publish"), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_nobody_could_know_is_mended_by_a_release_and_another_rotation() {
+    for kind in At::ALL {
+        for fails in [false, true] {
+            let lab = at(kind);
+            lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().secret = false);
+            lab.fake().next(&[kind.well()[1]]);
+            lab.fake().with(|world| world.set.insert("cannot-cancel".to_owned(), String::new()));
+            lab.assert_unsure(&lab.rotate());
+            // What was not canceled lands after all.
+            lab.fake().with(|world| {
+                world.set.remove("cannot-cancel");
+                let last = world.deployments.last_mut().unwrap();
+                last.states = vec![(*kind.well().last().unwrap()).to_owned()];
+                let last = last.id.clone();
+                world.look(&last);
+            });
+            assert_ne!(lab.fake().served("JWT_SECRET"), OLD);
+            lab.release();
+            if fails {
+                // What serves has the value that was given up: it is not what to go back to.
+                lab.fake().next(&[kind.well()[1], broken(kind)]);
+                lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+            } else {
+                lab.assert_committed(&lab.rotate());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_somebody_else_failed_to_deploy_in_between_is_none_of_ours() {
+    for (kind, slowly) in [At::Render, At::Railway].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let lab = at(kind);
+        lab.fake().with(|world| {
+            world.set.insert("fails-after-lists".to_owned(), "1".to_owned());
+            if slowly {
+                world.set.insert("fails-slowly".to_owned(), String::new());
+            }
+        });
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?} {slowly}");
     }
 }

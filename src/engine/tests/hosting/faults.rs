@@ -78,6 +78,55 @@ fn a_trigger_whose_answer_is_lost_is_found_and_not_made_again() {
 }
 
 #[test]
+fn a_mark_is_found_whatever_the_clocks_of_a_platform_say() {
+    for kind in [At::Vercel, At::Netlify] {
+        let lab = at(kind);
+        lab.fake().with(|world| {
+            world.set.insert("clock-behind".to_owned(), String::new());
+            world.deployments[0].created -= 3_600_000;
+        });
+        lab.fake().fail("trigger", What::Lost);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn where_there_are_no_marks_a_trigger_waits_a_minute_for_what_it_made() {
+    for kind in [At::Render, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("stale-lists".to_owned(), "5".to_owned()));
+        lab.fake().fail("trigger", What::Lost);
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_answer_of_vercel_without_an_id_is_none() {
+    let nameless = || What::Answer(Answer::json(200, &json!({"readyState": "ERROR", "readySubstate": null})));
+    let lab = at(At::Vercel);
+    lab.fake().fail("trigger", nameless());
+    lab.fake().fail_at("poll", 0, 2, nameless());
+    lab.assert_committed(&lab.rotate());
+    assert_eq!(lab.triggers(), 1);
+}
+
+#[test]
+fn an_error_of_railway_that_is_not_known_says_nothing_of_what_was_done() {
+    let strange = |words: &str| What::Answer(Answer::json(200, &json!({"errors": [{"message": words}], "data": null})));
+    for words in ["Something went sideways", "Cannot commit the transaction"] {
+        let lab = at(At::Railway);
+        lab.fake().fail("trigger", strange(words));
+        lab.fake().fail_at("poll", 0, 2, strange(words));
+        lab.assert_committed(&lab.rotate());
+        let sent: Vec<String> =
+            lab.fake().asked().into_iter().filter(|asked| asked.step == "trigger").map(|asked| asked.line).collect();
+        assert!(sent.len() == 2 && sent.iter().all(|line| line.contains("DeployV2")), "{sent:#?}");
+    }
+}
+
+#[test]
 fn while_nobody_can_see_what_a_trigger_made_it_is_not_sent_again() {
     for kind in At::ALL {
         let usual = at(kind);
@@ -200,12 +249,7 @@ fn a_platform_that_is_gone_after_the_trigger_is_held_and_before_it_undone() {
 fn a_way_back_that_fails_too_tells_both_errors() {
     for kind in At::ALL {
         let lab = at(kind);
-        lab.fake().next(match kind {
-            At::Vercel => &["ERROR"],
-            At::Netlify => &["error"],
-            At::Render => &["build_failed"],
-            At::Railway => &["FAILED"],
-        });
+        lab.fake().next(&[broken(kind)]);
         lab.fake().fail_at("write", 1, 99, refusal(kind, 401));
         let outcome = lab.rotate();
         let Outcome::RollbackFailed { cause, rollback } = &outcome else { panic!("{outcome:?}") };
@@ -237,11 +281,32 @@ fn a_patch_that_wants_to_be_told_all_is_told_all_but_the_key_of_a_sensitive_one(
 
 #[test]
 fn a_write_that_is_not_seen_afterwards_is_none() {
-    let lab = at(At::Render);
-    lab.fake().with(|world| world.set.insert("ignores-writes".to_owned(), String::new()));
-    let outcome = lab.rotate();
-    lab.assert_rolled_back(&outcome, FaultCode::ReadBackDiffers);
-    assert_eq!(lab.triggers(), 0);
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("ignores-writes".to_owned(), String::new()));
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::ReadBackDiffers);
+        assert_eq!(lab.triggers(), 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_write_of_a_later_movement_is_to_be_seen_as_well() {
+    for kind in At::ALL {
+        let lab = at(kind).overlapping(Course::PublishFirst);
+        // Two variables have been written in the first one.
+        lab.fake().with(|world| world.set.insert("ignores-write".to_owned(), "4".to_owned()));
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::ReadBackDiffers);
+    }
+}
+
+#[test]
+fn a_write_that_changes_more_than_the_value_is_taken_back() {
+    for kind in [At::Vercel, At::Netlify, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("changes-kind".to_owned(), String::new()));
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::ReadBackDiffers);
+        assert_eq!(lab.triggers(), 0, "{kind:?}");
+    }
 }
 
 #[test]
@@ -256,5 +321,53 @@ fn what_a_platform_says_of_a_value_is_not_told() {
         }
         lab.rotate();
         lab.assert_nothing_told();
+    }
+}
+
+/// So many requests in a row come to nothing while a platform is away for more than two minutes.
+const MINUTES: u32 = 24;
+
+#[test]
+fn a_platform_that_is_away_for_minutes_in_mid_way_is_waited_for() {
+    for (kind, fails) in At::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let begin = |lab: &Lab| {
+            if fails {
+                lab.fake().next(&[kind.well()[0], broken(kind)]);
+            }
+        };
+        let whole = at(kind);
+        begin(&whole);
+        whole.rotate();
+        let asked = whole.fake().asked();
+        let write = asked.iter().position(|asked| asked.step == "write").unwrap();
+        // Several in a row are of the same kind.
+        let is_first = |number: &usize| asked[*number].step != asked[*number - 1].step;
+        for number in (write..asked.len()).filter(is_first) {
+            let lab = at(kind);
+            begin(&lab);
+            lab.fake().fail_at("any", number.try_into().unwrap(), MINUTES, What::Unheard);
+            match lab.rotate() {
+                Outcome::RolledBack { cause } => {
+                    lab.assert_rolled_back(&Outcome::RolledBack { cause: cause.clone() }, cause.code)
+                }
+                outcome => lab.assert_committed(&outcome),
+            }
+            assert!(lab.triggers() <= 1, "{kind:?}: away from request {number} on");
+        }
+    }
+}
+
+#[test]
+fn a_platform_that_is_away_for_minutes_when_the_daemon_comes_back_is_waited_for() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]; 2]);
+        assert!(kills::live_until(&lab, lab.requests_until("trigger")));
+        lab.fake().fail_at("any", 0, MINUTES, What::Unheard);
+        lab.fake().with(|world| {
+            world.deployments.last_mut().unwrap().states = kind.well().iter().map(|it| (*it).to_owned()).collect()
+        });
+        lab.assert_committed(&lab.run(lab.live(Wish::Nothing)).unwrap());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
     }
 }

@@ -4,7 +4,7 @@
 use super::*;
 
 /// Kills the first life when the `number`th request was done; whether it was still alive then.
-fn live_until(lab: &Lab, number: usize) -> bool {
+pub(super) fn live_until(lab: &Lab, number: usize) -> bool {
     let (killed, notify) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
     let (flag, bell) = (Arc::clone(&killed), Arc::clone(&notify));
     lab.fake().watch(Some(Box::new(move |count| {
@@ -69,5 +69,32 @@ fn killed_at_any_request_of_a_way_back_it_is_finished() {
             lab.assert_rolled_back(&resume_to_the_end(&lab), FaultCode::DeployFailed);
             assert_eq!(lab.triggers(), 1, "{kind:?}: killed at request {number}");
         }
+    }
+}
+
+#[test]
+fn killed_at_the_trigger_and_gone_back_what_lists_show_late_does_not_land() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1], kind.well()[1], broken(kind)]);
+        assert!(live_until(&lab, lab.requests_until("trigger")));
+        lab.fake().with(|world| world.set.insert("stale-lists".to_owned(), "2".to_owned()));
+        lab.assert_rolled_back(&lab.run(lab.live(Wish::GiveUp)).unwrap(), FaultCode::DeadlinePassed);
+        let has_ended = lab.fake().with(|world| {
+            let made = &world.deployments[1];
+            made.canceled || made.state() == broken(kind)
+        });
+        assert!(has_ended, "{kind:?}: it may still land");
+    }
+}
+
+#[test]
+fn what_is_found_again_is_ours_to_cancel() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]]);
+        assert!(live_until(&lab, lab.requests_until("trigger")));
+        lab.assert_rolled_back(&resume_to_the_end(&lab), FaultCode::NotLive);
+        assert!(lab.fake().with(|world| world.deployments[1].canceled), "{kind:?}");
     }
 }

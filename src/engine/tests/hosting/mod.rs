@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::target::hosting::HostingTarget;
 
+mod contexts;
 mod ends;
 mod faults;
 mod first;
@@ -20,6 +21,7 @@ mod mixed;
 mod obstacles;
 #[path = "../../../../tests/platforms/mod.rs"]
 mod platforms;
+mod proxies;
 mod requests;
 
 use platforms::{Answer, Fake, Kind as At, TOKEN, What};
@@ -88,6 +90,15 @@ impl Lab {
         self
     }
 
+    /// A local target beside it, at which the new value is proven not to work.
+    fn fails_to_prove(&mut self) {
+        self.beside = true;
+        let old = OLD.as_bytes().to_vec();
+        let mut world = lock(&self.world);
+        (world.delivered, world.process, world.old) = ((old.clone(), Vec::new()), (old.clone(), Vec::new()), old);
+        world.fails = vec![("prove", true)];
+    }
+
     fn targets(&self) -> Vec<Box<dyn Target>> {
         let hosting = self.settings.targets.iter().filter_map(|target| match target {
             TargetSettings::Hosting(hosting) => Some(hosting),
@@ -128,6 +139,11 @@ impl Lab {
             let fingerprint = store.fingerprint(&value).unwrap();
             let (generation, source, actor) = (Generation::FIRST, "a test".to_owned(), Actor::Timer);
             engine.note(Happening::Adopted { generation, fingerprint, source, actor }).unwrap();
+        }
+        if plan == Wish::GiveUp {
+            let fault = Fault::new(FaultCode::DeadlinePassed, "nobody went on with it");
+            batch::give_up(std::slice::from_mut(&mut engine), &fault).await.unwrap();
+            return Ok(engine.ledger.standing().last.as_ref().unwrap().outcome.clone());
         }
         if engine.ledger.standing().transaction.is_some() {
             engine.repair().await.unwrap();
@@ -221,6 +237,19 @@ impl Lab {
         }
     }
 
+    /// A person ends the hold.
+    fn release(&self) {
+        let mut ledger = self.store().ledger(&self.settings.name).unwrap();
+        ledger.append(None, Happening::Released { actor: Actor::Timer }).unwrap();
+    }
+
+    /// How many requests a rotation like this one sends up to the first of this step.
+    fn requests_until(&self, step: &str) -> usize {
+        let usual = at(self.fake().kind);
+        usual.rotate();
+        usual.fake().asked().iter().position(|asked| asked.step == step).unwrap() + 1
+    }
+
     /// How many deployments were made.
     fn triggers(&self) -> u32 {
         self.fakes.iter().map(Fake::triggers).sum()
@@ -232,6 +261,7 @@ enum Wish {
     Rotate,
     Initial,
     Nothing,
+    GiveUp,
 }
 
 fn platform(kind: At) -> HostingPlatform {
@@ -263,6 +293,16 @@ fn platform(kind: At) -> HostingPlatform {
             redeploy: RailwayDeploy::Commit,
             ignore_references: false,
         }),
+    }
+}
+
+/// The last state of a deployment that fails.
+fn broken(kind: At) -> &'static str {
+    match kind {
+        At::Vercel => "ERROR",
+        At::Netlify => "error",
+        At::Render => "build_failed",
+        At::Railway => "FAILED",
     }
 }
 

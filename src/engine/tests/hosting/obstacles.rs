@@ -69,6 +69,11 @@ fn a_platform_on_which_it_could_not_come_into_force_is_refused() {
     for kind in At::ALL {
         refused(&set(kind, "serves-nothing", ""), FaultCode::PlatformRefused, "serves nothing");
     }
+    for (kind, state) in [(At::Vercel, "READY ALIAS_ERROR"), (At::Netlify, "error")] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.deployments[0].states = vec![state.to_owned()]);
+        refused(&lab, FaultCode::PlatformRefused, "serves, is");
+    }
     refused(&set(At::Vercel, "no-auto-assign", ""), FaultCode::PlatformRefused, "does not assign its domains");
     refused(&set(At::Netlify, "stop-builds", ""), FaultCode::PlatformRefused, "are stopped");
     refused(&set(At::Netlify, "locked", ""), FaultCode::PlatformRefused, "is locked");
@@ -91,6 +96,10 @@ fn a_variable_that_is_more_than_ours_is_not_written() {
     });
     lab.fake().with(|world| world.set.insert("in-group".to_owned(), String::new()));
     lab.assert_committed(&lab.rotate());
+    lab.fake().with(|world| world.set.insert("in-both".to_owned(), String::new()));
+    let Outcome::Refused { cause } = lab.rotate() else { panic!() };
+    assert!(cause.message.contains("hides the one of the group evg-1"), "{cause:?}");
+    lab.fake().with(|world| world.set.remove("in-both"));
     lab.fake().with(|world| world.set.insert("linked-twice".to_owned(), String::new()));
     let Outcome::Refused { cause } = lab.rotate() else { panic!() };
     assert!(cause.message.contains("1 other services"), "{cause:?}");

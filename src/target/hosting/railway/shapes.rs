@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::secrets::Hidden;
@@ -125,8 +126,15 @@ pub(super) struct Record {
     pub(super) name: String,
     pub(super) service_id: Option<String>,
     pub(super) updated_at: Option<String>,
+    pub(super) is_sealed: Option<bool>,
     #[serde(default)]
     pub(super) references: Vec<String>,
+}
+
+impl Record {
+    pub(super) fn updated(&self) -> Option<Timestamp> {
+        self.updated_at.as_deref()?.parse().ok()
+    }
 }
 
 #[derive(Deserialize)]

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::Vercel;
 use super::shapes::{List, Project, Raw};
-use crate::config::Environment;
 use crate::rotation::FaultCode;
+use crate::target::hosting::answer::Kind;
 use crate::target::hosting::api::{Refusal, Request, Said};
-use crate::target::hosting::platform::{Deployment, Platform as _, SERVING, State, Wanted};
+use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVING, State, Wanted};
 use crate::target::hosting::words::plain;
 
 impl Vercel {
@@ -19,14 +19,11 @@ impl Vercel {
         query.extend(more);
         let answer = self.api.ask(Request::get(&["v7", "deployments"], &self.scope(&query)), until).await?;
         let list: List = answer.read()?;
-        let branch = match &self.settings.environment {
-            Environment::Preview { branch } => branch.as_deref(),
-            _ => None,
-        };
-        let of_branch = |it: &Raw| branch.is_none_or(|branch| it.meta_text("githubCommitRef") == Some(branch));
+        let of_branch = |it: &Raw| self.branch().is_none_or(|branch| it.is_of_branch(branch));
         // A list does not say of each whether its domain is assigned.
         let listed = |it: Raw| Raw { alias_assigned: it.alias_assigned.or(Some(Value::Bool(true))), ..it };
-        let raw = list.deployments.into_iter().filter(of_branch).map(listed);
+        let has_id = |it: &Raw| it.name().is_some();
+        let raw = list.deployments.into_iter().filter(of_branch).filter(has_id).map(listed);
         Ok(raw.map(|it| self.deployment_of(it)).collect())
     }
 
@@ -62,22 +59,26 @@ impl Vercel {
             why: self.api.told(reason),
             created: raw.created_at.or(raw.created).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             page: plain(raw.inspector_url.as_deref().unwrap_or_default()),
-            commit: raw.meta_text("githubCommitSha").map(str::to_owned),
+            commit: raw.commit().map(str::to_owned),
             mark: raw.meta_text("rekeyd").map(str::to_owned),
             by_us: raw.meta_text("rekeyd").is_some(),
-            id: raw.id.or(raw.uid).unwrap_or_default(),
+            id: raw.name().unwrap_or_default().to_owned(),
         }
     }
 
-    /// What is to be deployed anew: what serves, unless that was made by us; then what served before, which has the same
-    /// code and nothing of ours in it.
+    /// What is to be deployed anew: what serves. Where that was made by us, of the same code as what served before, it is
+    /// the latter, which has nothing of ours in it.
     pub(super) async fn original(&self, wanted: &Wanted<'_>, until: Instant) -> Said<(String, String)> {
         let project = self.look_at_project(until).await?;
         let before = wanted.found.get(SERVING).cloned();
+        let code = wanted.found.get(COMMIT);
         let serving = self.serving_of(&project, until).await?;
         let id = match serving {
-            Some(serving) if !serving.by_us => Some(serving.id),
-            Some(serving) => before.or(Some(serving.id)),
+            // Somebody may have pushed since, and ours is then of newer code than what served before.
+            Some(serving) if serving.by_us && code.is_some() && serving.commit.as_ref() == code => {
+                before.or(Some(serving.id))
+            }
+            Some(serving) => Some(serving.id),
             None => before,
         };
         let id = id.ok_or_else(|| self.serves_nothing())?;
@@ -93,6 +94,11 @@ impl Vercel {
             Some(id) => Ok(Some(self.deployment(id, until).await?)),
             None => Ok(None),
         }
+    }
+
+    /// What it was taken for is not known without an id.
+    pub(super) fn has_no_id(&self, kind: Kind) -> Refusal {
+        Refusal::of(kind, format!("{} told of a deployment without its id", self.label))
     }
 
     pub(super) fn serves_nothing(&self) -> Refusal {

@@ -49,6 +49,16 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Whether both are for the same environments.
+    pub(super) fn is_for_the_same(&self, other: &Self) -> bool {
+        let are_same = |some: &[String], others: &[String]| {
+            some.iter().all(|one| others.contains(one)) && others.iter().all(|one| some.contains(one))
+        };
+        self.git_branch == other.git_branch
+            && are_same(&self.target, &other.target)
+            && are_same(&self.custom_environment_ids, &other.custom_environment_ids)
+    }
+
     pub(super) fn updated(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.updated_at.or(self.created_at)?).ok()
     }
@@ -96,6 +106,22 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// Its id.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.id.as_deref().or(self.uid.as_deref()).filter(|id| !id.is_empty())
+    }
+
+    /// The commit that it was made of, wherever the code is kept.
+    pub(super) fn commit(&self) -> Option<&str> {
+        ["githubCommitSha", "gitlabCommitSha", "bitbucketCommitSha"].into_iter().find_map(|key| self.meta_text(key))
+    }
+
+    /// Whether it is of this branch: made by a push to it, or by us for it.
+    pub(super) fn is_of_branch(&self, branch: &str) -> bool {
+        let refs = ["githubCommitRef", "gitlabCommitRef", "bitbucketCommitRef", BRANCH];
+        refs.into_iter().any(|key| self.meta_text(key) == Some(branch))
+    }
+
     pub(super) fn meta_text(&self, key: &str) -> Option<&str> {
         self.meta.as_ref()?.get(key)?.as_str()
     }
@@ -165,10 +191,15 @@ pub(super) struct Redeploy<'a> {
     pub(super) custom_environment: Option<&'a str>,
 }
 
+/// Under this name a deployment of ours says which branch it is for.
+const BRANCH: &str = "rekeydBranch";
+
 #[derive(Serialize)]
 pub(super) struct Meta<'a> {
     pub(super) action: &'a str,
     pub(super) rekeyd: &'a str,
+    #[serde(rename = "rekeydBranch", skip_serializing_if = "Option::is_none")]
+    pub(super) branch: Option<&'a str>,
 }
 
 #[derive(Serialize)]

@@ -85,10 +85,7 @@ impl Vercel {
             Environment::Custom(id) => (Vec::new(), Some(vec![id.as_str()])),
             _ => (vec![self.environment()], None),
         };
-        let git_branch = match &self.settings.environment {
-            Environment::Preview { branch } => branch.as_deref(),
-            _ => None,
-        };
+        let git_branch = self.branch();
         let body = Created { key, value, kind: "sensitive", target, custom_environment_ids: custom, git_branch };
         let query = self.scope(&[("upsert", "true")]);
         let request = Request::to(Intent::Write, "POST", &path, &query).with(json(&body)?);
@@ -121,6 +118,20 @@ impl Vercel {
             git_branch: record.git_branch.as_deref(),
         };
         self.api.ask(request(json(&body)?), until).await.map(drop)
+    }
+
+    /// A write changes nothing but the value.
+    pub(super) fn check_kind(&self, was: &Record, now: &Record) -> Said<()> {
+        if was.kind == now.kind && was.visibility == now.visibility && was.is_for_the_same(now) {
+            return Ok(());
+        }
+        let text = format!("{} changed the type or the environments of {} with its value", self.label, now.key);
+        let advice = format!(
+            "it was of the type {}, and is of the type {}: see what it is for",
+            plain(&was.kind),
+            plain(&now.kind)
+        );
+        Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, advice).taken())
     }
 
     pub(super) fn not_taken(&self, key: &str) -> Refusal {

@@ -1,0 +1,122 @@
+//! What is looked for before anything is touched.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::api::{Refusal, Said};
+use super::platform::{Deployment, NEWEST, SINCE, Sight, State};
+use super::{HostingTarget, VIEW, step};
+use crate::record::Found;
+use crate::rotation::FaultCode;
+use crate::target::{Disclosed, Health};
+
+/// How long deployments of somebody else are waited for.
+const UNDER_WAY: Duration = Duration::from_secs(5 * 60);
+
+impl HostingTarget {
+    /// What there is once no deployment of somebody else is under way: what served before one was waited for may not
+    /// serve any more.
+    async fn survey_at_rest(&self, deadline: Instant) -> Said<Sight> {
+        let until = deadline.min(Instant::now() + UNDER_WAY);
+        loop {
+            let sight = self.platform.survey(&self.keys(), deadline).await?;
+            if !sight.missing.is_empty() && !self.create {
+                return Err(super::missing(&self.label, &sight.missing));
+            }
+            if !sight.newest.as_ref().is_some_and(is_pending) {
+                return Ok(sight);
+            }
+            self.wait_for_others(sight.newest, until).await?;
+        }
+    }
+
+    async fn wait_for_others(&self, mut newest: Option<Deployment>, until: Instant) -> Said<()> {
+        while let Some(at) = newest.as_ref().filter(|at| is_pending(at)) {
+            let pause = self.platform.pause(Duration::ZERO);
+            if at.state == State::Blocked || Instant::now() + pause >= until {
+                return Err(self.is_under_way(at));
+            }
+            sleep(pause).await;
+            newest = self.platform.newest(until).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_under_way(&self, at: &Deployment) -> Refusal {
+        let text = format!("{} of {} is under way: {}", step::name(at), self.label, step::told(at));
+        Refusal::obstacle(FaultCode::PlatformRefused, text, format!("let it end first: {}", at.page))
+    }
+
+    /// What serves and is sick would not be better with another value, and is nothing to go back to.
+    pub(super) fn check_is_well(&self, serving: &Deployment) -> Said<()> {
+        if serving.state == State::Up {
+            return Ok(());
+        }
+        let text = format!("{}, which {} serves, is {}", step::name(serving), self.label, step::told(serving));
+        let advice = format!("see to it that it works first: {}", serving.page);
+        Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice))
+    }
+
+    pub(super) fn serves_nothing(&self) -> Refusal {
+        let text = format!("{} serves nothing that could be deployed anew", self.label);
+        Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once, and see that it works")
+    }
+
+    pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
+        self.forget_all_written();
+        let Sight { mut ids, serving, newest, missing, .. } = self.survey_at_rest(deadline).await?;
+        if health == Health::Needed {
+            let serving = serving.as_ref().ok_or_else(|| self.serves_nothing())?;
+            self.check_is_well(serving)?;
+        }
+        // Where an earlier rotation has left another value, what serves may have it, too: it is not gone back to as it is.
+        let has_view = health != Health::Needed || self.has_view(view, &missing, deadline).await?;
+        if has_view && self.certain.load(Ordering::Relaxed) {
+            ids.insert(VIEW.to_owned(), view.view.to_string());
+        }
+        if let Some(newest) = newest.as_ref().or(serving.as_ref()) {
+            ids.insert(NEWEST.to_owned(), newest.id.clone());
+            ids.extend(newest.created.map(|at| (SINCE.to_owned(), at.to_string())));
+        }
+        Ok(Found {
+            configured: self.label.clone(),
+            unit: self.label.clone(),
+            running: serving.is_some(),
+            details: ids,
+            ..Found::default()
+        })
+    }
+
+    /// Whether the variables have the values of the view, as far as they can be seen: they must have those or others that
+    /// rekeyd knows.
+    async fn has_view(&self, view: &Disclosed<'_>, missing: &[String], deadline: Instant) -> Said<bool> {
+        let mut has_all = true;
+        for (key, wanted) in self.wanted(view) {
+            // Nobody has said yet what this one was to have.
+            let is_unknown = Some(key) == self.previous_key.as_deref() && view.previous.is_none();
+            if is_unknown || missing.iter().any(|missing| missing == key) {
+                continue;
+            }
+            let shown = self.platform.shows(key, deadline).await?;
+            let Some(shown) = shown.filter(|shown| !shown.is_same(wanted)) else {
+                self.remember_written(key, wanted);
+                continue;
+            };
+            has_all = false;
+            if !self.is_known(&shown) {
+                let text = format!("{key} at {} was changed by hand since rekeyd last knew it", self.label);
+                let advice =
+                    "write the former value there, or go on from it: rekeyctl forget, then rekeyctl rotate --initial";
+                return Err(Refusal::obstacle(FaultCode::WrongValue, text, advice));
+            }
+        }
+        Ok(has_all)
+    }
+}
+
+/// Whether it may still become what serves.
+fn is_pending(at: &Deployment) -> bool {
+    matches!(at.state, State::Going | State::Blocked)
+}

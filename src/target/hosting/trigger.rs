@@ -1,0 +1,150 @@
+//! Making a deployment once: it is found again where its answer was lost, or the daemon was killed.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::answer::Kind;
+use super::api::Refusal;
+use super::course::Course;
+use super::platform::{Deployment, NEWEST, SINCE, State, Wanted};
+use super::step::name;
+use super::{HostingTarget, Touched};
+use crate::rotation::{Fault, FaultCode};
+
+/// When a deployment is looked for whose answer was lost.
+const LOOKS: [u64; 4] = [1, 3, 6, 10];
+const LONGEST_LOOK: u64 = 10;
+/// How often a trigger is sent whose answers are lost and which seems to make nothing.
+const TRIGGERS: usize = 3;
+/// How long a trigger that was taken without an id has to show what it makes.
+const APPEARS: Duration = Duration::from_secs(60);
+impl HostingTarget {
+    /// The deployment of this movement, which was made before already or is made now, once it is live.
+    pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let found = self.answer(course, || self.find(course)).await;
+        match found.map_err(|refusal| self.after(refusal))? {
+            Some(made) if self.touched() == Touched::Unknown || self.is_ours(course, &made) => {
+                self.tell(course, &format!("going on with {}", name(&made)));
+                self.follow(course, self.remember(made)).await
+            }
+            Some(theirs) if !matches!(theirs.state, State::Failed | State::Gone) => self.share(course, theirs).await,
+            _ => self.follow(course, self.make(course).await?).await,
+        }
+    }
+
+    /// Without marks, one that was there before any was asked for in this life is somebody else's: it has what was written,
+    /// too, but its failure is none of ours.
+    async fn share(&self, course: &Course<'_>, theirs: Deployment) -> Result<Deployment, Fault> {
+        self.tell(course, &format!("{} has what was written", name(&theirs)));
+        match self.follow(course, theirs).await {
+            Err(fault) if fault.code == FaultCode::DeployFailed => self.follow(course, self.make(course).await?).await,
+            done => done,
+        }
+    }
+
+    async fn make(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        if self.touched() != Touched::Unknown {
+            return self.trigger(course).await;
+        }
+        // An earlier daemon may have asked for it a moment before it died.
+        self.tell(course, "looking whether it was asked for already");
+        match self.look_for(course, self.time_to_show()).await? {
+            Some(Some(made)) => Ok(self.remember(made)),
+            Some(None) => self.trigger(course).await,
+            None => {
+                let text = "it is not known whether a deployment was made before";
+                Err(self.after(Refusal::of(Kind::Lost, text)))
+            }
+        }
+    }
+
+    /// The oldest one that can be ours.
+    async fn find(&self, course: &Course<'_>) -> Result<Option<Deployment>, Refusal> {
+        if self.platform.marks() {
+            // Variables may have another clock than deployments: a mark says more than any time.
+            let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
+            let made = self.platform.made_since(since, course.until).await?;
+            return Ok(made.into_iter().rfind(|it| it.mark.as_deref() == Some(course.errand.mark)));
+        }
+        Ok(self.made_since(course).await?.into_iter().rfind(|it| it.by_us))
+    }
+
+    /// Those that have what was written, the newest first.
+    pub(super) async fn made_since(&self, course: &Course<'_>) -> Result<Vec<Deployment>, Refusal> {
+        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
+        let newest = course.noted.get(NEWEST);
+        let mut made = self.platform.made_since(since, course.until).await?;
+        made.retain(|it| Some(&it.id) != newest && since.is_none_or(|since| it.created.is_none_or(|at| at >= since)));
+        Ok(made)
+    }
+
+    /// Makes one. Where the answer is lost, it is looked for before it is asked for again.
+    async fn trigger(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let wanted = Wanted { mark: course.errand.mark, found: course.found };
+        let mut last = None;
+        for _ in 0..TRIGGERS {
+            match self.platform.trigger(&wanted, course.until).await {
+                Ok(Some(made)) => return Ok(self.remember(made)),
+                Ok(None) => return self.appears(course).await.map(|made| self.remember(made)),
+                Err(refusal) if refusal.kind == Kind::Lost => last = Some(refusal),
+                // It was not even sent, or nothing came of it.
+                Err(refusal) => return Err(self.after(refusal)),
+            }
+            self.tell(course, "the answer to the trigger was lost; looking for what it made");
+            match self.look_for(course, self.time_to_show()).await? {
+                Some(Some(made)) => return Ok(self.remember(made)),
+                Some(None) => {}
+                // It is not known that there is none.
+                None => break,
+            }
+        }
+        let text = last.map_or_else(String::new, |refusal| refusal.text);
+        let text = format!("it is not known whether a deployment was made: {text}");
+        Err(self.after(Refusal::of(Kind::Lost, text)))
+    }
+
+    /// How long a list has to show what a trigger has made. Where that does not say whose it is, another one is not made
+    /// lightly.
+    pub(super) fn time_to_show(&self) -> Duration {
+        if self.platform.marks() { Duration::from_secs(LOOKS.iter().sum()) } else { APPEARS }
+    }
+
+    /// Looks for what a trigger has made, for so long, and on until the platform has shown what there is; none where it
+    /// never did.
+    async fn look_for(&self, course: &Course<'_>, least: Duration) -> Result<Option<Option<Deployment>>, Fault> {
+        let least = Instant::now() + least;
+        let mut pauses = LOOKS.iter().copied();
+        loop {
+            let pause = Duration::from_secs(pauses.next().unwrap_or(LONGEST_LOOK));
+            if Instant::now() + pause >= course.until {
+                return Ok(None);
+            }
+            sleep(pause).await;
+            match self.find(course).await {
+                Ok(Some(made)) => return Ok(Some(Some(made))),
+                Ok(None) if Instant::now() >= least => return Ok(Some(None)),
+                Ok(None) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
+                Err(refusal) => return Err(self.after(refusal)),
+            }
+        }
+    }
+
+    fn remember(&self, made: Deployment) -> Deployment {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(made.id.clone());
+        made
+    }
+
+    /// The one that a trigger makes which was taken without saying which.
+    async fn appears(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        match self.look_for(course, APPEARS).await? {
+            Some(Some(made)) => Ok(made),
+            Some(None) | None => {
+                let text = format!("{} took the trigger, and shows no deployment for it", self.label);
+                Err(self.after(Refusal::of(Kind::Lost, text)))
+            }
+        }
+    }
+}
