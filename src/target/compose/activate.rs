@@ -39,8 +39,11 @@ impl ComposeTarget {
                 stopped.push((*found, service.clone(), !containers.is_empty()));
                 continue;
             }
-            has_it &= self.has(found, &containers, errand.view).await?;
+            has_it &= self.has(found, &containers, errand).await?;
             due.push((*found, service.clone()));
+        }
+        if errand.back {
+            self.restore_images(errand).await?;
         }
         let mut activated = Vec::new();
         if !due.is_empty() {
@@ -55,6 +58,10 @@ impl ComposeTarget {
                 let now = self.wait_until_well(&project.name, service, baseline, limit, &report).await?;
                 if let Some(other) = now.iter().find(|container| !self.is_made_with(container, errand.view)) {
                     return Err(self.made_with_another(&found.unit, other));
+                }
+                let other = now.iter().find(|container| errand.back && !self.is_of_former_image(found, container));
+                if let Some(other) = other {
+                    return Err(self.of_other_image(found, other));
                 }
                 let unit = found.unit.clone();
                 let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -77,12 +84,14 @@ impl ComposeTarget {
     }
 
     /// Whether all containers of a service run with the view already.
-    async fn has(&self, found: &Found, containers: &[&Container], view: &Disclosed<'_>) -> Result<bool, Fault> {
+    async fn has(&self, found: &Found, containers: &[&Container], errand: &Errand<'_>) -> Result<bool, Fault> {
+        let view = errand.view;
         let are_well = containers.iter().all(|container| {
             container.state.status == "running"
                 && container.health() != Some("unhealthy")
                 && !is_odd(container.name())
                 && self.is_made_with(container, view)
+                && (!errand.back || self.is_of_former_image(found, container))
         });
         if containers.is_empty() || !are_well || containers.len() < scale(found) {
             return Ok(false);
@@ -105,10 +114,7 @@ impl ComposeTarget {
         errand: &Errand<'_>,
     ) -> Result<(), Fault> {
         let mut arguments: Vec<String> = ["-d", "--no-deps"].map(str::to_owned).to_vec();
-        // On the way back the images are those that there are: building them anew could fail as it did before.
-        if self.settings.build && !errand.back {
-            arguments.push("--build".to_owned());
-        }
+        arguments.extend(self.images(tool, errand));
         if self.is_file() {
             arguments.push("--force-recreate".to_owned());
         }
@@ -136,6 +142,17 @@ impl ComposeTarget {
             return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
         }
         self.give_proper_names(project).await
+    }
+
+    /// Where the images come from. On the way back they are those that ran: what is built or pulled anew could be others.
+    fn images(&self, tool: &Tool, errand: &Errand<'_>) -> Vec<String> {
+        let words: &[&str] = match (errand.back, self.settings.build) {
+            (true, _) if tool.is_first() => &["--no-build"],
+            (true, _) => &["--no-build", "--pull", "never"],
+            (false, true) => &["--build"],
+            (false, false) => &[],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     /// Containers that were made and not started, or have a name for the time being.
@@ -166,7 +183,12 @@ impl ComposeTarget {
         if !self.is_file() && containers.iter().all(|container| self.is_made_with(container, errand.view)) {
             return Ok(());
         }
-        let arguments = ["--no-start", "--no-deps", service].map(str::to_owned);
+        let mut arguments = ["--no-start", "--no-deps"].map(str::to_owned).to_vec();
+        // What is not started need not be built.
+        if errand.back {
+            arguments.extend(self.images(tool, errand));
+        }
+        arguments.push(service.to_owned());
         let end = self.up(tool, project, &arguments, self.longest(&[])).await?;
         let Some(problem) = end.problem(&[tool.words()]) else { return Ok(()) };
         let message = format!("{}: {problem}", self.target_name(project));

@@ -23,6 +23,7 @@ use crate::sys::docker::{Engine, EngineError};
 
 mod activate;
 mod evidence;
+mod image;
 mod place;
 mod project;
 mod survey;

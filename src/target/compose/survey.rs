@@ -5,9 +5,9 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
-use super::ComposeTarget;
 use super::project::{HASH, Project, is_odd};
 use super::tool::Tool;
+use super::{ComposeTarget, image};
 use crate::helper::of_another;
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
@@ -66,6 +66,7 @@ impl ComposeTarget {
                 running => running?,
             };
             if running && health == Health::Needed {
+                self.check_image(&tool, &project, service, &containers).await?;
                 self.check_drift(&project, service, in_force, deadline).await?;
             }
             let mut details = project.details();
@@ -184,16 +185,19 @@ pub(super) fn unit(project: &Project, service: &str) -> String {
 /// What must be known later, also after a crash.
 fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<String, String> {
     let up: Vec<&Container> = containers.iter().filter(|container| container.is_up()).collect();
+    let all: Vec<&Container> = containers.iter().collect();
     let list = |of: fn(&Container) -> &str| up.iter().map(|container| of(container)).collect::<Vec<_>>().join(" ");
     let label = up.first().map_or("", |container| container.label(HASH));
-    BTreeMap::from([
-        ("tool".to_owned(), tool.detail()),
+    let mut details = BTreeMap::from([
         ("containers".to_owned(), list(|container| container.id.as_str())),
         ("names".to_owned(), list(Container::name)),
         ("scale".to_owned(), up.len().to_string()),
         ("hash".to_owned(), hash.to_owned()),
         ("label".to_owned(), label.to_owned()),
-    ])
+    ]);
+    details.extend(tool.details());
+    details.extend(image::details(if up.is_empty() { &all } else { &up }));
+    details
 }
 
 /// Whether it runs, or was stopped on purpose; a service that is neither is sick.

@@ -21,6 +21,8 @@ const ASKING: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tool {
     argv: Vec<String>,
+    /// As it says it: `2.26.1`.
+    version: String,
 }
 
 impl Tool {
@@ -30,14 +32,20 @@ impl Tool {
         words.collect::<Vec<_>>().join(" ")
     }
 
+    /// Whether it is Compose 1.
+    pub fn is_first(&self) -> bool {
+        self.version.starts_with("1.")
+    }
+
     /// To be recorded.
-    pub fn detail(&self) -> String {
-        self.argv.join(" ")
+    pub fn details(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("tool".to_owned(), self.argv.join(" ")), ("tool-version".to_owned(), self.version.clone())])
     }
 
     /// As it was recorded.
     pub fn recorded(details: &BTreeMap<String, String>) -> Option<Self> {
-        Some(Self { argv: details.get("tool")?.split(' ').map(str::to_owned).collect() })
+        let version = details.get("tool-version").cloned().unwrap_or_default();
+        Some(Self { argv: details.get("tool")?.split(' ').map(str::to_owned).collect(), version })
     }
 }
 
@@ -52,7 +60,8 @@ impl ComposeTarget {
             let asked: Vec<String> = argv.iter().cloned().chain(["version", "--short"].map(str::to_owned)).collect();
             let ran = self.call(&asked, Path::new("/"), ASKING, Prints::ToCaller).await?;
             if ran.end == End::Well {
-                return Ok(Tool { argv });
+                let version = String::from_utf8_lossy(&ran.stdout).trim().trim_start_matches('v').to_owned();
+                return Ok(Tool { argv, version });
             }
             broken.get_or_insert(asked.join(" "));
         }
