@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::ComposeTarget;
 use super::project::{Project, is_odd, proper};
-use super::tool::Tool;
+use super::tool::{Tool, by_hand};
 use crate::record::{Activated, Found};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::command::End;
 use crate::sys::docker::Container;
-use crate::target::{Disclosed, Errand};
+use crate::target::Errand;
 
 impl ComposeTarget {
     pub(super) async fn recreate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
@@ -138,7 +138,7 @@ impl ComposeTarget {
         }
         if let Some(problem) = end.problem(&[tool.words()]) {
             let message = format!("{}: {problem}", self.target_name(project));
-            let by_hand = self.by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+            let by_hand = by_hand(tool, project, &format!("up {}", arguments.join(" ")));
             return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
         }
         self.give_proper_names(project).await
@@ -192,7 +192,7 @@ impl ComposeTarget {
         let end = self.up(tool, project, &arguments, self.longest(&[])).await?;
         let Some(problem) = end.problem(&[tool.words()]) else { return Ok(()) };
         let message = format!("{}: {problem}", self.target_name(project));
-        let by_hand = self.by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+        let by_hand = by_hand(tool, project, &format!("up {}", arguments.join(" ")));
         Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::ComposeTarget;
 use super::project::Project;
-use super::tool::Tool;
+use super::tool::{Tool, by_hand};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::docker::Container;
@@ -60,7 +60,7 @@ impl ComposeTarget {
             );
             return Err(Fault::new(FaultCode::UnitUnusable, message).advise(format!(
                 "deploy it first: {}; or give the image that runs its name back: docker tag {} {name}",
-                self.by_hand(tool, project, &format!("up -d --no-deps {service}")),
+                by_hand(tool, project, &format!("up -d --no-deps {service}")),
                 container.image
             )));
         }

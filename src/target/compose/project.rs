@@ -16,6 +16,7 @@ const DIRECTORY: &str = "com.docker.compose.project.working_dir";
 const FILES: &str = "com.docker.compose.project.config_files";
 const ENV_FILE: &str = "com.docker.compose.project.environment_file";
 const SERVICE: &str = "com.docker.compose.service";
+const VERSION: &str = "com.docker.compose.version";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// The hash of a service's configuration, as `config --hash` says it.
 pub(super) const HASH: &str = "com.docker.compose.config-hash";
@@ -30,16 +31,19 @@ pub(super) struct Project {
     pub directory: String,
     pub files: Vec<String>,
     pub env_files: Vec<String>,
+    /// The version of Compose that made its containers.
+    pub version: String,
 }
 
 impl Project {
-    fn of(labels: &BTreeMap<String, String>) -> Self {
+    pub fn of(labels: &BTreeMap<String, String>) -> Self {
         let label = |name: &str| labels.get(name).map_or("", String::as_str);
         let directory = label(DIRECTORY).to_owned();
         // Compose 1 names files as they were called.
         let whole = |file: &str| Path::new(&directory).join(file).display().to_string();
         let list = |name: &str| label(name).split(',').filter(|file| !file.is_empty()).map(whole).collect();
-        Self { name: label(PROJECT).to_owned(), files: list(FILES), env_files: list(ENV_FILE), directory }
+        let (name, version) = (label(PROJECT).to_owned(), label(VERSION).trim_start_matches('v').to_owned());
+        Self { name, files: list(FILES), env_files: list(ENV_FILE), directory, version }
     }
 
     /// To be recorded: after a crash no container may be left to tell it.
@@ -50,6 +54,7 @@ impl Project {
             ("directory".to_owned(), self.directory.clone()),
             ("files".to_owned(), list(&self.files)),
             ("env-files".to_owned(), list(&self.env_files)),
+            ("made-by".to_owned(), self.version.clone()),
         ])
     }
 
@@ -60,7 +65,13 @@ impl Project {
             text.split(',').filter(|file| !file.is_empty()).map(str::to_owned).collect()
         };
         let (name, directory) = (details.get("project")?.clone(), details.get("directory")?.clone());
-        Some(Self { name, directory, files: list("files"), env_files: list("env-files") })
+        let version = details.get("made-by").cloned().unwrap_or_default();
+        Some(Self { name, directory, files: list("files"), env_files: list("env-files"), version })
+    }
+
+    /// Whether it was started as the other one was, by whatever version.
+    fn is_same(&self, other: &Self) -> bool {
+        *self == Self { version: self.version.clone(), ..other.clone() }
     }
 }
 
@@ -103,7 +114,7 @@ impl ComposeTarget {
         let Some(any) = ours.first() else { return Ok(None) };
         let wanted = |container: &&Listed| settings.services.iter().any(|name| label(container, SERVICE) == name);
         let mut projects: Vec<Project> = ours.iter().filter(wanted).map(|listed| Project::of(&listed.labels)).collect();
-        projects.dedup();
+        projects.dedup_by(|a, b| a.is_same(b));
         let project = match projects.as_slice() {
             [] => Project::of(&any.labels),
             [one] => one.clone(),

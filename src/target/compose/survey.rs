@@ -6,7 +6,7 @@ use std::path::Path;
 use tokio::time::Instant;
 
 use super::project::{HASH, Project, is_odd};
-use super::tool::Tool;
+use super::tool::{Tool, by_hand};
 use super::{ComposeTarget, image};
 use crate::helper::of_another;
 use crate::record::Found;
@@ -61,13 +61,13 @@ impl ComposeTarget {
             };
             let containers = self.of_service(&project.name, service).await?;
             let unit = unit(&project, service);
-            let running = match is_running(&unit, &containers) {
+            let running = match is_running(&unit, &containers, &by_hand(&tool, &project, "up -d")) {
                 Err(_) if health == Health::Irrelevant => true,
                 running => running?,
             };
             if running && health == Health::Needed {
                 self.check_image(&tool, &project, service, &containers).await?;
-                self.check_drift(&project, service, in_force, deadline).await?;
+                self.check_drift(&tool, &project, service, in_force, deadline).await?;
             }
             let mut details = project.details();
             details.extend(described(&tool, &containers, hash));
@@ -102,6 +102,7 @@ impl ComposeTarget {
     /// them from elsewhere, and that is not overwritten.
     async fn check_drift(
         &self,
+        tool: &Tool,
         project: &Project,
         service: &str,
         in_force: &Disclosed<'_>,
@@ -119,11 +120,11 @@ impl ComposeTarget {
                 format!("{}: it was started from elsewhere since rekeyd last knew it", fault.message),
             )
             .advise(format!(
-                "if that value is meant to stay, write it to {} and take it over: rekeyctl adopt {}; if not, cd {} \
-                     && docker compose up -d {service} brings back the one that rekeyd knows",
+                "if that value is meant to stay, write it to {} and take it over: rekeyctl adopt {}; if not, this brings \
+                 back the one that rekeyd knows: {}",
                 self.path().display(),
                 self.secret,
-                project.directory
+                by_hand(tool, project, &format!("up -d --no-deps {service}"))
             ))
         };
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, in_force)) {
@@ -167,8 +168,8 @@ impl ComposeTarget {
                     let message =
                         format!("{} has another {} than {} says", container.name(), self.key, self.path().display());
                     return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
-                        "cd {} && docker compose up -d {service} gives it what the file says; then adopt it",
-                        project.directory
+                        "this gives it what the file says: {}; then adopt it",
+                        by_hand(&Tool::of(&project), &project, &format!("up -d --no-deps {service}"))
                     )));
                 }
             }
@@ -201,7 +202,7 @@ fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<Stri
 }
 
 /// Whether it runs, or was stopped on purpose; a service that is neither is sick.
-fn is_running(unit: &str, containers: &[Container]) -> Result<bool, Fault> {
+fn is_running(unit: &str, containers: &[Container], up: &str) -> Result<bool, Fault> {
     let sick = |container: &Container, how: String| {
         Fault::new(
             FaultCode::UnitSick,
@@ -214,7 +215,7 @@ fn is_running(unit: &str, containers: &[Container]) -> Result<bool, Fault> {
             FaultCode::UnitSick,
             format!("{} is left over from a Compose that was interrupted", odd.name()),
         )
-        .advise("mend it first, in the project's directory: docker compose up -d"));
+        .advise(format!("mend it first: {up}")));
     }
     let is_any_up = containers.iter().any(Container::is_up);
     for container in containers {

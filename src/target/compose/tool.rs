@@ -32,6 +32,13 @@ impl Tool {
         words.collect::<Vec<_>>().join(" ")
     }
 
+    /// The one that made a project's containers, as it is usually called: to be typed, not to be run.
+    pub fn of(project: &Project) -> Self {
+        let words: &[&str] =
+            if project.version.starts_with("1.") { &["docker-compose"] } else { &["docker", "compose"] };
+        Self { argv: words.iter().map(|word| (*word).to_owned()).collect(), version: project.version.clone() }
+    }
+
     /// Whether it is Compose 1.
     pub fn is_first(&self) -> bool {
         self.version.starts_with("1.")
@@ -82,7 +89,7 @@ impl ComposeTarget {
         let argv = argv(tool, project, asked);
         let limit = self.longest(&[]);
         let ran = self.call(&argv, Path::new(&project.directory), limit, Prints::ToCaller).await?;
-        let check = format!("{} -q", self.by_hand(tool, project, "config"));
+        let check = format!("{} -q", by_hand(tool, project, "config"));
         if let Some(problem) = ran.end.problem(&[tool.words()]) {
             let message = format!("Compose cannot read the project {}: {problem}", project.name);
             return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {check}")));
@@ -130,11 +137,6 @@ impl ComposeTarget {
         self.settings.timeout + 2 * graces.iter().sum::<Duration>() + Duration::from_secs(build)
     }
 
-    /// A call as a person would make it.
-    pub(super) fn by_hand(&self, tool: &Tool, project: &Project, verb: &str) -> String {
-        format!("cd {} && {} -p {} {verb}", project.directory, tool.words(), project.name)
-    }
-
     async fn call(&self, argv: &[String], directory: &Path, limit: Duration, prints: Prints) -> Result<Ran, Fault> {
         let unit = format!("rekeyd-compose-{}.service", self.secret);
         // What is set for all services (`systemctl set-environment`) would win over the files: of that nothing but where
@@ -164,6 +166,24 @@ impl ComposeTarget {
     }
 }
 
+/// A call as a person types it, wherever: what else the project was started with would be another one without it.
+pub(super) fn by_hand(tool: &Tool, project: &Project, verb: &str) -> String {
+    let whole = argv(tool, project, []);
+    let (program, rest) = whole.split_at(tool.argv.len());
+    let words = program.iter().map(|word| word.rsplit('/').next().unwrap_or_default().to_owned());
+    let mut words: Vec<String> = words.chain(rest.iter().map(|word| quoted(word))).collect();
+    words.push(verb.to_owned());
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:=@%,".contains(&byte)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// What the running project was started with, and nothing else.
 fn argv<'a>(tool: &Tool, project: &'a Project, rest: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut argv = tool.argv.clone();
@@ -176,4 +196,29 @@ fn argv<'a>(tool: &Tool, project: &'a Project, rest: impl IntoIterator<Item = &'
     }
     argv.extend(rest.into_iter().map(str::to_owned));
     argv
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_has_all_that_the_project_was_started_with() {
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let project = Project {
+            name: "app".to_owned(),
+            directory: "/srv/my app".to_owned(),
+            files: list(&["/srv/my app/a.yaml", "/srv/b.yaml"]),
+            env_files: list(&["/srv/prod.env"]),
+            version: "2.26.1".to_owned(),
+        };
+        assert_eq!(
+            by_hand(&Tool::of(&project), &project, "up -d web"),
+            "docker compose --env-file /srv/prod.env -p app --project-directory '/srv/my app' -f '/srv/my app/a.yaml' \
+             -f /srv/b.yaml up -d web"
+        );
+        let first = Project { version: "1.29.2".to_owned(), env_files: Vec::new(), ..project };
+        assert!(by_hand(&Tool::of(&first), &first, "ps").starts_with("docker-compose -p app "));
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
 }
