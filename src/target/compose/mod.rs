@@ -22,6 +22,7 @@ use crate::sys::command::Runner;
 use crate::sys::docker::{Engine, EngineError};
 
 mod activate;
+mod drift;
 mod evidence;
 mod image;
 mod place;
@@ -143,17 +144,7 @@ impl Target for ComposeTarget {
         let file = self.read().await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
         let mut seen = vec![Sighting::file(self.path().display(), has)];
-        // An engine that is away shows nothing, and that is not drift.
-        let Ok(Some(project)) = self.project().await else { return Ok(seen) };
-        for (service, container) in self.containers(&project.name).await.unwrap_or_default() {
-            if container.is_up() && !self.is_file() && self.settings.services.contains(&service) {
-                let has = known.which(container.variable(&self.key).as_ref());
-                let place = format!("the container {}", container.name());
-                let restart = format!("up -d --force-recreate --no-deps {service}");
-                let restart = tool::by_hand(&tool::Tool::of(&project), &project, &restart);
-                seen.push(Sighting::process(place, has, restart));
-            }
-        }
+        seen.extend(self.look_at_containers(known).await?);
         Ok(seen)
     }
 

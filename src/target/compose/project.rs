@@ -76,16 +76,15 @@ impl Project {
 }
 
 impl ComposeTarget {
-    /// The name of the project, where any of its containers is there, whatever files each was started with.
-    pub(super) async fn project_name(&self) -> Result<Option<String>, Fault> {
-        Ok(self.of_project().await?.first().map(|container| label(container, PROJECT).to_owned()))
+    /// Whether a project was started from the directory that is configured.
+    pub(super) fn is_from_here(&self, project: &Project) -> bool {
+        Path::new(&project.directory) == self.settings.directory
     }
 
     /// The containers of the project.
     async fn of_project(&self) -> Result<Vec<Listed>, Fault> {
         let settings = &self.settings;
-        let mut all = self.listed().await?;
-        all.retain(|container| label(container, ONE_OFF) != "True");
+        let all = self.listed().await?;
         let directory = settings.directory.display().to_string();
         let is_ours = |container: &Listed| match &settings.project {
             Some(name) => label(container, PROJECT) == name,
@@ -152,7 +151,7 @@ impl ComposeTarget {
     pub(super) async fn containers(&self, project: &str) -> Result<Vec<(String, Container)>, Fault> {
         let mut containers = Vec::new();
         for listed in self.listed().await? {
-            if label(&listed, PROJECT) != project || label(&listed, ONE_OFF) == "True" {
+            if label(&listed, PROJECT) != project {
                 continue;
             }
             // One that is just being removed is gone.
@@ -169,14 +168,28 @@ impl ComposeTarget {
         Ok(containers.filter(|(of, _)| of == service).map(|(_, container)| container).collect())
     }
 
+    /// All containers of any project, but those of `compose run`.
+    pub(super) async fn listed_now(&self) -> Result<Vec<Listed>, EngineError> {
+        let mut all = self.engine.labelled(PROJECT).await?;
+        all.retain(|container| label(container, ONE_OFF) != "True");
+        Ok(all)
+    }
+
     async fn listed(&self) -> Result<Vec<Listed>, Fault> {
         let until = Instant::now() + COMING;
         loop {
-            match self.engine.labelled(PROJECT).await {
+            match self.listed_now().await {
                 Err(EngineError::Away { .. }) if Instant::now() < until => sleep(COMING / 50).await,
                 listed => return Ok(listed?),
             }
         }
+    }
+}
+
+impl Listed {
+    /// The service that it is of.
+    pub(super) fn service(&self) -> &str {
+        label(self, SERVICE)
     }
 }
 
