@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ComposeTarget;
+use super::evidence::Made;
 use super::project::{Project, is_odd, proper};
 use super::tool::{Tool, by_hand};
 use crate::record::{Activated, Found};
@@ -54,8 +55,8 @@ impl ComposeTarget {
             for (found, service) in &due {
                 let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
                 let report = |line: &str| errand.report.progress(line);
-                let baseline = (!has_it).then(|| scale(found));
-                let now = self.wait_until_well(&project.name, service, baseline, limit, &report).await?;
+                let made = (!has_it).then(|| Made { scale: scale(found), before: &old });
+                let now = self.wait_until_well(&project.name, service, made, limit, &report).await?;
                 if let Some(other) = now.iter().find(|container| !self.is_made_with(container, errand.view)) {
                     return Err(self.made_with_another(&found.unit, other));
                 }
