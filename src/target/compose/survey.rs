@@ -187,17 +187,18 @@ pub(super) fn unit(project: &Project, service: &str) -> String {
 fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<String, String> {
     let up: Vec<&Container> = containers.iter().filter(|container| container.is_up()).collect();
     let all: Vec<&Container> = containers.iter().collect();
+    let had = if up.is_empty() { &all } else { &up };
     let list = |of: fn(&Container) -> &str| up.iter().map(|container| of(container)).collect::<Vec<_>>().join(" ");
     let label = up.first().map_or("", |container| container.label(HASH));
     let mut details = BTreeMap::from([
         ("containers".to_owned(), list(|container| container.id.as_str())),
         ("names".to_owned(), list(Container::name)),
-        ("scale".to_owned(), up.len().to_string()),
+        ("scale".to_owned(), had.len().to_string()),
         ("hash".to_owned(), hash.to_owned()),
         ("label".to_owned(), label.to_owned()),
     ]);
     details.extend(tool.details());
-    details.extend(image::details(if up.is_empty() { &all } else { &up }));
+    details.extend(image::details(had));
     details
 }
 
