@@ -49,6 +49,7 @@ impl ComposeTarget {
             return Ok(self.settings.services.iter().map(none).collect());
         };
         self.check_owners(&project)?;
+        let tool = self.tool_of(tool, &project).await?;
         let hashes = self.hashes(&tool, &project).await?;
         let mut found = Vec::new();
         for service in &self.settings.services {

@@ -14,6 +14,9 @@ use crate::sys::docker::SOCKET;
 const DOCKER: [&str; 2] = ["/usr/bin/docker", "/usr/local/bin/docker"];
 const COMPOSE: [&str; 2] = ["/usr/bin/docker-compose", "/usr/local/bin/docker-compose"];
 
+const INSTALL: &str = "install it: apt install docker.io docker-compose, or Docker's own packages docker-ce and \
+                       docker-compose-plugin";
+
 /// For what only asks.
 const ASKING: Duration = Duration::from_secs(60);
 
@@ -59,27 +62,55 @@ impl Tool {
 impl ComposeTarget {
     /// Which Compose there is: its plugin for docker before the program of its own.
     pub(super) async fn tool(&self) -> Result<Tool, Fault> {
+        self.tool_that(|_| true).await?.ok_or_else(|| {
+            Fault::new(FaultCode::ProgramMissing, "there is no Docker Compose in /usr/bin or /usr/local/bin")
+                .advise(INSTALL)
+        })
+    }
+
+    /// The Compose for a project. Between Compose 1 and its successors containers are called otherwise: each would rename
+    /// those of the other.
+    pub(super) async fn tool_of(&self, tool: Tool, project: &Project) -> Result<Tool, Fault> {
+        let made_by = Tool::of(project);
+        if project.version.is_empty() || tool.is_first() == made_by.is_first() {
+            return Ok(tool);
+        }
+        if let Some(other) = self.tool_that(|other| other.is_first() == made_by.is_first()).await? {
+            return Ok(other);
+        }
+        let message = format!(
+            "the project {} was started by Compose {}, and here is Compose {}, which would rename its containers",
+            project.name, project.version, tool.version
+        );
+        Err(Fault::new(FaultCode::UnitUnusable, message).advise(format!(
+            "have this one start it once, which recreates them: {}; or install the other one",
+            by_hand(&tool, project, "up -d")
+        )))
+    }
+
+    /// The first one that works and fits.
+    async fn tool_that(&self, fits: impl Fn(&Tool) -> bool + Send) -> Result<Option<Tool>, Fault> {
         let is_there = |path: &&&str| Path::new(path).exists();
         let docker = DOCKER.iter().find(is_there).map(|path| vec![(*path).to_owned(), "compose".to_owned()]);
         let alone = COMPOSE.iter().find(is_there).map(|path| vec![(*path).to_owned()]);
-        let mut broken = None;
+        let (mut broken, mut is_any_well) = (None, false);
         for argv in docker.into_iter().chain(alone) {
             let asked: Vec<String> = argv.iter().cloned().chain(["version", "--short"].map(str::to_owned)).collect();
             let ran = self.call(&asked, Path::new("/"), ASKING, Prints::ToCaller).await?;
-            if ran.end == End::Well {
-                let version = String::from_utf8_lossy(&ran.stdout).trim().trim_start_matches('v').to_owned();
-                return Ok(Tool { argv, version });
+            if ran.end != End::Well {
+                broken.get_or_insert(asked.join(" "));
+                continue;
             }
-            broken.get_or_insert(asked.join(" "));
+            is_any_well = true;
+            let version = String::from_utf8_lossy(&ran.stdout).trim().trim_start_matches('v').to_owned();
+            let tool = Tool { argv, version };
+            if fits(&tool) {
+                return Ok(Some(tool));
+            }
         }
-        let message = match broken {
-            Some(asked) => format!("Docker Compose does not work here: `{asked}` fails"),
-            None => "there is no Docker Compose in /usr/bin or /usr/local/bin".to_owned(),
-        };
-        Err(Fault::new(FaultCode::ProgramMissing, message).advise(
-            "install it: apt install docker.io docker-compose, or Docker's own packages docker-ce and \
-             docker-compose-plugin",
-        ))
+        let Some(asked) = broken.filter(|_| !is_any_well) else { return Ok(None) };
+        let message = format!("Docker Compose does not work here: `{asked}` fails");
+        Err(Fault::new(FaultCode::ProgramMissing, message).advise(INSTALL))
     }
 
     /// The hash of each service's configuration, as it would be started now. Waits for a Compose of this target that an
