@@ -159,7 +159,7 @@ impl ComposeTarget {
     /// Where the images come from. On the way back they are those that ran: what is built or pulled anew could be others.
     fn images(&self, tool: &Tool, errand: &Errand<'_>) -> Vec<String> {
         let words: &[&str] = match (errand.back, self.settings.build) {
-            (true, _) if tool.is_first() => &["--no-build"],
+            (true, _) if !tool.is_plugin_age() => &["--no-build"],
             (true, _) => &["--no-build", "--pull", "never"],
             (false, true) => &["--build"],
             (false, false) => &[],

@@ -53,9 +53,9 @@ impl ComposeTarget {
         let hashes = self.hashes(&tool, &project).await?;
         let mut found = Vec::new();
         for service in &self.settings.services {
-            let Some(hash) = hashes.get(service) else {
+            let Some(hash) = hashes.of.get(service) else {
                 let message = format!("the project {} has no service {service}", project.name);
-                let known: Vec<&str> = hashes.keys().map(String::as_str).collect();
+                let known: Vec<&str> = hashes.of.keys().map(String::as_str).collect();
                 return Err(
                     Fault::new(FaultCode::UnitUnusable, message).advise(format!("it has these: {}", known.join(", ")))
                 );

@@ -28,6 +28,14 @@ pub(super) struct Tool {
     version: String,
 }
 
+/// The configuration of services, as it would be started now.
+pub(super) struct Hashes {
+    /// The hash of each service's.
+    pub of: BTreeMap<String, String>,
+    /// Whether a variable that the files are made of is not set, and has no default.
+    pub is_unset: bool,
+}
+
 impl Tool {
     /// As a person types it.
     pub fn words(&self) -> String {
@@ -45,6 +53,11 @@ impl Tool {
     /// Whether it is Compose 1.
     pub fn is_first(&self) -> bool {
         self.version.starts_with("1.")
+    }
+
+    /// Whether it is surely a later one.
+    pub fn is_plugin_age(&self) -> bool {
+        !self.version.is_empty() && !self.is_first()
     }
 
     /// To be recorded.
@@ -115,27 +128,29 @@ impl ComposeTarget {
 
     /// The hash of each service's configuration, as it would be started now. Waits for a Compose of this target that an
     /// earlier daemon has left at work.
-    pub(super) async fn hashes(&self, tool: &Tool, project: &Project) -> Result<BTreeMap<String, String>, Fault> {
-        let asked = ["config", "--hash", "*"];
+    pub(super) async fn hashes(&self, tool: &Tool, project: &Project) -> Result<Hashes, Fault> {
+        let hashes = self.hashes_with(tool, project, &[]).await?;
+        if !tool.is_plugin_age() || self.settings.services.iter().all(|service| hashes.of.contains_key(service)) {
+            return Ok(hashes);
+        }
+        // Not from the start: what only a profile has that is not used here, such as its env files, may be missing.
+        self.hashes_with(tool, project, &["--profile", "*"]).await
+    }
+
+    async fn hashes_with(&self, tool: &Tool, project: &Project, profiles: &[&str]) -> Result<Hashes, Fault> {
+        let asked = profiles.iter().copied().chain(["config", "--hash", "*"]);
         let argv = argv(tool, project, asked);
         let limit = self.longest(&[]);
         let ran = self.call(&argv, Path::new(&project.directory), limit, Prints::ToCaller).await?;
-        let check = format!("{} -q", by_hand(tool, project, "config"));
         if let Some(problem) = ran.end.problem(&[tool.words()]) {
             let message = format!("Compose cannot read the project {}: {problem}", project.name);
+            let check = by_hand(tool, project, "config -q");
             return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {check}")));
         }
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        if said.contains("variable is not set") {
-            let message = format!("a variable that the Compose files of {} are made of is not set", project.name);
-            return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!(
-                "rekeyd calls Compose with no variables of its own: set it in {}/.env; see which: {check}",
-                project.directory
-            )));
-        }
+        let is_unset = String::from_utf8_lossy(&ran.stderr).contains("variable is not set");
         let text = String::from_utf8_lossy(&ran.stdout).into_owned();
         let pair = |line: &str| line.split_once(' ').map(|(name, hash)| (name.to_owned(), hash.trim().to_owned()));
-        Ok(text.lines().filter_map(pair).collect())
+        Ok(Hashes { of: text.lines().filter_map(pair).collect(), is_unset })
     }
 
     /// What Compose answers to something that changes nothing.
