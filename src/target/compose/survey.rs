@@ -80,7 +80,10 @@ impl ComposeTarget {
                 ..Found::default()
             });
         }
-        self.tell_stale(&tool, &project, &mut found).await?;
+        let may_differ = self.tell_stale(&tool, &project, &mut found).await?;
+        if hashes.is_unset && may_differ {
+            return Err(is_unset(&tool, &project));
+        }
         Ok(found)
     }
 
@@ -134,14 +137,14 @@ impl ComposeTarget {
         self.wait_for_value(&unit, &containers, in_force).await.map(drop).map_err(drifted)
     }
 
-    /// Notes of which services something else than the value was changed since they were started.
-    async fn tell_stale(&self, tool: &Tool, project: &Project, found: &mut [Found]) -> Result<(), Fault> {
+    /// Notes of which services something else than the value was changed since they were started; whether that may be so.
+    async fn tell_stale(&self, tool: &Tool, project: &Project, found: &mut [Found]) -> Result<bool, Fault> {
         let is_other = |found: &Found| found.details.get("hash") != found.details.get("label");
         if !found.iter().any(|found| found.running && is_other(found)) {
-            return Ok(());
+            return Ok(false);
         }
         // Some versions leave env files out of the hash that they say, and others are not the one that started it.
-        let Some(said) = self.rehearsal(tool, project).await? else { return Ok(()) };
+        let Some(said) = self.rehearsal(tool, project).await? else { return Ok(true) };
         for found in found.iter_mut().filter(|found| found.running) {
             let names = found.details.get("names").map_or("", String::as_str);
             let is_recreated = |name: &str| {
@@ -152,7 +155,7 @@ impl ComposeTarget {
                 found.details.insert("stale".to_owned(), "yes".to_owned());
             }
         }
-        Ok(())
+        Ok(found.iter().any(|found| found.details.contains_key("stale")))
     }
 
     /// The value that the live containers have and the file says.
@@ -184,13 +187,23 @@ pub(super) fn unit(project: &Project, service: &str) -> String {
     format!("compose {}/{service}", project.name)
 }
 
+/// A variable that the files are made of is not set, and the containers were not started like that.
+fn is_unset(tool: &Tool, project: &Project) -> Fault {
+    let message = format!("a variable that the Compose files of {} are made of is not set", project.name);
+    Fault::new(FaultCode::ToolFailed, message).advise(format!(
+        "rekeyd calls Compose with no variables of its own: set it in {}/.env; see which: {}",
+        project.directory,
+        by_hand(tool, project, "config -q")
+    ))
+}
+
 /// What must be known later, also after a crash.
 fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<String, String> {
     let up: Vec<&Container> = containers.iter().filter(|container| container.is_up()).collect();
     let all: Vec<&Container> = containers.iter().collect();
     let had = if up.is_empty() { &all } else { &up };
     let list = |of: fn(&Container) -> &str| up.iter().map(|container| of(container)).collect::<Vec<_>>().join(" ");
-    let label = up.first().map_or("", |container| container.label(HASH));
+    let label = had.first().map_or("", |container| container.label(HASH));
     let mut details = BTreeMap::from([
         ("containers".to_owned(), list(|container| container.id.as_str())),
         ("names".to_owned(), list(Container::name)),
