@@ -31,7 +31,7 @@ impl ComposeTarget {
 
     fn sighting(&self, listed: &Listed, container: &Container, known: &Known<'_>) -> Sighting {
         let project = Project::of(&listed.labels);
-        let has = known.which(container.variable(&self.key).as_ref());
+        let has = known.which(container.variable(self.variable_of(container)).as_ref());
         let place = if self.is_from_here(&project) {
             format!("the container {}", container.name())
         } else {

@@ -80,7 +80,7 @@ impl ComposeTarget {
             }
             self.check_steady(unit, containers).await?;
             if Instant::now() >= limit {
-                return Err(self.no_proof(unit, view, &tally));
+                return Err(self.no_proof(unit, containers, view, &tally));
             }
             sleep(POLL).await;
         }

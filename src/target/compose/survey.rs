@@ -167,10 +167,11 @@ impl ComposeTarget {
                 if !container.is_up() || self.is_file() {
                     continue;
                 }
-                let has = container.variable(&self.key);
+                let variable = self.variable_of(&container);
+                let has = container.variable(variable);
                 if has.is_none_or(|has| !has.is_same(&value)) {
                     let message =
-                        format!("{} has another {} than {} says", container.name(), self.key, self.path().display());
+                        format!("{} has another {variable} than {} says", container.name(), self.path().display());
                     return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
                         "this gives it what the file says: {}; then adopt it",
                         by_hand(&Tool::of(&project), &project, &format!("up -d --no-deps {service}"))
