@@ -62,10 +62,7 @@ impl ComposeTarget {
                 if here.is_empty() { vec![self.settings.usual_project()] } else { here }
             }
         };
-        listed.retain(|listed| {
-            projects.contains(&Project::of(&listed.labels).name)
-                && self.settings.services.iter().any(|service| service == listed.service())
-        });
+        listed.retain(|listed| projects.contains(&Project::of(&listed.labels).name) && self.is_wanted(listed));
         listed
     }
 }

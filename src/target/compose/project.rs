@@ -81,6 +81,11 @@ impl ComposeTarget {
         Path::new(&project.directory) == self.settings.directory
     }
 
+    /// Whether a container is of one of the services.
+    pub(super) fn is_wanted(&self, container: &Listed) -> bool {
+        self.settings.services.iter().any(|name| name == container.service())
+    }
+
     /// The containers of the project.
     async fn of_project(&self) -> Result<Vec<Listed>, Fault> {
         let settings = &self.settings;
@@ -101,7 +106,10 @@ impl ComposeTarget {
             let stray = others.iter().find(|container| label(container, PROJECT) == usual);
             return stray.map_or(Ok(ours), |stray| Err(started_elsewhere(stray, &directory)));
         }
-        if let Some(stray) = ours.iter().find(|it| label(it, DIRECTORY).trim_end_matches('/') != directory) {
+        // What somebody changed nothing of elsewhere was left as it is: the rest of the project may say another directory.
+        let is_one = |container: &&Listed| names.contains(label(container, PROJECT)) && self.is_wanted(container);
+        let moved = others.iter().filter(is_one).chain(&ours);
+        if let Some(stray) = moved.into_iter().find(|it| label(it, DIRECTORY).trim_end_matches('/') != directory) {
             return Err(started_elsewhere(stray, &directory));
         }
         Ok(ours)
@@ -111,8 +119,8 @@ impl ComposeTarget {
     pub(super) async fn project(&self) -> Result<Option<Project>, Fault> {
         let (settings, ours) = (&self.settings, self.of_project().await?);
         let Some(any) = ours.first() else { return Ok(None) };
-        let wanted = |container: &&Listed| settings.services.iter().any(|name| label(container, SERVICE) == name);
-        let mut projects: Vec<Project> = ours.iter().filter(wanted).map(|listed| Project::of(&listed.labels)).collect();
+        let wanted = ours.iter().filter(|container| self.is_wanted(container));
+        let mut projects: Vec<Project> = wanted.map(|listed| Project::of(&listed.labels)).collect();
         projects.dedup_by(|a, b| a.is_same(b));
         let project = match projects.as_slice() {
             [] => Project::of(&any.labels),
