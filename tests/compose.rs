@@ -29,7 +29,7 @@ support::on_both_debians! {
         let before = machine.sh("stat -c '%U:%G %a' /srv/app/web.env");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "docker compose up -d --no-deps web worker");
+        assert_says(&said, "docker compose up -d --no-deps --scale web=1 --scale worker=1 web worker");
         assert_says(&said, " processes of compose app/web have the value");
         assert_says(&said, "2 of 2 processes of compose app/worker have the value");
         assert_says(&said, "requests to http://127.0.0.1:3000/api/health failed, longest gap");
@@ -75,7 +75,7 @@ support::on_both_debians! {
         let text = with(&yaml(web, worker), FIRST_VALUE);
         let machine = started(stack(debian, &yaml(web, worker), "environment-in = \"/srv/app/compose.yaml\"\n", PROBE));
         let with_value = |value: &str| {
-            text.replace(&format!("'{FIRST_VALUE}'"), &format!("\"{value}\""))
+            text.replace(&format!("'{FIRST_VALUE}'"), &format!("'{value}'"))
                 .replace(&format!("- JWT_SECRET={FIRST_VALUE}"), &format!("- \"JWT_SECRET={value}\""))
         };
         goes_back(&machine, "/srv/app/compose.yaml", &with_value(FIRST_VALUE));
@@ -214,7 +214,7 @@ support::on_both_debians! {
         machine.sh("sed -i s/BUILT=1/BUILT=2/ /srv/app/Dockerfile");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "docker compose up -d --no-deps --build web worker");
+        assert_says(&said, "docker compose up -d --no-deps --build --scale web=1 --scale worker=1 web worker");
         serves(&machine);
         assert!(machine.sh("docker inspect app-web-1").contains("BUILT=2"));
         machine.sh("echo COPY missing / >>/srv/app/Dockerfile");
@@ -223,6 +223,15 @@ support::on_both_debians! {
         assert_eq!(said.status, 1, "{said}");
         assert_says(&said, "docker compose ended with status");
         assert_eq!((id(&machine, "web"), id(&machine, "worker")), (web, worker), "nothing was recreated");
+        // It can be built, and what it is does not run: the former image comes back, not only the former value.
+        let image = || machine.sh("docker inspect --format '{{.Image}}' app-web-1; docker image inspect --format '{{.Id}}' web:1");
+        let (value, before) = (serves(&machine), image());
+        machine.sh(r#"sed -i 's/^COPY missing.*/ENTRYPOINT [ "\/bin\/bash", "-c", "exit 7" ]/' /srv/app/Dockerfile"#);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 1, "{said}");
+        assert_says(&said, "ended with status 7");
+        assert_says(&said, "web:1 is the image again that it was");
+        assert_eq!((serves(&machine), image()), (value, before));
     }
 
     fn a_project_that_is_stopped_gets_the_value_and_stays_stopped(debian) {
@@ -264,6 +273,8 @@ support::on_both_debians! {
             "mv /root/docker /root/docker-compose /usr/bin; mv /root/plugin /usr/libexec/docker/cli-plugins/docker-compose",
             "apt install docker.io docker-compose");
         refused(&format!("{END_WORKER}; until docker ps -a | grep -q 'Exited (9)'; do sleep 0.05; done"), "cd /srv/app && docker compose up -d 2>&1", "is sick already");
+        // A container that is made anew would be of another image.
+        refused("docker tag toy:1 toy:kept; docker commit app-other-1 toy:1", "docker tag toy:kept toy:1", "would deploy other code");
         // Started with another value than the file says.
         refused(
             &format!("cp -p /srv/app/web.env /root; sed -i 's/{FIRST_VALUE}/elsewhere/' /srv/app/web.env; \
@@ -283,12 +294,13 @@ fn compose_1_does_where_the_engine_still_takes_it() {
     let yaml = format!("version: \"2.4\"\n{}", yaml("env_file: [web.env]", "env_file: [web.env]"));
     let builder = stack(Debian::Twelve, &yaml, ENV_FILE, PROBE);
     let machine = builder.boot();
-    machine.sh("rm /usr/libexec/docker/cli-plugins/docker-compose");
+    // Its successor is there too, and would rename the containers.
+    machine.sh("docker compose version");
     prepare(&machine, "docker-compose");
     let machine = adopt(machine);
     let said = rotate(&machine);
     assert_eq!(said.status, 0, "{said}");
-    assert_says(&said, "docker-compose up -d --no-deps web worker");
+    assert_says(&said, "docker-compose up -d --no-deps --scale web=1 --scale worker=1 web worker");
     let value = serves(&machine);
     assert_eq!(variable(&machine, "worker"), value);
     machine.sh(&format!("printf %s {value} | sha256sum | cut -c1-64 >/etc/toy/web/old-value-sha256"));
@@ -297,6 +309,87 @@ fn compose_1_does_where_the_engine_still_takes_it() {
     assert_eq!(said.status, 1, "{said}");
     assert_eq!(serves(&machine), value);
     assert_eq!(names(&machine), ["app_other_1", "app_web_1", "app_worker_1"]);
+    machine.sh("rm /usr/bin/docker-compose");
+    let said = rotate(&machine);
+    assert_eq!(said.status, 3, "{said}");
+    assert_says(&said, "was started by Compose 1.29.2");
+    assert_eq!(names(&machine), ["app_other_1", "app_web_1", "app_worker_1"]);
+}
+
+#[test]
+fn a_project_that_was_started_from_another_directory_is_told_of_and_refused() {
+    let yaml = yaml("env_file: [web.env]", "env_file: [web.env]");
+    let machine = started(stack(Debian::Thirteen, &yaml, ENV_FILE, ""));
+    machine.sh(
+        "cp -rp /srv/app /srv/other; sed -i s/JWT_SECRET=.*/JWT_SECRET=of-somebody-of-somebody/ /srv/other/web.env; \
+         cd /srv/other; docker compose -p app up -d 2>&1",
+    );
+    let words = "the container app-worker-1, started from /srv/other, with a value that is in no file";
+    poll(seconds(30), "the journal tells of it", || {
+        let found = machine.journal(&["MESSAGE_ID=1f0a4f7d9f6b4f13a3fb1f36f1f9c2d4"]);
+        found.into_iter().find(|entry| entry["MESSAGE"].as_str().unwrap().contains(words))
+    });
+    let said = rotate(&machine);
+    assert_eq!(said.status, 3, "{said}");
+    assert_says(&said, "the project app was started from /srv/other");
+}
+
+#[test]
+fn a_variable_may_be_mapped_an_optional_one_unset_and_a_service_of_a_profile() {
+    let web = "environment: { JWT_SECRET: \"${APP_JWT}\", OPTIONAL: \"${OPTIONAL}\" }\n    profiles: [ prod ]";
+    let place = "env-file = \"/srv/app/.env\"\nkey = \"APP_JWT\"\n";
+    let machine = stack(Debian::Thirteen, &yaml(web, "environment: { A: b }"), place, PROBE)
+        .file("/srv/app/.env", 0o640, format!("APP_JWT={FIRST_VALUE}\n"))
+        .boot();
+    machine.sh(&format!("sed -i 's/\"web\", \"worker\"/\"web\"/' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+    prepare(&machine, "docker compose --profile prod");
+    let machine = adopt(machine);
+    let said = rotate(&machine);
+    assert_eq!(said.status, 0, "{said}");
+    let value = serves(&machine);
+    assert_eq!(machine.read("/srv/app/.env"), format!("APP_JWT={value}\n"));
+    machine.ok(&["rekeyctl", "verify", NAME]);
+    // The containers were not started like that: something may be missing.
+    machine.sh("sed -i 's/OPTIONAL: /MORE: \"${MORE}\", OPTIONAL: /' /srv/app/compose.yaml");
+    let said = rotate(&machine);
+    assert_eq!(said.status, 3, "{said}");
+    assert_says(&said, "is not set");
+    assert_says(&said, "docker compose -p app --project-directory /srv/app -f /srv/app/compose.yaml config -q");
+}
+
+#[test]
+fn a_service_keeps_its_number_of_containers_whatever_the_file_says() {
+    let yaml = yaml("env_file: [web.env]", "env_file: [web.env]\n    scale: 3")
+        .replace("\"PORT=3001 toy-backend; exit 9\"", "\"sleep infinity; exit 9\"");
+    let machine = stack(Debian::Thirteen, &yaml, ENV_FILE, "").boot();
+    machine
+        .sh(&format!("sed -i 's/\"web\", \"worker\"/\"worker\"/' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+    prepare(&machine, "docker compose");
+    let up = "cd /srv/app; docker compose up -d --no-deps --scale worker";
+    machine.sh(&format!("{up}=1 worker 2>&1"));
+    let machine = adopt(machine);
+    let value = || {
+        machine
+            .read("/srv/app/web.env")
+            .lines()
+            .find_map(|line| Some(line.strip_prefix("JWT_SECRET=")?.split(' ').next()?.to_owned()))
+            .unwrap()
+    };
+    for scale in [1, 2] {
+        machine.sh(&format!("{up}={scale} worker 2>&1"));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_eq!(variables(&machine, "worker"), vec![value(); scale], "{said}");
+        let ids = id(&machine, "worker");
+        machine.sh(&format!("{up}={scale} worker 2>&1"));
+        assert_eq!(id(&machine, "worker"), ids, "Compose would recreate what was just made");
+    }
+    machine.sh("docker stop -t 0 app-worker-1 app-worker-2");
+    let said = rotate(&machine);
+    assert_eq!(said.status, 0, "{said}");
+    assert_says(&said, "compose app/worker stays stopped");
+    assert_eq!(variables(&machine, "worker"), vec![value(); 2]);
+    assert!(!machine.sh("docker ps --format '{{.Names}}'").contains("worker"));
 }
 
 /// With a new value the web service ends at once: the file is as `before`, and it serves with the old one again.
@@ -416,10 +509,15 @@ fn names(machine: &Machine) -> Vec<String> {
 
 /// The value that a service's container is started with.
 fn variable(machine: &Machine, service: &str) -> String {
-    let id = id(machine, service);
+    variables(machine, service).into_iter().next().unwrap_or_default()
+}
+
+/// The values that a service's containers are started with.
+fn variables(machine: &Machine, service: &str) -> Vec<String> {
+    let ids = id(machine, service).replace('\n', " ");
     let text =
-        machine.sh(&format!("docker inspect --format '{{{{range .Config.Env}}}}{{{{println .}}}}{{{{end}}}}' {id}"));
-    text.lines().find_map(|line| line.strip_prefix("JWT_SECRET=")).unwrap_or_default().to_owned()
+        machine.sh(&format!("docker inspect --format '{{{{range .Config.Env}}}}{{{{println .}}}}{{{{end}}}}' {ids}"));
+    text.lines().filter_map(|line| Some(line.strip_prefix("JWT_SECRET=")?.to_owned())).collect()
 }
 
 /// The service web runs with a new value and signs with it; which one.

@@ -93,6 +93,9 @@ pub struct Container {
     /// Its name, after a slash.
     #[serde(rename = "Name", default)]
     name: String,
+    /// The id of the image that it was made of.
+    #[serde(rename = "Image", default)]
+    pub image: String,
     /// How often the engine has started it again by itself.
     #[serde(rename = "RestartCount", default)]
     pub restarts: u64,
@@ -135,6 +138,8 @@ struct Health {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Config {
+    #[serde(rename = "Image", default)]
+    image: String,
     #[serde(rename = "Env", default)]
     env: Option<Variables>,
     #[serde(rename = "Labels", default)]
@@ -147,6 +152,12 @@ struct Config {
 #[derive(Clone, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 struct Variables(Vec<String>);
+
+#[derive(Deserialize)]
+struct Image {
+    #[serde(rename = "Id")]
+    id: String,
+}
 
 #[derive(Clone, Debug, Deserialize)]
 struct Mount {
@@ -166,6 +177,11 @@ impl Container {
     /// Its name.
     pub fn name(&self) -> &str {
         self.name.trim_start_matches('/')
+    }
+
+    /// The name that its image had when it was made: `app:latest`.
+    pub fn image_name(&self) -> &str {
+        &self.config.image
     }
 
     /// The value of a variable that it is started with.
@@ -259,6 +275,31 @@ impl Engine {
         self.ask("POST", &request).await.map(drop)
     }
 
+    /// The id of the image that has a name now; none where none has it.
+    ///
+    /// # Errors
+    /// Where the engine does not answer.
+    pub async fn image(&self, name: &str) -> Result<Option<String>, EngineError> {
+        if !is_image_name(name) {
+            return Ok(None);
+        }
+        match self.get::<Image>(&format!("/images/{name}/json")).await {
+            Ok(image) => Ok(Some(image.id)),
+            Err(EngineError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives an image a name, which another one may have had.
+    ///
+    /// # Errors
+    /// Where the engine refuses, as it does where the image is gone.
+    pub async fn name_image(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let (repository, tag) = parted_name(name);
+        let request = format!("/images/{id}/tag?repo={repository}&tag={tag}");
+        self.ask("POST", &request).await.map(drop)
+    }
+
     async fn get<T: DeserializeOwned>(&self, request: &str) -> Result<T, EngineError> {
         let body = self.ask("GET", request).await?;
         // serde's messages cite what they do not understand.
@@ -299,6 +340,16 @@ impl About {
     }
 }
 
+/// Whether it is in the letters of an image's name, which mean nothing else in a request.
+fn is_image_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte))
+}
+
+/// Repository and tag; a colon before a slash is that of a port.
+fn parted_name(name: &str) -> (&str, &str) {
+    name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((name, "latest"))
+}
+
 /// Status and body of an answer.
 fn parted(answer: &[u8]) -> Option<(u16, &[u8])> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
@@ -314,16 +365,28 @@ mod tests {
 
     #[test]
     fn a_container_is_read_and_shows_no_value() {
-        let text = r#"{"Id":"ab","Name":"/app-web-1","RestartCount":2,"State":{"Status":"running","Pid":7,"ExitCode":0,
-            "Health":{"Status":"starting","Log":null}},"Config":{"Env":["A=1","JWT_SECRET=pa55=x"],"Labels":null},
+        let text = r#"{"Id":"ab","Name":"/app-web-1","RestartCount":2,"Image":"sha256:12","State":{"Status":"running","Pid":7,"ExitCode":0,
+            "Health":{"Status":"starting","Log":null}},"Config":{"Image":"app:1","Env":["A=1","JWT_SECRET=pa55=x"],"Labels":null},
             "Mounts":[{"Type":"bind","Source":"/srv/jwt","Destination":"/run/secrets/jwt"}],"More":{}}"#;
         let container: Container = serde_json::from_str(text).unwrap();
         assert_eq!(container.name(), "app-web-1");
         assert_eq!(container.variable("JWT_SECRET").unwrap().reveal(), b"pa55=x");
         assert!(container.variable("JWT").is_none());
+        assert_eq!((container.image.as_str(), container.image_name()), ("sha256:12", "app:1"));
         assert_eq!((container.health(), container.label("x")), (Some("starting"), ""));
         assert_eq!(container.sees(Path::new("/srv/jwt")), Some("/run/secrets/jwt"));
         assert!(!format!("{container:?}").contains("pa55"));
+    }
+
+    #[test]
+    fn the_name_of_an_image_is_parted_into_repository_and_tag() {
+        assert_eq!(parted_name("web"), ("web", "latest"));
+        assert_eq!(parted_name("web:1"), ("web", "1"));
+        assert_eq!(parted_name("localhost:5000/a/web"), ("localhost:5000/a/web", "latest"));
+        assert_eq!(parted_name("localhost:5000/a/web:1"), ("localhost:5000/a/web", "1"));
+        assert!(
+            is_image_name("a-b.c/web_x:1") && !is_image_name("a b") && !is_image_name("a?b=c") && !is_image_name("")
+        );
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ComposeTarget;
+use super::evidence::Made;
 use super::project::{Project, is_odd, proper};
-use super::tool::Tool;
+use super::tool::{Tool, by_hand};
 use crate::record::{Activated, Found};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::command::End;
 use crate::sys::docker::Container;
-use crate::target::{Disclosed, Errand};
+use crate::target::Errand;
 
 impl ComposeTarget {
     pub(super) async fn recreate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
@@ -39,50 +40,72 @@ impl ComposeTarget {
                 stopped.push((*found, service.clone(), !containers.is_empty()));
                 continue;
             }
-            has_it &= self.has(found, &containers, errand.view).await?;
+            has_it &= self.has(found, &containers, errand).await?;
             due.push((*found, service.clone()));
         }
+        if errand.back {
+            self.restore_images(errand).await?;
+        }
+        if !due.is_empty() && !has_it {
+            self.start(&tool, &project, &due, &before, errand).await?;
+        }
+        let old: BTreeSet<&str> = before.iter().map(|(_, container)| container.id.as_str()).collect();
         let mut activated = Vec::new();
-        if !due.is_empty() {
-            if !has_it {
-                self.start(&tool, &project, &due, &before, errand).await?;
-            }
-            let old: BTreeSet<&str> = before.iter().map(|(_, container)| container.id.as_str()).collect();
-            for (found, service) in &due {
-                let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
-                let report = |line: &str| errand.report.progress(line);
-                let baseline = (!has_it).then(|| scale(found));
-                let now = self.wait_until_well(&project.name, service, baseline, limit, &report).await?;
-                if let Some(other) = now.iter().find(|container| !self.is_made_with(container, errand.view)) {
-                    return Err(self.made_with_another(&found.unit, other));
-                }
-                let unit = found.unit.clone();
-                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let is_new = now.iter().any(|container| !old.contains(container.id.as_str()));
-                activated.push(if is_new {
-                    Activated::Restarted { unit, took_us }
-                } else {
-                    Activated::AlreadyRunning { unit }
-                });
-            }
+        for (found, service) in &due {
+            let made = (!has_it).then(|| Made { scale: scale(found), before: &old });
+            activated.push(self.has_come_up(&project, found, service, made, began, errand).await?);
         }
         for (found, service, has_containers) in stopped {
             // Whoever starts it again would start the container that there is.
             if has_containers {
-                self.make_anew(&tool, &project, &service, errand).await?;
+                self.make_anew(&tool, &project, found, &service, errand).await?;
             }
             activated.push(left_stopped(found));
         }
         Ok(activated)
     }
 
+    /// Waits for the containers of a service; what became of them.
+    async fn has_come_up(
+        &self,
+        project: &Project,
+        found: &Found,
+        service: &str,
+        made: Option<Made<'_>>,
+        began: Instant,
+        errand: &Errand<'_>,
+    ) -> Result<Activated, Fault> {
+        let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
+        let report = |line: &str| errand.report.progress(line);
+        let now = self.wait_until_well(&project.name, service, made, limit, &report).await?;
+        self.check_made(found, &now, errand)?;
+        let unit = found.unit.clone();
+        let is_new = |made: Made<'_>| now.iter().any(|container| !made.before.contains(container.id.as_str()));
+        if !made.is_some_and(is_new) {
+            return Ok(Activated::AlreadyRunning { unit });
+        }
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(Activated::Restarted { unit, took_us })
+    }
+
+    /// That containers were made with the view; and, on the way back, of the image that ran before.
+    fn check_made(&self, found: &Found, containers: &[Container], errand: &Errand<'_>) -> Result<(), Fault> {
+        if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, errand.view)) {
+            return Err(self.made_with_another(&found.unit, other));
+        }
+        let other = containers.iter().find(|container| errand.back && !self.is_of_former_image(found, container));
+        other.map_or(Ok(()), |other| Err(self.of_other_image(found, other)))
+    }
+
     /// Whether all containers of a service run with the view already.
-    async fn has(&self, found: &Found, containers: &[&Container], view: &Disclosed<'_>) -> Result<bool, Fault> {
+    async fn has(&self, found: &Found, containers: &[&Container], errand: &Errand<'_>) -> Result<bool, Fault> {
+        let view = errand.view;
         let are_well = containers.iter().all(|container| {
             container.state.status == "running"
                 && container.health() != Some("unhealthy")
                 && !is_odd(container.name())
                 && self.is_made_with(container, view)
+                && (!errand.back || self.is_of_former_image(found, container))
         });
         if containers.is_empty() || !are_well || containers.len() < scale(found) {
             return Ok(false);
@@ -105,16 +128,11 @@ impl ComposeTarget {
         errand: &Errand<'_>,
     ) -> Result<(), Fault> {
         let mut arguments: Vec<String> = ["-d", "--no-deps"].map(str::to_owned).to_vec();
-        // On the way back the images are those that there are: building them anew could fail as it did before.
-        if self.settings.build && !errand.back {
-            arguments.push("--build".to_owned());
-        }
+        arguments.extend(self.images(tool, errand));
         if self.is_file() {
             arguments.push("--force-recreate".to_owned());
         }
-        for (found, service) in due.iter().filter(|(found, _)| scale(found) > 1) {
-            arguments.extend(["--scale".to_owned(), format!("{service}={}", scale(found))]);
-        }
+        arguments.extend(due.iter().flat_map(|(found, service)| scaled(found, service)));
         arguments.extend(due.iter().map(|(_, service)| service.clone()));
         let said = format!("{} up {}", tool.words(), arguments.join(" "));
         if due.iter().any(|(found, _)| found.details.contains_key("stale")) {
@@ -132,10 +150,21 @@ impl ComposeTarget {
         }
         if let Some(problem) = end.problem(&[tool.words()]) {
             let message = format!("{}: {problem}", self.target_name(project));
-            let by_hand = self.by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+            let by_hand = by_hand(tool, project, &format!("up {}", arguments.join(" ")));
             return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
         }
         self.give_proper_names(project).await
+    }
+
+    /// Where the images come from. On the way back they are those that ran: what is built or pulled anew could be others.
+    fn images(&self, tool: &Tool, errand: &Errand<'_>) -> Vec<String> {
+        let words: &[&str] = match (errand.back, self.settings.build) {
+            (true, _) if !tool.is_plugin_age() => &["--no-build"],
+            (true, _) => &["--no-build", "--pull", "never"],
+            (false, true) => &["--build"],
+            (false, false) => &[],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     /// Containers that were made and not started, or have a name for the time being.
@@ -160,18 +189,39 @@ impl ComposeTarget {
         Ok(())
     }
 
-    /// The containers of a service that is stopped, with the view, and stopped again.
-    async fn make_anew(&self, tool: &Tool, project: &Project, service: &str, errand: &Errand<'_>) -> Result<(), Fault> {
+    /// The containers of a service that is stopped, as many as there are, with the view; and stopped again. Each sees a
+    /// file anew whenever it is started.
+    async fn make_anew(
+        &self,
+        tool: &Tool,
+        project: &Project,
+        found: &Found,
+        service: &str,
+        errand: &Errand<'_>,
+    ) -> Result<(), Fault> {
         let containers = self.of_service(&project.name, service).await?;
-        if !self.is_file() && containers.iter().all(|container| self.is_made_with(container, errand.view)) {
+        if self.is_file() || self.check_made(found, &containers, errand).is_ok() {
             return Ok(());
         }
-        let arguments = ["--no-start", "--no-deps", service].map(str::to_owned);
+        let mut arguments = ["--no-start", "--no-deps"].map(str::to_owned).to_vec();
+        // What is not started need not be built.
+        if errand.back {
+            arguments.extend(self.images(tool, errand));
+        }
+        arguments.extend(scaled(found, service));
+        arguments.push(service.to_owned());
         let end = self.up(tool, project, &arguments, self.longest(&[])).await?;
-        let Some(problem) = end.problem(&[tool.words()]) else { return Ok(()) };
-        let message = format!("{}: {problem}", self.target_name(project));
-        let by_hand = self.by_hand(tool, project, &format!("up {}", arguments.join(" ")));
-        Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")))
+        if let Some(problem) = end.problem(&[tool.words()]) {
+            let message = format!("{}: {problem}", self.target_name(project));
+            let by_hand = by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+            return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
+        }
+        let made = self.of_service(&project.name, service).await?;
+        if made.len() < containers.len() {
+            let message = format!("{} has {} containers, and had {}", found.unit, made.len(), containers.len());
+            return Err(Fault::new(FaultCode::NotReady, message).advise(by_hand(tool, project, "ps -a")));
+        }
+        self.check_made(found, &made, errand)
     }
 
     /// What `up` would do now, in its own words; none where it cannot tell.
@@ -189,7 +239,18 @@ impl ComposeTarget {
 
 /// How many containers the service had.
 fn scale(found: &Found) -> usize {
-    found.details.get("scale").and_then(|scale| scale.parse().ok()).unwrap_or(1).max(1)
+    recorded_scale(found).unwrap_or(1)
+}
+
+/// None of a service that had no container.
+fn recorded_scale(found: &Found) -> Option<usize> {
+    found.details.get("scale").and_then(|scale| scale.parse().ok()).filter(|scale| *scale > 0)
+}
+
+/// As many containers as there were: what the file says may have been overruled when it was started.
+fn scaled(found: &Found, service: &str) -> Vec<String> {
+    let scale = recorded_scale(found);
+    scale.map_or_else(Vec::new, |scale| vec!["--scale".to_owned(), format!("{service}={scale}")])
 }
 
 fn left_stopped(found: &Found) -> Activated {

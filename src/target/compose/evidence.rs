@@ -1,6 +1,6 @@
 //! Evidence from the live containers: what they and their processes have, and that they stay up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -18,14 +18,22 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long a process may take from its start to its own environment.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// What is known of containers that were just made.
+#[derive(Clone, Copy)]
+pub(super) struct Made<'a> {
+    /// How many there must be.
+    pub scale: usize,
+    /// The ids of those that there were: how often these were started again says nothing of the value.
+    pub before: &'a BTreeSet<&'a str>,
+}
+
 impl ComposeTarget {
-    /// Waits until all containers of a service are healthy, or up where they have no check of their own. Of those that were
-    /// just made, `scale` says how many there must be, and none may have been started again.
+    /// Waits until all containers of a service are healthy, or up where they have no check of their own.
     pub(super) async fn wait_until_well(
         &self,
         project: &str,
         service: &str,
-        scale: Option<usize>,
+        made: Option<Made<'_>>,
         limit: Instant,
         report: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<Container>, Fault> {
@@ -34,11 +42,11 @@ impl ComposeTarget {
         loop {
             let containers = self.of_service(project, service).await?;
             let mut trouble = None;
-            if containers.is_empty() || containers.len() < scale.unwrap_or(1) {
+            if containers.is_empty() || containers.len() < made.map_or(1, |made| made.scale) {
                 trouble = Some("not all of its containers are there".to_owned());
             }
             for container in &containers {
-                match how(&unit, container, scale.is_some())? {
+                match how(&unit, container, made.is_some_and(|made| !made.before.contains(container.id.as_str())))? {
                     Well => {}
                     NotYet(state) => trouble = Some(format!("the container {} is {state}", container.name())),
                 }
@@ -72,7 +80,7 @@ impl ComposeTarget {
             }
             self.check_steady(unit, containers).await?;
             if Instant::now() >= limit {
-                return Err(self.no_proof(unit, view, &tally));
+                return Err(self.no_proof(unit, containers, view, &tally));
             }
             sleep(POLL).await;
         }

@@ -19,10 +19,12 @@ use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
 use crate::sys::command::Runner;
-use crate::sys::docker::{Engine, EngineError};
+use crate::sys::docker::{Container, Engine, EngineError};
 
 mod activate;
+mod drift;
 mod evidence;
+mod image;
 mod place;
 mod project;
 mod survey;
@@ -33,8 +35,10 @@ mod tool;
 pub struct ComposeTarget {
     secret: String,
     settings: Settings,
-    /// The variable.
+    /// The variable in the file.
     key: String,
+    /// The variable that programs read.
+    env: String,
     /// The variable of the value that is accepted besides, where there may be one.
     previous_key: Option<String>,
     settle: Duration,
@@ -51,6 +55,7 @@ impl ComposeTarget {
         Self {
             secret: secret.name.to_string(),
             key: settings.key.clone().unwrap_or_else(|| secret.env.clone()),
+            env: secret.env.clone(),
             previous_key: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             settings: settings.clone(),
             settle: secret.settle,
@@ -69,6 +74,13 @@ impl ComposeTarget {
     /// Whether the containers have the value as a file, and not as a variable.
     fn is_file(&self) -> bool {
         matches!(self.settings.place, ComposePlace::SecretFile(_))
+    }
+
+    /// The variable that a container has the value as. What stands in a `.env` file under a name of its own is mapped to the
+    /// one that programs read, `JWT_SECRET: ${APP_JWT}`; what stands in a file of `env_file:` has the same name.
+    fn variable_of(&self, container: &Container) -> &str {
+        let may_be_mapped = matches!(self.settings.place, ComposePlace::EnvFile(_));
+        if may_be_mapped && container.variable(&self.env).is_some() { &self.env } else { &self.key }
     }
 
     /// The target's own ones among all consumers, each with its service.
@@ -142,16 +154,7 @@ impl Target for ComposeTarget {
         let file = self.read().await?;
         let has = known.which(file.values.first().and_then(Option::as_ref));
         let mut seen = vec![Sighting::file(self.path().display(), has)];
-        // An engine that is away shows nothing, and that is not drift.
-        let Ok(Some(project)) = self.project_name().await else { return Ok(seen) };
-        for (service, container) in self.containers(&project).await.unwrap_or_default() {
-            if container.is_up() && !self.is_file() && self.settings.services.contains(&service) {
-                let has = known.which(container.variable(&self.key).as_ref());
-                let place = format!("the container {}", container.name());
-                let restart = format!("docker compose -p {project} up -d --force-recreate {service}");
-                seen.push(Sighting::process(place, has, restart));
-            }
-        }
+        seen.extend(self.look_at_containers(known).await?);
         Ok(seen)
     }
 

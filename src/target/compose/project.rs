@@ -16,6 +16,7 @@ const DIRECTORY: &str = "com.docker.compose.project.working_dir";
 const FILES: &str = "com.docker.compose.project.config_files";
 const ENV_FILE: &str = "com.docker.compose.project.environment_file";
 const SERVICE: &str = "com.docker.compose.service";
+const VERSION: &str = "com.docker.compose.version";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// The hash of a service's configuration, as `config --hash` says it.
 pub(super) const HASH: &str = "com.docker.compose.config-hash";
@@ -30,16 +31,19 @@ pub(super) struct Project {
     pub directory: String,
     pub files: Vec<String>,
     pub env_files: Vec<String>,
+    /// The version of Compose that made its containers.
+    pub version: String,
 }
 
 impl Project {
-    fn of(labels: &BTreeMap<String, String>) -> Self {
+    pub fn of(labels: &BTreeMap<String, String>) -> Self {
         let label = |name: &str| labels.get(name).map_or("", String::as_str);
         let directory = label(DIRECTORY).to_owned();
         // Compose 1 names files as they were called.
         let whole = |file: &str| Path::new(&directory).join(file).display().to_string();
         let list = |name: &str| label(name).split(',').filter(|file| !file.is_empty()).map(whole).collect();
-        Self { name: label(PROJECT).to_owned(), files: list(FILES), env_files: list(ENV_FILE), directory }
+        let (name, version) = (label(PROJECT).to_owned(), label(VERSION).trim_start_matches('v').to_owned());
+        Self { name, files: list(FILES), env_files: list(ENV_FILE), directory, version }
     }
 
     /// To be recorded: after a crash no container may be left to tell it.
@@ -50,6 +54,7 @@ impl Project {
             ("directory".to_owned(), self.directory.clone()),
             ("files".to_owned(), list(&self.files)),
             ("env-files".to_owned(), list(&self.env_files)),
+            ("made-by".to_owned(), self.version.clone()),
         ])
     }
 
@@ -60,21 +65,31 @@ impl Project {
             text.split(',').filter(|file| !file.is_empty()).map(str::to_owned).collect()
         };
         let (name, directory) = (details.get("project")?.clone(), details.get("directory")?.clone());
-        Some(Self { name, directory, files: list("files"), env_files: list("env-files") })
+        let version = details.get("made-by").cloned().unwrap_or_default();
+        Some(Self { name, directory, files: list("files"), env_files: list("env-files"), version })
+    }
+
+    /// Whether it was started as the other one was, by whatever version.
+    fn is_same(&self, other: &Self) -> bool {
+        *self == Self { version: self.version.clone(), ..other.clone() }
     }
 }
 
 impl ComposeTarget {
-    /// The name of the project, where any of its containers is there, whatever files each was started with.
-    pub(super) async fn project_name(&self) -> Result<Option<String>, Fault> {
-        Ok(self.of_project().await?.first().map(|container| label(container, PROJECT).to_owned()))
+    /// Whether a project was started from the directory that is configured.
+    pub(super) fn is_from_here(&self, project: &Project) -> bool {
+        Path::new(&project.directory) == self.settings.directory
+    }
+
+    /// Whether a container is of one of the services.
+    pub(super) fn is_wanted(&self, container: &Listed) -> bool {
+        self.settings.services.iter().any(|name| name == container.service())
     }
 
     /// The containers of the project.
     async fn of_project(&self) -> Result<Vec<Listed>, Fault> {
         let settings = &self.settings;
-        let mut all = self.listed().await?;
-        all.retain(|container| label(container, ONE_OFF) != "True");
+        let all = self.listed().await?;
         let directory = settings.directory.display().to_string();
         let is_ours = |container: &Listed| match &settings.project {
             Some(name) => label(container, PROJECT) == name,
@@ -91,7 +106,10 @@ impl ComposeTarget {
             let stray = others.iter().find(|container| label(container, PROJECT) == usual);
             return stray.map_or(Ok(ours), |stray| Err(started_elsewhere(stray, &directory)));
         }
-        if let Some(stray) = ours.iter().find(|it| label(it, DIRECTORY).trim_end_matches('/') != directory) {
+        // What somebody changed nothing of elsewhere was left as it is: the rest of the project may say another directory.
+        let is_one = |container: &&Listed| names.contains(label(container, PROJECT)) && self.is_wanted(container);
+        let moved = others.iter().filter(is_one).chain(&ours);
+        if let Some(stray) = moved.into_iter().find(|it| label(it, DIRECTORY).trim_end_matches('/') != directory) {
             return Err(started_elsewhere(stray, &directory));
         }
         Ok(ours)
@@ -101,9 +119,9 @@ impl ComposeTarget {
     pub(super) async fn project(&self) -> Result<Option<Project>, Fault> {
         let (settings, ours) = (&self.settings, self.of_project().await?);
         let Some(any) = ours.first() else { return Ok(None) };
-        let wanted = |container: &&Listed| settings.services.iter().any(|name| label(container, SERVICE) == name);
-        let mut projects: Vec<Project> = ours.iter().filter(wanted).map(|listed| Project::of(&listed.labels)).collect();
-        projects.dedup();
+        let wanted = ours.iter().filter(|container| self.is_wanted(container));
+        let mut projects: Vec<Project> = wanted.map(|listed| Project::of(&listed.labels)).collect();
+        projects.dedup_by(|a, b| a.is_same(b));
         let project = match projects.as_slice() {
             [] => Project::of(&any.labels),
             [one] => one.clone(),
@@ -141,7 +159,7 @@ impl ComposeTarget {
     pub(super) async fn containers(&self, project: &str) -> Result<Vec<(String, Container)>, Fault> {
         let mut containers = Vec::new();
         for listed in self.listed().await? {
-            if label(&listed, PROJECT) != project || label(&listed, ONE_OFF) == "True" {
+            if label(&listed, PROJECT) != project {
                 continue;
             }
             // One that is just being removed is gone.
@@ -158,14 +176,28 @@ impl ComposeTarget {
         Ok(containers.filter(|(of, _)| of == service).map(|(_, container)| container).collect())
     }
 
+    /// All containers of any project, but those of `compose run`.
+    pub(super) async fn listed_now(&self) -> Result<Vec<Listed>, EngineError> {
+        let mut all = self.engine.labelled(PROJECT).await?;
+        all.retain(|container| label(container, ONE_OFF) != "True");
+        Ok(all)
+    }
+
     async fn listed(&self) -> Result<Vec<Listed>, Fault> {
         let until = Instant::now() + COMING;
         loop {
-            match self.engine.labelled(PROJECT).await {
+            match self.listed_now().await {
                 Err(EngineError::Away { .. }) if Instant::now() < until => sleep(COMING / 50).await,
                 listed => return Ok(listed?),
             }
         }
+    }
+}
+
+impl Listed {
+    /// The service that it is of.
+    pub(super) fn service(&self) -> &str {
+        label(self, SERVICE)
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
-use super::ComposeTarget;
 use super::project::{HASH, Project, is_odd};
-use super::tool::Tool;
+use super::tool::{Tool, by_hand};
+use super::{ComposeTarget, image};
 use crate::helper::of_another;
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
@@ -49,24 +49,26 @@ impl ComposeTarget {
             return Ok(self.settings.services.iter().map(none).collect());
         };
         self.check_owners(&project)?;
+        let tool = self.tool_of(tool, &project).await?;
         let hashes = self.hashes(&tool, &project).await?;
         let mut found = Vec::new();
         for service in &self.settings.services {
-            let Some(hash) = hashes.get(service) else {
+            let Some(hash) = hashes.of.get(service) else {
                 let message = format!("the project {} has no service {service}", project.name);
-                let known: Vec<&str> = hashes.keys().map(String::as_str).collect();
+                let known: Vec<&str> = hashes.of.keys().map(String::as_str).collect();
                 return Err(
                     Fault::new(FaultCode::UnitUnusable, message).advise(format!("it has these: {}", known.join(", ")))
                 );
             };
             let containers = self.of_service(&project.name, service).await?;
             let unit = unit(&project, service);
-            let running = match is_running(&unit, &containers) {
+            let running = match is_running(&unit, &containers, &by_hand(&tool, &project, "up -d")) {
                 Err(_) if health == Health::Irrelevant => true,
                 running => running?,
             };
             if running && health == Health::Needed {
-                self.check_drift(&project, service, in_force, deadline).await?;
+                self.check_image(&tool, &project, service, &containers).await?;
+                self.check_drift(&tool, &project, service, in_force, deadline).await?;
             }
             let mut details = project.details();
             details.extend(described(&tool, &containers, hash));
@@ -78,7 +80,10 @@ impl ComposeTarget {
                 ..Found::default()
             });
         }
-        self.tell_stale(&tool, &project, &mut found).await?;
+        let may_differ = self.tell_stale(&tool, &project, &mut found).await?;
+        if hashes.is_unset && may_differ {
+            return Err(is_unset(&tool, &project));
+        }
         Ok(found)
     }
 
@@ -101,6 +106,7 @@ impl ComposeTarget {
     /// them from elsewhere, and that is not overwritten.
     async fn check_drift(
         &self,
+        tool: &Tool,
         project: &Project,
         service: &str,
         in_force: &Disclosed<'_>,
@@ -118,11 +124,11 @@ impl ComposeTarget {
                 format!("{}: it was started from elsewhere since rekeyd last knew it", fault.message),
             )
             .advise(format!(
-                "if that value is meant to stay, write it to {} and take it over: rekeyctl adopt {}; if not, cd {} \
-                     && docker compose up -d {service} brings back the one that rekeyd knows",
+                "if that value is meant to stay, write it to {} and take it over: rekeyctl adopt {}; if not, this brings \
+                 back the one that rekeyd knows: {}",
                 self.path().display(),
                 self.secret,
-                project.directory
+                by_hand(tool, project, &format!("up -d --no-deps {service}"))
             ))
         };
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, in_force)) {
@@ -131,14 +137,14 @@ impl ComposeTarget {
         self.wait_for_value(&unit, &containers, in_force).await.map(drop).map_err(drifted)
     }
 
-    /// Notes of which services something else than the value was changed since they were started.
-    async fn tell_stale(&self, tool: &Tool, project: &Project, found: &mut [Found]) -> Result<(), Fault> {
+    /// Notes of which services something else than the value was changed since they were started; whether that may be so.
+    async fn tell_stale(&self, tool: &Tool, project: &Project, found: &mut [Found]) -> Result<bool, Fault> {
         let is_other = |found: &Found| found.details.get("hash") != found.details.get("label");
         if !found.iter().any(|found| found.running && is_other(found)) {
-            return Ok(());
+            return Ok(false);
         }
         // Some versions leave env files out of the hash that they say, and others are not the one that started it.
-        let Some(said) = self.rehearsal(tool, project).await? else { return Ok(()) };
+        let Some(said) = self.rehearsal(tool, project).await? else { return Ok(true) };
         for found in found.iter_mut().filter(|found| found.running) {
             let names = found.details.get("names").map_or("", String::as_str);
             let is_recreated = |name: &str| {
@@ -149,7 +155,7 @@ impl ComposeTarget {
                 found.details.insert("stale".to_owned(), "yes".to_owned());
             }
         }
-        Ok(())
+        Ok(found.iter().any(|found| found.details.contains_key("stale")))
     }
 
     /// The value that the live containers have and the file says.
@@ -161,13 +167,14 @@ impl ComposeTarget {
                 if !container.is_up() || self.is_file() {
                     continue;
                 }
-                let has = container.variable(&self.key);
+                let variable = self.variable_of(&container);
+                let has = container.variable(variable);
                 if has.is_none_or(|has| !has.is_same(&value)) {
                     let message =
-                        format!("{} has another {} than {} says", container.name(), self.key, self.path().display());
+                        format!("{} has another {variable} than {} says", container.name(), self.path().display());
                     return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
-                        "cd {} && docker compose up -d {service} gives it what the file says; then adopt it",
-                        project.directory
+                        "this gives it what the file says: {}; then adopt it",
+                        by_hand(&Tool::of(&project), &project, &format!("up -d --no-deps {service}"))
                     )));
                 }
             }
@@ -181,23 +188,37 @@ pub(super) fn unit(project: &Project, service: &str) -> String {
     format!("compose {}/{service}", project.name)
 }
 
+/// A variable that the files are made of is not set, and the containers were not started like that.
+fn is_unset(tool: &Tool, project: &Project) -> Fault {
+    let message = format!("a variable that the Compose files of {} are made of is not set", project.name);
+    Fault::new(FaultCode::ToolFailed, message).advise(format!(
+        "rekeyd calls Compose with no variables of its own: set it in {}/.env; see which: {}",
+        project.directory,
+        by_hand(tool, project, "config -q")
+    ))
+}
+
 /// What must be known later, also after a crash.
 fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<String, String> {
     let up: Vec<&Container> = containers.iter().filter(|container| container.is_up()).collect();
+    let all: Vec<&Container> = containers.iter().collect();
+    let had = if up.is_empty() { &all } else { &up };
     let list = |of: fn(&Container) -> &str| up.iter().map(|container| of(container)).collect::<Vec<_>>().join(" ");
-    let label = up.first().map_or("", |container| container.label(HASH));
-    BTreeMap::from([
-        ("tool".to_owned(), tool.detail()),
+    let label = had.first().map_or("", |container| container.label(HASH));
+    let mut details = BTreeMap::from([
         ("containers".to_owned(), list(|container| container.id.as_str())),
         ("names".to_owned(), list(Container::name)),
-        ("scale".to_owned(), up.len().to_string()),
+        ("scale".to_owned(), had.len().to_string()),
         ("hash".to_owned(), hash.to_owned()),
         ("label".to_owned(), label.to_owned()),
-    ])
+    ]);
+    details.extend(tool.details());
+    details.extend(image::details(had));
+    details
 }
 
 /// Whether it runs, or was stopped on purpose; a service that is neither is sick.
-fn is_running(unit: &str, containers: &[Container]) -> Result<bool, Fault> {
+fn is_running(unit: &str, containers: &[Container], up: &str) -> Result<bool, Fault> {
     let sick = |container: &Container, how: String| {
         Fault::new(
             FaultCode::UnitSick,
@@ -210,7 +231,7 @@ fn is_running(unit: &str, containers: &[Container]) -> Result<bool, Fault> {
             FaultCode::UnitSick,
             format!("{} is left over from a Compose that was interrupted", odd.name()),
         )
-        .advise("mend it first, in the project's directory: docker compose up -d"));
+        .advise(format!("mend it first: {up}")));
     }
     let is_any_up = containers.iter().any(Container::is_up);
     for container in containers {

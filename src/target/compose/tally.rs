@@ -51,7 +51,7 @@ impl ComposeTarget {
         }
         let has = |key: &str, wanted| file::has(container.variable(key).as_ref(), wanted);
         let previous = self.previous_key.as_deref();
-        has(&self.key, Some(view.primary)) && previous.is_none_or(|key| has(key, view.previous))
+        has(self.variable_of(container), Some(view.primary)) && previous.is_none_or(|key| has(key, view.previous))
     }
 
     /// Looks into every process of these containers.
@@ -68,7 +68,8 @@ impl ComposeTarget {
         let (variables, files) = if self.is_file() {
             (Vec::new(), vec![self.seen_as(container)?])
         } else {
-            (std::iter::once(self.key.clone()).chain(self.previous_key.clone()).collect(), Vec::new())
+            let variable = self.variable_of(container).to_owned();
+            (std::iter::once(variable).chain(self.previous_key.clone()).collect(), Vec::new())
         };
         let question = Question::Container { id: container.id.clone(), variables, files, key: hex::encode(key) };
         let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Tally::default()) };
@@ -118,9 +119,10 @@ impl ComposeTarget {
     }
 
     /// What speaks against the view.
-    pub(super) fn no_proof(&self, unit: &str, view: &Disclosed<'_>, tally: &Tally) -> Fault {
+    pub(super) fn no_proof(&self, unit: &str, containers: &[Container], view: &Disclosed<'_>, tally: &Tally) -> Fault {
         let (of, generation) = (tally.of(), view.view.primary);
-        let what = if self.is_file() { self.path().display().to_string() } else { self.key.clone() };
+        let variable = containers.first().map_or(self.key.as_str(), |container| self.variable_of(container));
+        let what = if self.is_file() { self.path().display().to_string() } else { variable.to_owned() };
         if tally.other > 0 {
             let message = format!("{} of {of} processes of {unit} have another {what} than the view says", tally.other);
             return Fault::new(FaultCode::WrongValue, message)
@@ -137,9 +139,9 @@ impl ComposeTarget {
 
     /// A container that was made with another value.
     pub(super) fn made_with_another(&self, unit: &str, container: &Container) -> Fault {
-        let message =
-            format!("the container {} of {unit} has another {} than the view says", container.name(), self.key);
-        let advice = match container.variable(&self.key) {
+        let variable = self.variable_of(container);
+        let message = format!("the container {} of {unit} has another {variable} than the view says", container.name());
+        let advice = match container.variable(variable) {
             None => format!("it has none: does the service get {}?", self.path().display()),
             Some(_) => "see what else sets it: `environment:` wins over `env_file:`, and that over nothing".to_owned(),
         };

@@ -27,7 +27,8 @@ pub fn value_of(text: &[u8], service: &str, key: &str) -> Result<Option<SecretVa
     }
 }
 
-/// The file with another value there, in double quotes; the variable must be there already.
+/// The file with another value there, in single quotes where it has them and else in double ones; the variable must be
+/// there already.
 ///
 /// # Errors
 /// Where the file cannot be read with certainty, or the value not be written.
@@ -36,7 +37,7 @@ pub fn replace(text: &[u8], service: &str, key: &str, value: &SecretValue) -> Re
     let Place::There { scalar, range, form, .. } = Place::find(text, &root, service, key)? else {
         return Err(Refusal::general(format!("{key} is not there"), "add it by hand"));
     };
-    let new = scalar::written(form, key, value)?;
+    let new = scalar::written(form, key, value, text.get(range.start) == Some(&b'\''))?;
     let mut edited = Zeroizing::new(Vec::with_capacity(text.len() + new.len()));
     edited.extend_from_slice(&text[..range.start]);
     edited.extend_from_slice(new.as_bytes());
@@ -65,7 +66,7 @@ pub fn append(text: &[u8], service: &str, key: &str, value: &SecretValue) -> Res
     }
     let line_end = text[last.start..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| last.start + at);
     let has_cr = text[..line_end].ends_with(b"\r");
-    let new = scalar::written(form, key, value)?;
+    let new = scalar::written(form, key, value, false)?;
     let mut edited = Zeroizing::new(Vec::with_capacity(text.len() + indent.len() + key.len() + new.len() + 8));
     edited.extend_from_slice(&text[..line_end]);
     edited.push(b'\n');

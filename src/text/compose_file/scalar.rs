@@ -67,19 +67,26 @@ pub(super) fn interpolated(text: &[u8], node: &Node, written: &str) -> Result<Ze
     Ok(value)
 }
 
-/// A value as it is written: in double quotes, `$` doubled.
-pub(super) fn written(form: Form, key: &str, value: &SecretValue) -> Result<Zeroizing<String>, Refusal> {
+/// A value as it is written: in quotes, `$` doubled.
+pub(super) fn written(
+    form: Form,
+    key: &str,
+    value: &SecretValue,
+    in_single: bool,
+) -> Result<Zeroizing<String>, Refusal> {
     let unfit = || Refusal::general("the value cannot be written into a Compose file", "give it printable characters");
     let value = std::str::from_utf8(value.reveal()).map_err(|_| unfit())?;
+    let quote = if in_single { '\'' } else { '"' };
     let mut new = Zeroizing::new(String::with_capacity(value.len() * 2 + key.len() + 3));
-    new.push('"');
+    new.push(quote);
     if form == Form::List {
         new.push_str(key);
         new.push('=');
     }
     for char in value.chars() {
         match char {
-            '"' | '\\' => {
+            '\'' if in_single => new.push_str("''"),
+            '"' | '\\' if !in_single => {
                 new.push('\\');
                 new.push(char);
             }
@@ -89,7 +96,7 @@ pub(super) fn written(form: Form, key: &str, value: &SecretValue) -> Result<Zero
             _ => return Err(unfit()),
         }
     }
-    new.push('"');
+    new.push(quote);
     Ok(new)
 }
 

@@ -28,10 +28,10 @@ fn replaced(environment: &str, new: &str) -> String {
 }
 
 #[test]
-fn a_literal_is_replaced_in_double_quotes_and_all_else_kept() {
+fn a_literal_is_replaced_in_quotes_and_all_else_kept() {
     for (before, has, after) in [
         ("      JWT_SECRET: abc # sessions\n", "abc", "      JWT_SECRET: \"0123456789abcdef\" # sessions\n"),
-        ("      JWT_SECRET:   'a''b'   \n", "a'b", "      JWT_SECRET:   \"0123456789abcdef\"   \n"),
+        ("      JWT_SECRET:   'a''b'   \n", "a'b", "      JWT_SECRET:   '0123456789abcdef'   \n"),
         ("      \"JWT_SECRET\": \"a\\\"$$b\"\r\n", "a\"$b", "      \"JWT_SECRET\": \"0123456789abcdef\"\r\n"),
         ("      A: ü\n      JWT_SECRET: 12345\n", "12345", "      A: ü\n      JWT_SECRET: \"0123456789abcdef\"\n"),
         (
@@ -39,7 +39,7 @@ fn a_literal_is_replaced_in_double_quotes_and_all_else_kept() {
             "a b",
             "      - A=1\n      - \"JWT_SECRET=0123456789abcdef\" # x\n",
         ),
-        ("    - 'JWT_SECRET=a=b'\n", "a=b", "    - \"JWT_SECRET=0123456789abcdef\"\n"),
+        ("    - 'JWT_SECRET=a=b'\n", "a=b", "    - 'JWT_SECRET=0123456789abcdef'\n"),
         ("      <<: *log\n      JWT_SECRET: abc\n", "abc", "      <<: *log\n      JWT_SECRET: \"0123456789abcdef\"\n"),
     ] {
         assert_eq!(read(before).as_deref(), Some(has), "{before}");
@@ -51,6 +51,19 @@ fn a_literal_is_replaced_in_double_quotes_and_all_else_kept() {
 fn a_dollar_is_doubled_and_quotes_are_escaped() {
     assert_eq!(replaced("      JWT_SECRET: a\n", "a$b\"c\\d"), file("      JWT_SECRET: \"a$$b\\\"c\\\\d\"\n"));
     assert!(replace(file("      JWT_SECRET: a\n").as_bytes(), "web", "JWT_SECRET", &value("a\nb")).is_err());
+}
+
+#[test]
+fn a_value_that_comes_back_has_the_quotes_that_it_had() {
+    for (before, value) in [
+        ("      JWT_SECRET: 'a''b$$c\"d' # x\n", "a'b$c\"d"),
+        ("      - 'JWT_SECRET=a b'\n", "a b"),
+        ("      JWT_SECRET: \"a'b$$c\\\\\"\n", "a'b$c\\"),
+    ] {
+        let new = replaced(before, NEW);
+        let back = replace(new.as_bytes(), "web", "JWT_SECRET", &self::value(value)).unwrap();
+        assert_eq!(String::from_utf8(back.to_vec()).unwrap(), file(before));
+    }
 }
 
 #[test]
