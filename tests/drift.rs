@@ -102,6 +102,6 @@ support::on_both_debians! {
         machine.sh(&format!("cp -p /root/kept {FILE}"));
         is_over(&machine);
         machine.sh(&format!("rm {FILE}"));
-        is_told(&machine, "cannot find it");
+        is_told(&machine, "No such file");
     }
 }

@@ -31,6 +31,8 @@ const VALUE: &str = "value";
 const ACCEPTED: &str = "accepted";
 /// Where it is kept what programs printed that failed: for root alone.
 const OUTPUT: &str = "/var/lib/rekeyd/output";
+/// So many former runs may have left something that lives on.
+const FORMER: u32 = 16;
 /// What systemd says to a program besides; the rest of the manager's environment is taken away.
 const BASE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
 /// Where the sockets are that systemd reads values from.
@@ -44,9 +46,16 @@ impl Runner for Systemd {
         let not_run = |error: SystemdError| NotRun::new(command, error.to_string());
         let deadline = Instant::now() + command.limit;
         // One that an earlier daemon has begun ends first.
-        while !self.active_units(&[command.unit]).await.map_err(not_run)?.is_empty() && Instant::now() < deadline {
+        let former = [command.unit, &numbered(command.unit, "*")];
+        while !self.active_units(&former).await.map_err(not_run)?.is_empty() && Instant::now() < deadline {
             sleep(LOOK).await;
         }
+        let kept = output(command.unit);
+        let unit = match command.prints {
+            Prints::ToFile => self.free_unit(command.unit).await,
+            _ => command.unit.to_owned(),
+        };
+        let command = &Command { unit: &unit, ..command.clone() };
         let offered = command.value.as_ref().map(|shown| Offered::begin(command.unit, shown)).transpose();
         let offered = offered.map_err(|error| NotRun::new(command, error))?.unwrap_or_default();
         let pipe = |wanted: bool| wanted.then(Printed::begin).transpose();
@@ -54,12 +63,12 @@ impl Runner for Systemd {
             .and_then(|stdout| Ok((stdout, pipe(command.prints == Prints::ToCaller)?)));
         let (mut stdout, mut stderr) = pipes.map_err(|error| NotRun::new(command, error.to_string()))?;
         if command.prints.is_kept() {
-            kept::begin(&output(command.unit)).map_err(|error| NotRun::new(command, error.to_string()))?;
+            kept::begin(&kept).map_err(|error| NotRun::new(command, error.to_string()))?;
         }
-        let ran = self.run_unit(command, &offered, (stdout.as_mut(), stderr.as_mut())).await;
+        let ran = self.run_unit(command, &offered, &kept, (stdout.as_mut(), stderr.as_mut())).await;
         let mut ran = ran.map_err(not_run)?;
         if command.prints.is_kept() {
-            kept::end(&output(command.unit), ran.end != End::Well || ran.is_survived);
+            kept::end(&kept, ran.end != End::Well || ran.is_survived);
         }
         if let Some(stdout) = stdout {
             ran.stdout = stdout.end().await;
@@ -78,6 +87,11 @@ impl Runner for Systemd {
     }
 }
 
+/// The name of one of several units for the same; no secret and no target has a colon in its name.
+fn numbered(unit: &str, number: &str) -> String {
+    format!("{}:{number}.service", unit.strip_suffix(".service").unwrap_or(unit))
+}
+
 fn output(unit: &str) -> PathBuf {
     Path::new(OUTPUT).join(unit)
 }
@@ -87,12 +101,12 @@ impl Systemd {
         &self,
         command: &Command<'_>,
         offered: &[Offered],
+        kept: &Path,
         (stdout, stderr): (Option<&mut Printed>, Option<&mut Printed>),
     ) -> Result<Ran, SystemdError> {
         let micros = |time: Duration| Variant::from(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let inherited = self.inherited(&command.environment).await?;
         let inherited: Vec<&str> = inherited.iter().map(String::as_str).collect();
-        let kept = output(command.unit);
         let program = command.argv.first().map_or("", String::as_str);
         let argv: Vec<&str> = command.argv.iter().map(String::as_str).collect();
         let mut environment: Vec<&str> = command.environment.iter().map(String::as_str).collect();
@@ -168,6 +182,21 @@ impl Systemd {
         let is_survived = command.prints == Prints::ToFile && self.has_processes(command.unit).await;
         let _ = self.manager("UnrefUnit", &command.unit).await;
         Ok(Ran { end, is_survived, ..Ran::default() })
+    }
+
+    /// As long as processes live on that a former run has left, its unit stays, and the next one needs another name.
+    async fn free_unit(&self, unit: &str) -> String {
+        let mut free = unit.to_owned();
+        for number in 2..FORMER {
+            let loaded = self.manager("GetUnit", &free.as_str()).await;
+            if loaded.is_err_and(
+                |error| matches!(error, SystemdError::Refused { name, .. } if name.ends_with(".NoSuchUnit")),
+            ) {
+                return free;
+            }
+            free = numbered(unit, &number.to_string());
+        }
+        unit.to_owned()
     }
 
     async fn has_processes(&self, unit: &str) -> bool {
