@@ -237,3 +237,16 @@ fn unsettled(unit: &str, name: &str, now: Option<&Container>) -> Fault {
     let message = format!("the container {name} of {unit} {how} soon after its start");
     Fault::new(FaultCode::Unsettled, message).advise(format!("docker logs {name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_container_was_started_again_counts_for_one_that_was_just_made() {
+        let text = r#"{"Id":"ab","Name":"/web","RestartCount":2,"State":{"Status":"running"},"Config":{}}"#;
+        let container: Container = serde_json::from_str(text).unwrap();
+        assert!(matches!(how("compose app/web", &container, false), Ok(Well)));
+        assert!(how("compose app/web", &container, true).is_err_and(|fault| fault.code == FaultCode::UnitFailed));
+    }
+}
