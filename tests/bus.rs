@@ -253,8 +253,9 @@ support::on_both_debians! {
         let _alone = support::one_at_a_time();
         let machine = machine(debian);
         let pid = machine.unit("rekeyd.service", "MainPID");
-        // More at a time than are let in, however long each takes.
-        let flood = "for i in $(seq 24); do (while :; do busctl call org.rekeyd1 /org/rekeyd1 org.rekeyd1.Manager Verify s my-backend-jwt; done) & done; wait";
+        // More at a time than are let in, however long each takes; with pauses, since it is the daemon that is to be flooded
+        // and not the machine.
+        let flood = "for i in $(seq 24); do (while :; do busctl call org.rekeyd1 /org/rekeyd1 org.rekeyd1.Manager Verify s my-backend-jwt; sleep 1; done) & done; wait";
         machine.sh(&format!("systemd-run -q --unit=flood -p User=alice -p StandardOutput=null -p StandardError=file:/tmp/flood sh -c '{flood}'"));
         machine.sh(&format!("systemd-run -q --unit=strangers -p User=bob -p StandardOutput=null -p StandardError=null sh -c '{}'", flood.replace("Verify s my-backend-jwt", "Pause s my-backend-jwt")));
         poll(seconds(30), "alice is told that it is too much", || ["asks too often", "under way already"].iter().any(|told| machine.read("/tmp/flood").contains(told)).then_some(()));

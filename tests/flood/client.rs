@@ -9,7 +9,7 @@ use zbus::Connection;
 use zbus::message::Message;
 
 const CONNECTIONS: usize = 40;
-const FOR: Duration = Duration::from_secs(8);
+const FOR: Duration = Duration::from_secs(4);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {

@@ -311,7 +311,9 @@ pub(super) fn token(token: &Token) -> Said<Zeroizing<String>> {
         Token::Credential(name) => {
             let dir = std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_else(|| CREDENTIALS.into());
             credentials::read(&Path::new(&dir).join(name)).map_err(|(problem, advice)| {
-                let given = format!("give it to the daemon: LoadCredential={name}:/a/file, by systemctl edit rekeyd");
+                let given = format!(
+                    "give it to the daemon: LoadCredential={name}:/a/file, by systemctl edit rekeyd rekeyd-recover@"
+                );
                 (problem, advice.or(Some(given)))
             })
         }
