@@ -33,7 +33,7 @@ impl Probe for JwtProbe {
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault> {
         let mut patience = Patience::until(question.deadline, self.timeout);
         if question.at_leisure {
-            patience = patience.to_the_end();
+            patience = patience.until_the_end();
         }
         loop {
             match self.ask_once(question, &patience).await {

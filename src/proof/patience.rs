@@ -77,7 +77,7 @@ impl Patience {
     }
 
     /// The same, with an old worker that may turn up until the end.
-    pub(super) fn to_the_end(self) -> Self {
+    pub(super) fn until_the_end(self) -> Self {
         Self { grace: self.remaining(), ..self }
     }
 
