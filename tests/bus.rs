@@ -249,7 +249,7 @@ support::on_both_debians! {
         assert_eq!(machine.unit("rekeyd.service", "MainPID"), pid);
     }
 
-    fn a_flood_from_one_user_leaves_the_others_served(debian) {
+    fn others_are_served_while_one_user_floods(debian) {
         let _alone = support::one_at_a_time();
         let machine = machine(debian);
         let pid = machine.unit("rekeyd.service", "MainPID");
@@ -267,7 +267,7 @@ support::on_both_debians! {
         poll(seconds(20), "alice is served again", || (machine.exec_as("alice", &["rekeyctl", "list"]).status == 0).then_some(()));
     }
 
-    fn a_client_that_sends_as_fast_as_it_can_and_vanishes_costs_little_memory(debian) {
+    fn what_is_sent_as_fast_as_can_be_by_one_who_vanishes_costs_little_memory(debian) {
         let _alone = support::one_at_a_time();
         let builder = rotation::on(debian, &Backend::good()).example("bus-flood");
         let machine = rotation::adopt(builder.boot());
