@@ -160,8 +160,8 @@ impl Service for Served {
     async fn forecast(&self, name: &str, emergency: bool, on_disk: bool) -> Result<Forecast, Error> {
         self.daemon.configuration_mistakes()?;
         let (mut settings, charge) = self.daemon.find_usable(name)?;
-        let edited = config::load(&self.daemon.dirs).settings.secrets.remove(&settings.name);
-        let edited = edited.filter(|edited| on_disk && *edited != settings);
+        let on_disk = on_disk.then(|| config::load(&self.daemon.dirs).settings.secrets.remove(&settings.name));
+        let edited = on_disk.flatten().filter(|edited| *edited != settings);
         let is_edited = edited.is_some();
         settings = edited.unwrap_or(settings);
         let mut guard = charge.ledger_for_looking().await?;

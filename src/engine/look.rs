@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::Engine;
-use super::phases::workers;
+use super::phases::{may_serve, workers};
 use super::plans::not_adopted;
 use crate::config::SecretName;
 use crate::policy::{self, Drift};
@@ -113,7 +113,7 @@ impl Engine<'_> {
         for target in self.targets {
             evidence.extend(target.evidence(&errand).await?);
         }
-        let anyone = found.is_empty() || found.iter().any(|consumer| consumer.running);
+        let anyone = may_serve(&found);
         evidence.extend(self.ask_probes(anyone, workers(&evidence), &view, (&values, Vec::new()), deadline).await?);
         Ok(Verdict { generation: view.primary, evidence })
     }

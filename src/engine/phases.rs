@@ -308,7 +308,7 @@ fn runs(evidence: &[Evidence]) -> bool {
 }
 
 /// Whether users may be served. Where no consumer is known, somebody may serve all the same.
-fn may_serve(found: &[Found]) -> bool {
+pub(super) fn may_serve(found: &[Found]) -> bool {
     found.is_empty() || found.iter().any(|consumer| consumer.running)
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::NotDone;
 use super::file::of_root_alone;
 use crate::config::WakeSignal;
+use crate::sys::process;
 
 /// How.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,16 +95,9 @@ fn send(process: &OwnedFd, signal: WakeSignal, pid_file: &Path) -> Result<(), No
     })
 }
 
-/// When a process was started: proc_pid_stat(5), field 22, in ticks since the boot.
+/// When a process was started.
 fn started(pid: Pid) -> Option<SystemTime> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The second field, the name, may have anything in it but is the only one in parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    // One that is dead, and buried by nobody, hears nothing.
-    if fields.next()? == "Z" {
-        return None;
-    }
-    let ticks: u64 = fields.nth(18)?.parse().ok()?;
+    let ticks = process::started(pid)?;
     let since_boot = Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second());
     let now = clock_gettime(ClockId::Boottime);
     let now = Duration::new(now.tv_sec.cast_unsigned(), 0);

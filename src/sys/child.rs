@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
 use super::printed::Printed;
-use super::{files, kept};
+use super::{files, kept, process};
 use crate::secret::SecretValue;
 
 /// How long a program may take to end once its time is over, before it is killed.
@@ -238,15 +238,9 @@ fn how(status: ExitStatus) -> End {
     }
 }
 
-/// When a process was started: proc_pid_stat(5), field 22, in ticks since the boot.
+/// When a process was started. Told apart is enough: a count of ticks that does not fit is cut.
 fn started(pid: Pid) -> Option<i32> {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join("stat")).ok()?;
-    // The second field, the name, may have anything in it but is the only one in parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let is_dead = fields.next()? == "Z";
-    (!is_dead).then_some(())?;
-    // Told apart is enough: a count of ticks that does not fit is cut.
-    fields.nth(18)?.parse::<u64>().ok().map(|ticks| (ticks & 0x7fff_ffff) as i32)
+    process::started(pid).map(|ticks| (ticks & 0x7fff_ffff) as i32)
 }
 
 /// The value first, then those that are accepted besides.

@@ -10,3 +10,4 @@ pub mod git;
 pub mod http;
 pub mod kept;
 pub mod printed;
+pub mod process;

@@ -1,5 +1,7 @@
 //! What a program is given, how it ends, and what stays of it.
 
+use std::path::Path;
+
 use super::*;
 
 fn child(dir: &Path) -> Child {
