@@ -55,7 +55,7 @@ pub fn run_in(machine: &str, command: &[&str], input: &[u8]) -> Output {
     match (of("group"), of("leader")) {
         (Ok(group), Ok(leader)) if is_there(leader.trim()) => {
             let group = format!("{}/payload/exec", group.trim());
-            let namespaces = ["-m", "-u", "-i", "-n", "-p", "-C", "--"];
+            let namespaces = ["-m", "-r", "-w", "-u", "-i", "-n", "-p", "-C", "--"];
             // By its path: else the whole of this process would be copied first (fork(2) in place of vfork(2)).
             let mut enter = Command::new("/bin/sh");
             enter.args(["-c", ENTER, &group, leader.trim()]).args(namespaces).args(command);
