@@ -152,8 +152,11 @@ support::on_both_debians! {
         machine.sh("echo root:open-sesame | chpasswd");
         rule(&machine, "return polkit.Result.AUTH_ADMIN;");
         // An agent is for a session, and polkit knows those that began with a login.
-        let script = format!("(sleep 2; echo open-sesame; sleep 4) | script -qec \"su -l alice --session-command 'rekeyctl pause {NAME}'\" /dev/null");
-        let said = machine.exec(&["sh", "-c", &script]);
+        let once = |what: &str| format!("until {what}; do sleep 0.1; done");
+        let (asked, ended) = (once("grep -qs Password: /root/seen"), once("test -e /root/ended"));
+        let session = format!("su -l alice --session-command 'rekeyctl pause {NAME}'; touch /root/ended");
+        let script = format!("({asked}; echo open-sesame; {ended}) | script -qefc \"{session}\" /root/seen");
+        let said = machine.exec(&["timeout", "60", "sh", "-c", &script]);
         assert_eq!(rotation::status(&machine)["paused"], true, "{said}");
         let said = machine.exec_as("alice", &["rekeyctl", "resume", NAME]);
         is_denied(&said);

@@ -1,5 +1,6 @@
 //! The daemon is killed at every system call by which a rotation changes anything or asks for anything, one after the
-//! other: each time the rotation is finished, or was never asked for.
+//! other: each time the rotation is finished, or was never asked for. Each Debian has every other one of the calls, which are
+//! the same on both.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,29 +9,29 @@ use crate::support;
 use support::rotation::{self, NAME, UNIT};
 use support::{Backend, Debian, Machine};
 
-/// How many points one command in the machine covers.
-const CHUNK: usize = 10;
+/// Of how many points one command in the machine covers every other one.
+const CHUNK: usize = 20;
 
 support::on_both_debians! {
     fn killed_at_every_call_that_changes_files(debian) {
         let calls = ["pwrite64", "rename", "symlink", "mkdir", "unlink", "unlinkat", "fchmod", "ftruncate"];
-        assert!(sweep(debian, &calls) > 20);
+        assert!(sweep(debian, &calls) > 10);
     }
 
     fn killed_at_every_call_that_makes_files_durable(debian) {
-        assert!(sweep(debian, &["fsync"]) > 20);
+        assert!(sweep(debian, &["fsync"]) > 10);
     }
 
     fn killed_at_every_write(debian) {
-        assert!(sweep(debian, &["write"]) > 10);
+        assert!(sweep(debian, &["write"]) > 5);
     }
 
     fn killed_at_every_message_on_the_bus_and_to_the_journal(debian) {
-        assert!(sweep(debian, &["sendmsg"]) > 50);
+        assert!(sweep(debian, &["sendmsg"]) > 25);
     }
 
     fn killed_at_every_call_to_helpers_and_probes(debian) {
-        assert!(sweep(debian, &["connect", "sendto"]) > 5);
+        assert!(sweep(debian, &["connect", "sendto"]) > 2);
     }
 
     fn a_planted_bug_is_seen(debian) {
@@ -45,17 +46,18 @@ support::on_both_debians! {
     }
 }
 
-/// Kills at every one of these calls; returns how many there were.
+/// Kills at every other one of these calls; returns how many there were.
 #[track_caller]
 fn sweep(debian: Debian, calls: &[&str]) -> usize {
     let machine = to_sweep(debian, &[]);
     let mut count = 0;
+    let start = if debian == Debian::Twelve { 1 } else { 2 };
     for call in calls {
-        for first in (1..).step_by(CHUNK) {
+        for first in (start..).step_by(CHUNK) {
             let (covered, wrong) = points(&machine, call, first, first + CHUNK - 1);
             assert!(wrong.is_empty(), "{wrong:#?}");
             count += covered;
-            if covered < CHUNK {
+            if covered < CHUNK / 2 {
                 break;
             }
         }
