@@ -8,6 +8,8 @@ use zbus::wire::{OwnedVariant, Variant};
 /// How a process ended, as in siginfo_t: sigaction(2).
 const CLD_KILLED: i32 = 2;
 const CLD_DUMPED: i32 = 3;
+/// The types of services that tell, one way or the other (systemd.service(5)).
+const SAYS_WHEN_READY: [&str; 5] = ["notify", "notify-reload", "dbus", "forking", "oneshot"];
 
 /// A unit as systemd sees it: properties of `org.freedesktop.systemd1(5)` by their own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +36,19 @@ pub struct UnitStatus {
     pub credentials: Vec<(String, String)>,
     /// `LoadCredentialEncrypted=`, likewise.
     pub encrypted_credentials: Vec<(String, String)>,
+    /// Whether a start lasts until the service itself says that it serves: `Type=`.
+    pub says_when_ready: bool,
     /// Whether the unit can be reloaded now.
     pub can_reload: bool,
     /// Whether only other units may have it started or stopped: `RefuseManualStart=`, `RefuseManualStop=`.
     pub refuses_restart: bool,
-    /// The programs that must be there for the unit to start, and whose failure is not ignored.
+    /// The programs that must be there for the unit to start, and whose failure is not ignored: paths, or names that systemd
+    /// looks up when it starts them.
     pub programs: Vec<String>,
-    /// Whether the programs are looked up in another root directory.
-    pub has_own_root: bool,
+    /// Where names of programs are looked up instead of systemd's usual directories.
+    pub exec_search_path: Vec<String>,
+    /// Whether the unit sees other files than the machine has: in a root directory or by mounts of its own.
+    pub has_own_files: bool,
     /// Whether a Condition= or Assert= made the last start do nothing.
     pub skipped_by_condition: bool,
     /// Whether the unit has not been started since the boot.
@@ -127,10 +134,12 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         unset_environment: texts(service, "UnsetEnvironment"),
         credentials: credentials(service, "LoadCredential"),
         encrypted_credentials: credentials(service, "LoadCredentialEncrypted"),
+        says_when_ready: SAYS_WHEN_READY.contains(&text(service, "Type").as_str()),
         can_reload: boolean(unit, "CanReload"),
         refuses_restart: boolean(unit, "RefuseManualStart") || boolean(unit, "RefuseManualStop"),
         programs: ["ExecStartPre", "ExecStart"].iter().flat_map(|name| programs(service, name)).collect(),
-        has_own_root: !text(service, "RootDirectory").is_empty() || !text(service, "RootImage").is_empty(),
+        exec_search_path: texts(service, "ExecSearchPath"),
+        has_own_files: has_own_files(service),
         skipped_by_condition: was_checked && !(condition && assertion),
         never_started: number(unit, "InactiveExitTimestampMonotonic") == 0,
         start_us: start(unit),
@@ -144,6 +153,12 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         exec_main_code: integer(service, "ExecMainCode"),
         timeout: timeouts.map(Duration::from_micros),
     }
+}
+
+fn has_own_files(service: &Properties) -> bool {
+    let mounts = ["BindPaths", "BindReadOnlyPaths", "MountImages", "ExtensionImages", "ExtensionDirectories"];
+    ["RootDirectory", "RootImage"].iter().any(|name| !text(service, name).is_empty())
+        || mounts.iter().any(|name| !elements(service, name).is_empty())
 }
 
 fn start(unit: &Properties) -> Option<u64> {

@@ -27,11 +27,13 @@ use crate::text::Slot;
 mod calendar;
 mod file;
 mod key;
+mod listening;
 mod pm2;
 mod process;
 mod questions;
 mod queue;
 mod service;
+mod startable;
 mod wake;
 
 pub use file::{NotDone, Seen, of_another};

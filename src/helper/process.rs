@@ -2,18 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, Read as _, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::questions::{Answer, Condition, Process, Program, Question, Variable};
-use super::{LARGEST, LIMIT, calendar};
+use super::questions::{Answer, Process, Question, Variable};
+use super::{LARGEST, calendar, listening, startable};
 use crate::secret::digest;
 use crate::sys::files;
 use crate::text::systemd;
@@ -24,9 +21,6 @@ const ENVIRONMENT: u64 = 16 << 20;
 const LINE: usize = 256 * 1024;
 /// systemd takes no credential that is larger.
 const CREDENTIAL: u64 = 1 << 20;
-/// What this unit's own sandbox makes fail, whatever holds for the unit that is asked about.
-const SEEN_OTHERWISE_HERE: [&str; 3] = ["PathIsReadWrite=", "Capability=", "NeedsUpdate="];
-const SYSTEMD_ANALYZE: &str = "/usr/bin/systemd-analyze";
 
 /// Reads a line with questions, writes a line with answers.
 ///
@@ -99,9 +93,13 @@ fn answer(question: &Question) -> Result<Answer, String> {
         Question::File { path, variable, reveal } => {
             Answer::Variable { variable: variable_in_files(path, variable, *reveal)? }
         }
-        Question::Program { path } => Answer::Program { program: program(Path::new(path)) },
+        Question::Program { path } => Answer::Program { program: startable::program(path) },
         Question::Calendar { expressions, after } => Answer::Calendar { calendar: calendar::next(expressions, *after) },
-        Question::Conditions { unit } => Answer::Condition { condition: conditions(unit) },
+        Question::Conditions { unit } => Answer::Condition { condition: startable::conditions(unit) },
+        Question::Listening { control_group, pids } => {
+            let ours = pids.iter().filter(|pid| is_in(**pid, Group::Below(control_group)));
+            Answer::Listening { ports: listening::ports(ours.copied()) }
+        }
     })
 }
 
@@ -236,59 +234,6 @@ fn variable_in_file(path: &Path, variable: &str, reveal: bool) -> Result<Variabl
     })
 }
 
-fn program(path: &Path) -> Program {
-    let Ok(stat) = fs::metadata(path) else { return Program::Missing };
-    if !stat.is_file() || stat.permissions().mode() & 0o111 == 0 {
-        return Program::NotExecutable;
-    }
-    match interpreter(path) {
-        Some(interpreter) if !Path::new(&interpreter).exists() => Program::InterpreterMissing(interpreter),
-        _ => Program::Fine,
-    }
-}
-
-/// The interpreter of a script: the first word after `#!` (execve(2)).
-fn interpreter(path: &Path) -> Option<String> {
-    let mut start = Vec::new();
-    fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
-    let text = String::from_utf8_lossy(line);
-    text.split_whitespace().next().map(str::to_owned)
-}
-
-/// systemd evaluates its own conditions: `systemd-analyze condition --unit=` (systemd-analyze(1)).
-fn conditions(unit: &str) -> Condition {
-    let child = Command::new(SYSTEMD_ANALYZE)
-        .args(["condition", &format!("--unit={unit}")])
-        .env_clear()
-        .env("SYSTEMD_COLORS", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else { return Condition::Unknown };
-    let until = Instant::now() + LIMIT / 2;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
-            _ => {
-                let _ = child.kill().and_then(|()| child.wait());
-                return Condition::Unknown;
-            }
-        }
-    };
-    let mut text = String::new();
-    let read = child.stderr.take().map(|stderr| stderr.take(16 * 1024).read_to_string(&mut text));
-    if status.success() {
-        return Condition::Holds;
-    }
-    let failed = text.lines().filter(|line| line.contains("failed.") || line.contains("not met"));
-    let failed: Vec<&str> = failed.filter(|line| !SEEN_OTHERWISE_HERE.iter().any(|name| line.contains(name))).collect();
-    // A failure without such a line is one of the tool, and says nothing about the unit.
-    if failed.is_empty() || read.is_none() { Condition::Unknown } else { Condition::Fails(failed.join(" ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,20 +272,5 @@ mod tests {
         assert_eq!(look(&link, group), None);
         assert_eq!(look(dir.path(), group), None);
         assert_eq!(look(&file, "/no-such-group"), None);
-    }
-
-    #[test]
-    fn programs_are_told_apart() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = |name: &str, text: &str, mode: u32| {
-            let path = dir.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            program(&path)
-        };
-        assert_eq!(script("a", "#!/bin/sh\n", 0o755), Program::Fine);
-        assert_eq!(script("b", "#!/bin/sh\n", 0o644), Program::NotExecutable);
-        assert_eq!(script("c", "#!/no/such -x\n", 0o755), Program::InterpreterMissing("/no/such".to_owned()));
-        assert_eq!(program(&dir.path().join("d")), Program::Missing);
     }
 }

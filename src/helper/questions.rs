@@ -1,5 +1,7 @@
 //! What the daemon asks of `rekeyd helper process`, and what it is told: many questions at once, one start of the unit.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -82,6 +84,13 @@ pub enum Question {
         /// Seconds since 1970.
         after: i64,
     },
+    /// On which TCP ports do these processes listen?
+    Listening {
+        /// As above.
+        control_group: String,
+        /// The processes.
+        pids: Vec<u32>,
+    },
     /// Whether all Condition= and Assert= of a unit hold now.
     Conditions {
         /// The unit.
@@ -112,6 +121,11 @@ pub enum Answer {
     Calendar {
         /// What systemd says.
         calendar: Calendar,
+    },
+    /// To `Listening`.
+    Listening {
+        /// Those that are below the range of which the kernel gives out ports by itself.
+        ports: BTreeSet<u16>,
     },
     /// To `Conditions`.
     Condition {

@@ -33,6 +33,7 @@ impl Survey<'_> {
     pub(super) async fn units(&self) -> Result<Vec<Found>, Fault> {
         if self.target.delivers {
             self.target.check_places()?;
+            self.target.check_representable(self.in_force)?;
         }
         let mut found = Vec::new();
         for unit in &self.target.units {
@@ -67,9 +68,13 @@ impl Survey<'_> {
         let status = target.steady(unit, self.deadline).await?;
         let running = match is_running(&status) {
             Err(_) if self.health == Health::Irrelevant => true,
+            // What keeps an instance that nobody needs from starting is no obstacle to the others.
+            Err(fault) if is_template(configured) && fault.code == FaultCode::ConditionFails => false,
             running => running?,
         };
-        target.check_programs_and_conditions(&status).await?;
+        if running {
+            target.check_programs_and_conditions(&status).await?;
+        }
         if target.delivers {
             target.check_overridden(unit, &status, &target.way).await?;
             target.check_unloaded_drop_ins(configured, unit, &status).await?;
@@ -131,8 +136,10 @@ impl SystemdTarget {
 
     async fn check_programs_and_conditions(&self, status: &UnitStatus) -> Result<(), Fault> {
         let mut questions = Vec::new();
-        if !status.has_own_root {
-            questions.extend(status.programs.iter().map(|path| Question::Program { path: path.clone() }));
+        if !status.has_own_files {
+            let is_known = |path: &&String| path.contains('/') || status.exec_search_path.is_empty();
+            let programs = status.programs.iter().filter(is_known);
+            questions.extend(programs.map(|path| Question::Program { path: path.clone() }));
         }
         if status.has_conditions {
             questions.push(Question::Conditions { unit: status.id.clone() });
