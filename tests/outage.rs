@@ -7,7 +7,7 @@ use crate::support;
 
 use serde_json::Value;
 use support::rotation::{self, NAME};
-use support::{Backend, Builder, Debian, Machine, poll, seconds};
+use support::{Backend, Builder, Debian, Machine, poll, seconds, token};
 
 const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n\
     strategy = \"publish-first\"\n";
@@ -29,14 +29,23 @@ fn behind_a_socket(debian: Debian, more: &str) -> Machine {
 
 /// Three instances.
 fn instances(builder: Builder, more: &str) -> Machine {
+    instances_of(builder, Backend::good(), INSTANCE, more)
+}
+
+fn instances_of(builder: Builder, backend: Backend, unit: &str, more: &str) -> Machine {
     let toml = rotation::toml(more).replace("my-backend.service", "pool@.service");
     let machine = builder
-        .backend(&Backend::good().stopped())
+        .backend(&backend.stopped())
         .example("load")
-        .file("/etc/systemd/system/pool@.service", 0o644, INSTANCE)
+        .file("/etc/systemd/system/pool@.service", 0o644, unit)
         .secret(NAME, &toml)
         .boot();
     machine.sh("systemctl start pool@3000 pool@3001 pool@3002");
+    for port in [3000, 3001, 3002] {
+        poll(seconds(10), "an instance serves", || {
+            (token::ask(&machine, port, "/healthz", "", "").0 == 200).then_some(())
+        });
+    }
     rotation::adopt(machine)
 }
 
@@ -81,6 +90,13 @@ support::on_both_debians! {
 
     fn with_instances_one_at_a_time_nobody_notices_a_rotation(debian) {
         let machine = instances(Machine::on(debian), OVERLAP);
+        let load = under_load(&machine, "3000,3001,3002", || rotation::rotate_ok(&machine));
+        assert_nobody_noticed(&load);
+    }
+
+    fn instances_that_do_not_say_when_they_are_ready_are_waited_for(debian) {
+        let slow = Backend::good().always("slow-start 300");
+        let machine = instances_of(Machine::on(debian), slow, &INSTANCE.replace("Type=notify", "Type=exec"), OVERLAP);
         let load = under_load(&machine, "3000,3001,3002", || rotation::rotate_ok(&machine));
         assert_nobody_noticed(&load);
     }

@@ -24,6 +24,7 @@ mod adopt;
 mod delivery;
 mod evidence;
 mod in_force;
+mod listen;
 mod look;
 mod survey;
 mod tally;
@@ -163,11 +164,15 @@ impl Target for SystemdTarget {
         let consumers = self.consumers(errand.found).await?;
         let mut activated = Vec::new();
         for together in consumers.chunks(self.max_unavailable) {
+            // The last ones are waited for by the proof. On the way back the others are not kept waiting.
+            let is_followed = !errand.back && together.last() != consumers.last();
+            let ports = if is_followed { self.listening(together).await? } else { Vec::new() };
             let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.back, errand.deadline));
             // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
             for came in join_all(jobs).await {
                 activated.push(came?);
             }
+            self.await_listening(&ports, &activated, errand.deadline).await?;
         }
         Ok(activated)
     }
