@@ -70,6 +70,7 @@ fn login(mut table: Reader<'_>, report: &mut Report<'_>) -> Option<Login> {
     let json = table.path("json-file", "json-file = \"/etc/rekeyd/login.json\"", report);
     let form = table.path("form-file", "form-file = \"/etc/rekeyd/login.form\"", report);
     exclusive(&table, ["json-file", "form-file"], form.as_ref().map(toml::Spanned::span), report);
+    let headers = table.path("header-file", "header-file = \"/etc/rekeyd/login.header\"", report);
     let pointer = table.text("token", "token = \"/token\"", report, pointer);
     let cookie = table.text("token-cookie", "token-cookie = \"session\"", report, token);
     exclusive(&table, ["token", "token-cookie"], cookie.as_ref().map(toml::Spanned::span), report);
@@ -85,7 +86,8 @@ fn login(mut table: Reader<'_>, report: &mut Report<'_>) -> Option<Login> {
         (None, None) => TokenPlace::Pointer("/token".to_owned()),
     };
     let method = method.map_or_else(|| "POST".to_owned(), |method| method.into_inner());
-    Some(Login { url: url?.into_inner(), method, body, token })
+    let headers = headers.map(toml::Spanned::into_inner);
+    Some(Login { url: url?.into_inner(), method, body, headers, token })
 }
 
 fn mint(mut table: Reader<'_>, report: &mut Report<'_>) -> Option<Mint> {

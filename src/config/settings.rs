@@ -300,6 +300,8 @@ pub struct Login {
     pub method: String,
     /// `json-file` or `form-file`: the body; root-only files with the credentials of a test user. Read at each use.
     pub body: LoginBody,
+    /// `header-file`: headers as `Name: value`, one a line, readable by root only. Read at each use.
+    pub headers: Option<PathBuf>,
     /// `token` or `token-cookie`, default `token = "/token"`.
     pub token: TokenPlace,
 }

@@ -100,18 +100,9 @@ async fn request(method: &str, url: &str, headers: Option<&Path>, limit: Duratio
 /// # Errors
 /// Why the file is not read, or what is wrong with it.
 pub fn headers(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, Fault> {
-    let failed = |why: String, advice: String| Fault::new(FaultCode::HookFailed, why).advise(advice);
-    let names = || "header-file names it".to_owned();
-    let read = credentials::read(path);
-    let bytes = read.map_err(|(why, advice)| failed(why, advice.unwrap_or_else(names)))?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let header = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        Some((name.trim().to_owned(), Zeroizing::new(value.trim().to_owned())))
-    };
-    let headers: Option<Vec<_>> = lines.map(header).collect();
-    headers
-        .filter(|headers| !headers.is_empty())
-        .ok_or_else(|| failed(format!("{} has no lines of the form Name: value", path.display()), names()))
+    let read = credentials::headers(path);
+    read.map_err(|(why, advice)| {
+        let advice = advice.unwrap_or_else(|| "header-file names it".to_owned());
+        Fault::new(FaultCode::HookFailed, why).advise(advice)
+    })
 }

@@ -14,15 +14,12 @@ use crate::secret::{SecretValue, random};
 use crate::sys::http::{Call, line, send, shown};
 
 mod login;
+mod workers;
 
-/// How often each of several processes is to be met with each token, on average.
-const TIMES: u32 = 8;
+/// What is said where a forged token makes the backend fail.
+const FORGED: &str = "an answer of 5xx does not show that the token was refused: have the backend answer 401";
 /// So many refusals in a row are not of a single worker.
 const REFUSALS: u32 = 16;
-/// What is said of a token that some processes accept.
-const AT_TIMES: &str = "refuses at times, and accepts at others,";
-/// More of them are not counted.
-const MOST_WORKERS: u32 = 16;
 
 #[async_trait]
 impl Probe for JwtProbe {
@@ -113,7 +110,7 @@ impl JwtProbe {
     async fn ask_once(&self, question: &Question<'_>, patience: &Patience) -> Result<Evidence, Trouble> {
         let unreadable = |why: String| Trouble::Certain(Fault::new(FaultCode::TokenUnreadable, why));
         let (generation, value) = question.primary;
-        let primary = key(value.reveal(), self.key).map_err(|encoding| {
+        let mut primary = key(value.reveal(), self.key).map_err(|encoding| {
             unreadable(format!("the value of generation {generation} is not {encoding}, as the probe's key = says"))
         })?;
         let text = match &self.token {
@@ -122,12 +119,16 @@ impl JwtProbe {
         };
         let token = Token::parse(&text)
             .map_err(|why| unreadable(format!("the token of {} cannot be judged: {why}", self.source())))?;
+        if let Some(other) = self.keys(value).find(|key| token.is_signed_with(key)) {
+            primary = other;
+        }
         self.check_signature(question, &token, &primary)?;
         let retired = self.signed_with(&question.retired, &token);
         self.check_accepted(&token, &text, generation, &retired, patience).await?;
         let accepted = self.check_still_accepted(question, &token, patience).await?;
         let refused = self.check_refused(&token, &retired, patience).await?;
         self.check_every_worker(question, (&token, &text), &retired, patience).await?;
+        self.check_every_signer(question, &primary, patience).await?;
         Ok(Evidence::Jwt {
             source: self.source(),
             algorithm: token.algorithm.as_str().to_owned(),
@@ -165,10 +166,16 @@ impl JwtProbe {
         Ok(accepted)
     }
 
+    /// The keys that a consumer may make of a value: whoever reads it from a file mostly takes off the line feed at its end.
+    fn keys<'v>(&self, value: &'v SecretValue) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + use<'v> {
+        let (whole, encoding) = (value.reveal(), self.key);
+        std::iter::once(whole).chain(whole.strip_suffix(b"\n")).filter_map(move |value| key(value, encoding).ok())
+    }
+
     fn check_signature(&self, question: &Question<'_>, token: &Token, primary: &[u8]) -> Result<(), Trouble> {
         let (source, generation) = (self.source(), question.primary.0);
         for (other, value) in question.retired.iter().chain(&question.accepted) {
-            if key(value.reveal(), self.key).is_ok_and(|key| token.is_signed_with(&key)) {
+            if self.keys(value).any(|key| token.is_signed_with(&key)) {
                 let message = format!("the token of {source} is signed with generation {other}, not with {generation}");
                 return Err(Trouble::Draining(Fault::new(FaultCode::SignedWithOld, message).advise(
                     "the backend has the new value in its environment and does not sign with it: \
@@ -197,7 +204,7 @@ impl JwtProbe {
             .iter()
             .filter_map(|(generation, value)| {
                 // A value that makes no key was never one.
-                let key = key(value.reveal(), self.key).ok()?;
+                let key = self.keys(value).last()?;
                 Some((*generation, token.signed_again_with(&key)))
             })
             .collect()
@@ -255,7 +262,8 @@ impl JwtProbe {
             match self.present(&text, patience).await? {
                 Verdict::Refused(_) => refused.push(what),
                 Verdict::Neither(status) => {
-                    return Err(neither(&protected, status, &format!("to a forged token ({what})")));
+                    let trouble = neither(&protected, status, &format!("to a forged token ({what})"));
+                    return Err(if (500..600).contains(&status) { trouble.advised(FORGED) } else { trouble });
                 }
                 Verdict::Accepted => {
                     let fault = Fault::new(code, format!("{protected} accepts a forged token ({what})"));
@@ -273,52 +281,6 @@ impl JwtProbe {
             }
         }
         Ok(refused)
-    }
-
-    /// Of several processes one may have kept another value in memory, and any of them may answer: they are asked, each
-    /// time over another connection, until it is unlikely that one of them never was. Each token many times in a row:
-    /// processes that take turns would meet one of two tokens alone. Logging in is done once: that is where people are
-    /// told that they come too often.
-    async fn check_every_worker(
-        &self,
-        question: &Question<'_>,
-        (token, text): (&Token, &str),
-        retired: &[(Generation, Zeroizing<String>)],
-        patience: &Patience,
-    ) -> Result<(), Trouble> {
-        if question.workers < 2 {
-            return Ok(());
-        }
-        let (protected, generation, until) = (self.protected(), question.primary.0, patience.surer());
-        let times = question.workers.min(MOST_WORKERS) * TIMES;
-        let accepted = self.signed_with(&question.accepted, token);
-        let good = std::iter::once((generation, text)).chain(accepted.iter().map(|(of, text)| (*of, text.as_str())));
-        let bad = retired.iter().map(|(of, text)| (*of, text.as_str()));
-        for ((of, text), is_good) in good.map(|one| (one, true)).chain(bad.map(|one| (one, false))) {
-            for _ in 0..times {
-                if Instant::now() > until {
-                    return Ok(());
-                }
-                let (code, what) = match (self.present(text, patience).await?, is_good) {
-                    (Verdict::Accepted, true) | (Verdict::Refused(_), false) => continue,
-                    // It has had enough of being asked.
-                    (Verdict::Neither(408 | 425 | 429), _) => return Ok(()),
-                    (Verdict::Neither(status), _) => {
-                        return Err(neither(&protected, status, &format!("to a token of generation {of}")));
-                    }
-                    (Verdict::Accepted, false) => {
-                        (FaultCode::AcceptsRetired, "accepts at times, and refuses at others,")
-                    }
-                    (Verdict::Refused(_), true) if of == generation => (FaultCode::ProtectedRefuses, AT_TIMES),
-                    (Verdict::Refused(_), true) => (FaultCode::RefusesAccepted, AT_TIMES),
-                };
-                let message = format!("{protected} {what} a token of generation {of}");
-                return Err(Trouble::Draining(Fault::new(code, message).advise(
-                    "one of several processes has another value than the rest: does each of them read it when it starts?",
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Shows a token to the protected endpoint.

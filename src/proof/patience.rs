@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::http::{HttpError, NoAnswer};
 
-/// No single request may take longer.
+/// No single request may take longer than this, or than a third of the whole time where that is longer: one that hangs
+/// must not be the only one.
 const REQUEST: Duration = Duration::from_secs(5);
 /// How long an old worker may still turn up while a graceful restart drains.
 const DRAINING: Duration = Duration::from_secs(2);
@@ -31,6 +32,15 @@ impl Trouble {
             NoAnswer::TimedOut => Self::NotYet(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
             NoAnswer::Unsendable(_) => Self::Certain(Fault::new(code, error.to_string())),
             _ => Self::NotYet(Fault::new(code, error.to_string())),
+        }
+    }
+
+    /// The same, with what to do.
+    pub(super) fn advised(self, advice: &str) -> Self {
+        match self {
+            Self::NotYet(fault) => Self::NotYet(fault.advise(advice)),
+            Self::Draining(fault) => Self::Draining(fault.advise(advice)),
+            Self::Certain(fault) => Self::Certain(fault.advise(advice)),
         }
     }
 }
@@ -60,6 +70,7 @@ impl Sighting {
 /// How long a probe goes on asking, and what it saw meanwhile.
 pub(super) struct Patience {
     end: Instant,
+    request: Duration,
     grace: Duration,
     pause: Duration,
     asked: Instant,
@@ -72,8 +83,9 @@ impl Patience {
     pub(super) fn until(deadline: Instant, timeout: Duration) -> Self {
         let now = Instant::now();
         let end = deadline.min(now + timeout);
-        let grace = DRAINING.min(end.saturating_duration_since(now) / 4);
-        Self { end, grace, pause: FIRST_PAUSE, asked: now, seen: None, draining: None }
+        let whole = end.saturating_duration_since(now);
+        let (grace, request) = (DRAINING.min(whole / 4), REQUEST.max(whole / 3));
+        Self { end, request, grace, pause: FIRST_PAUSE, asked: now, seen: None, draining: None }
     }
 
     /// The same, with an old worker that may turn up until the end.
@@ -83,7 +95,7 @@ impl Patience {
 
     /// The limit of the next request.
     pub(super) fn request(&self) -> Duration {
-        self.remaining().clamp(Duration::from_millis(10), REQUEST)
+        self.remaining().clamp(Duration::from_millis(10), self.request)
     }
 
     /// Until when what is asked merely to be surer may go on.
@@ -136,7 +148,7 @@ impl Patience {
 
     fn is_cut_short(&self, last: &Sighting, now: Instant) -> bool {
         let took = now - self.asked;
-        self.remaining() < FIRST_PAUSE && took < REQUEST && took < last.lasted()
+        self.remaining() < FIRST_PAUSE && took < self.request && took < last.lasted()
     }
 }
 

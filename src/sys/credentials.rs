@@ -11,11 +11,31 @@ use zeroize::Zeroizing;
 /// The longest that is read.
 const LONGEST: u64 = 64 * 1024;
 
+/// Why a file is not read, and what to do about it where that is known.
+pub type Unread = (String, Option<String>);
+
+/// The headers in such a file, as `Name: value`, one a line.
+///
+/// # Errors
+/// As for [`read`]; and where a line has another form.
+pub fn headers(path: &Path) -> Result<Vec<(String, Zeroizing<String>)>, Unread> {
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), Zeroizing::new(value.trim().to_owned())))
+    };
+    let headers: Option<Vec<_>> = lines.map(header).collect();
+    let headers = headers.filter(|headers| !headers.is_empty());
+    headers.ok_or_else(|| (format!("{} has no lines of the form Name: value", path.display()), None))
+}
+
 /// Reads a file that root or this process' user owns and nobody else may use.
 ///
 /// # Errors
 /// Why it is not read, and what to do about it where that is known.
-pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, (String, Option<String>)> {
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let shown = path.display();
     let unreadable = |error| (format!("cannot read {shown}: {error}"), None);
     // Opening a pipe would otherwise wait for who writes to it.

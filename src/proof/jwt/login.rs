@@ -10,7 +10,7 @@ use super::super::token::{Algorithm, Token};
 use super::super::{Patience, Trouble};
 use crate::config::{Login, LoginBody, Mint, TokenPlace};
 use crate::rotation::{Fault, FaultCode};
-use crate::sys::credentials;
+use crate::sys::credentials::{self, Unread};
 use crate::sys::http::{BODY, Call, Reply, send};
 
 /// The token of a real login.
@@ -19,6 +19,9 @@ pub(super) async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizi
     if let Some((body, content_type)) = body(&login.body).map_err(Trouble::Certain)? {
         call.headers.push(("Content-Type".to_owned(), Zeroizing::new(content_type.to_owned())));
         call.body = Some(body);
+    }
+    if let Some(file) = &login.headers {
+        call.headers.extend(credentials::headers(file).map_err(|unread| Trouble::Certain(unusable(unread)))?);
     }
     let line = call.line();
     let reply =
@@ -77,11 +80,12 @@ fn body(body: &LoginBody) -> Result<Option<Typed>, Fault> {
 }
 
 fn credentials(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let read = credentials::read(path);
-    read.map_err(|(why, advice)| {
-        let advice = advice.unwrap_or_else(|| "json-file or form-file of the login names it".to_owned());
-        Fault::new(FaultCode::LoginFailed, why).advise(advice)
-    })
+    credentials::read(path).map_err(unusable)
+}
+
+fn unusable((why, advice): Unread) -> Fault {
+    let advice = advice.unwrap_or_else(|| "json-file, form-file or header-file of the login names it".to_owned());
+    Fault::new(FaultCode::LoginFailed, why).advise(advice)
 }
 
 fn token_in(reply: &Reply, place: &TokenPlace) -> Option<Zeroizing<String>> {

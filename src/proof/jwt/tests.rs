@@ -131,6 +131,7 @@ impl Trial {
                     url: format!("http://{address}/login?key={PASSWORD}"),
                     method: "POST".to_owned(),
                     body: LoginBody::Json(dir.path().join("login")),
+                    headers: None,
                     token: TokenPlace::Pointer("/data/token".to_owned()),
                 }),
                 protected: Protected {
@@ -503,54 +504,18 @@ async fn a_login_without_a_body_is_sent_as_one() {
     assert!(body.is_empty() && !head.to_lowercase().contains("content-type"), "{head}");
 }
 
-/// One process of several goes on with this value, and every so-manieth request is its own.
-fn one_has(value: &'static str, every: usize) -> impl Fn(&str) -> u16 + Send + Sync {
-    let asked = std::sync::atomic::AtomicUsize::new(0);
-    move |token: &str| {
-        let turn = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let value = if turn % every == every - 1 { value } else { NEW };
-        if signed(token, value) { 200 } else { 401 }
-    }
-}
-
 #[tokio::test]
-async fn one_process_of_several_that_keeps_another_value_in_memory_is_found() {
-    // Whoever takes turns with three others meets one of two tokens alone, where these are shown in turns.
-    for (value, every) in [(OLD, 7), (OLD, 4), ("a value of long ago, 32 bytes or longer", 4)] {
-        let mut trial = Trial::of(&serve(good, one_has(value, every)).0);
-        trial.workers = 4;
-        let fault = trial.early_fault().await;
-        let codes = [FaultCode::AcceptsRetired, FaultCode::ProtectedRefuses];
-        assert!(codes.contains(&fault.code), "{fault}");
-    }
-}
-
-#[tokio::test]
-async fn one_process_of_several_that_does_not_accept_the_other_value_of_an_overlap_is_found() {
-    let asked = std::sync::atomic::AtomicUsize::new(0);
-    let other = "the value before, 32 bytes or longer";
-    let accepts = move |token: &str| {
-        let turn = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let knows_other = turn % 9 != 8;
-        if signed(token, NEW) || knows_other && signed(token, other) { 200 } else { 401 }
-    };
-    let mut trial = Trial::of(&serve(good, accepts).0);
-    trial.accepted.push(SecretValue::new(other.into()));
-    trial.workers = 4;
-    let fault = trial.early_fault().await;
-    assert!(fault.code == FaultCode::RefusesAccepted, "{fault}");
-}
-
-#[tokio::test]
-async fn an_endpoint_that_has_had_enough_of_being_asked_is_left_in_peace() {
-    let asked = std::sync::atomic::AtomicUsize::new(0);
-    let limited = move |token: &str| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-        0..12 => new_only(token),
-        _ => 429,
-    };
-    let mut trial = Trial::of(&serve(good, limited).0);
-    trial.workers = 4;
-    let began = Instant::now();
+async fn a_login_may_need_headers_of_its_own() {
+    let (address, logins) = serve(good, new_only);
+    let mut trial = Trial::of(&address);
+    trial.write("X-Api-Key: swordfish\nAccept: application/json\n", 0o600);
+    (trial.login().body, trial.login().headers) = (LoginBody::Empty, Some(trial.file()));
     assert!(trial.ask().await.is_ok());
-    assert!(began.elapsed() < Duration::from_secs(15));
+    let head = logins.lock().unwrap()[0].0.to_lowercase();
+    assert!(head.contains("x-api-key: swordfish") && head.contains("accept: application/json"), "{head}");
+    trial.write("no header\n", 0o600);
+    let fault = trial.ask().await.unwrap_err();
+    assert!(fault.code == FaultCode::LoginFailed && fault.message.contains("Name: value"), "{fault}");
 }
+
+mod workers;
