@@ -79,6 +79,17 @@ support::on_both_debians! {
         is_told(&machine, "has generation 1 again");
     }
 
+    fn what_we_delivered_and_is_gone_is_named_and_delivered_again(debian) {
+        let machine = rotated(debian);
+        machine.sh(&format!("rm -r /var/lib/rekeyd/delivered/{NAME}"));
+        is_told(&machine, &format!("delivered/{NAME}/current/env has the value no more"));
+        assert!(machine.ok(&["rekeyctl", "status", NAME]).contains(&format!("rekeyctl rotate {NAME} delivers it again")));
+        assert_eq!(rotate(&machine).status, 0);
+        is_over(&machine);
+        machine.ok(&["systemctl", "restart", UNIT]);
+        assert_eq!(delivered(&machine), value(&machine));
+    }
+
     fn a_drop_in_that_was_removed_is_named_while_the_process_still_has_the_value(debian) {
         let machine = rotated(debian);
         let before = value(&machine);

@@ -13,7 +13,8 @@ pub struct Sighting {
     pub kind: Kind,
     /// What it has.
     pub has: Has,
-    /// What a person types to have what runs there started anew; empty of a file.
+    /// What a person types to have what runs there started anew, or a file delivered again; empty where they write the file
+    /// themselves.
     pub restart: String,
 }
 
@@ -21,6 +22,11 @@ impl Sighting {
     /// What a file has.
     pub fn file(path: impl fmt::Display, has: Has) -> Self {
         Self { place: path.to_string(), kind: Kind::File, has, restart: String::new() }
+    }
+
+    /// A file of our own that is gone, and what delivers it again.
+    pub fn lost(path: impl fmt::Display, again: impl Into<String>) -> Self {
+        Self { restart: again.into(), ..Self::file(path, Has::Nothing) }
     }
 
     /// What runs has, and how it is started anew.
@@ -58,8 +64,8 @@ pub enum Drift {
     EditedAndTaken(String),
     /// A file has another generation again: it was restored from somewhere.
     Restored(String, Generation),
-    /// A file has the value no more.
-    Removed(String),
+    /// A file has the value no more; and what delivers it again.
+    Removed(String, String),
     /// What runs was started before the file had its value; and what starts it anew.
     Older(String, Generation, String),
     /// What runs has a value that is neither in its file nor known: it was started from elsewhere.
@@ -79,7 +85,7 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
             (Kind::File, Has::Unknown) if has(Kind::Process, Has::Unknown) => Some(Drift::EditedAndTaken(place)),
             (Kind::File, Has::Unknown) => Some(Drift::Edited(place)),
             (Kind::File, Has::Generation(generation)) => Some(Drift::Restored(place, *generation)),
-            (Kind::File, Has::Nothing) => Some(Drift::Removed(place)),
+            (Kind::File, Has::Nothing) => Some(Drift::Removed(place, restart.clone())),
             // Told of the file already.
             (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
             (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
@@ -100,7 +106,10 @@ impl Drift {
                 format!("{adopt}; rekeyctl rollback {name} then brings back the former one")
             }
             Self::Restored(..) => format!("restart what reads it and {adopt}; or write the value in force"),
-            Self::Removed(_) => "write the value in force, before what reads it starts again".to_owned(),
+            Self::Removed(_, again) if !again.is_empty() => {
+                format!("{again} delivers it again; until then what reads it cannot be started again")
+            }
+            Self::Removed(..) => "write the value in force, before what reads it starts again".to_owned(),
             Self::Older(_, _, restart) => restart.clone(),
             Self::Uncertain(_, advice) => advice.clone(),
         }
@@ -113,7 +122,7 @@ impl fmt::Display for Drift {
             Self::Edited(place) => write!(f, "{place} was edited by hand, and what runs has not taken that yet"),
             Self::EditedAndTaken(place) => write!(f, "{place} was edited by hand, and what runs has taken that"),
             Self::Restored(place, generation) => write!(f, "{place} has generation {generation} again"),
-            Self::Removed(place) => write!(f, "{place} has the value no more"),
+            Self::Removed(place, _) => write!(f, "{place} has the value no more"),
             Self::Older(place, generation, _) => {
                 write!(f, "{place} still with generation {generation}, older than the file")
             }
@@ -148,7 +157,7 @@ mod tests {
             (Has::Unknown, of_old, vec![Drift::Edited(file()), older()]),
             (of_old, of_now, vec![Drift::Restored(file(), old)]),
             (of_old, of_old, vec![Drift::Restored(file(), old)]),
-            (Has::Nothing, of_now, vec![Drift::Removed(file())]),
+            (Has::Nothing, of_now, vec![Drift::Removed(file(), String::new())]),
             (of_now, of_old, vec![older()]),
             (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes())]),
         ];

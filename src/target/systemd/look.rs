@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -22,8 +23,11 @@ const LARGEST: u64 = 1 << 20;
 impl SystemdTarget {
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let mut seen = if self.delivers { self.delivered(known) } else { Vec::new() };
-        if !seen.is_empty() {
+        if self.root().join("current").symlink_metadata().is_ok() {
             seen.extend(self.units.iter().filter_map(|unit| self.lost_drop_in(unit)));
+        }
+        if self.delivers {
+            seen.extend(self.units.iter().filter_map(|unit| self.lost_view(unit)));
         }
         for unit in &self.units {
             for name in self.running_as(unit).await? {
@@ -57,7 +61,23 @@ impl SystemdTarget {
     fn lost_drop_in(&self, unit: &str) -> Option<Sighting> {
         let path = self.drop_in(unit);
         let is_gone = std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
-        is_gone.then(|| Sighting::file(path.display(), Has::Nothing))
+        is_gone.then(|| Sighting::lost(path.display(), self.again()))
+    }
+
+    /// A drop-in that points to what is not there any more: the next start of the unit would fail.
+    fn lost_view(&self, unit: &str) -> Option<Sighting> {
+        let drop_in = std::fs::read_to_string(self.drop_in(unit)).ok()?;
+        let current = self.root().join("current");
+        let names_it = drop_in.contains(&*current.to_string_lossy());
+        let is_gone = |path: &Path| path.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let files = Form::ALL.iter().map(|form| current.join(form.file(&self.env)));
+        let named: Vec<_> = files.filter(|file| drop_in.contains(&*file.to_string_lossy())).collect();
+        let lost = named.into_iter().find(|file| is_gone(file)).or_else(|| is_gone(&current).then_some(current))?;
+        names_it.then(|| Sighting::lost(lost.display(), self.again()))
+    }
+
+    fn again(&self) -> String {
+        format!("rekeyctl rotate {}", self.secret)
     }
 
     async fn running(&self, status: &UnitStatus, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
