@@ -171,7 +171,8 @@ impl Secret {
         Ok(self.shown()?.consumers)
     }
 
-    /// `in-force`, `rotating`, `on-hold`, `not-adopted` or `unreadable`.
+    /// `in-force`, `rotating`, `on-hold`, `not-adopted`, `unreadable`, `outdated` (the store is an older one than the consumers)
+    /// or `locked` (the store's key cannot be had).
     #[zbus(property)]
     fn state(&self) -> Result<String, Error> {
         Ok(self.shown()?.state)

@@ -142,7 +142,8 @@ impl<'m, 'a> Member<'m, 'a> {
             let is_watched = self.engine.may_serve();
             self.watching = self.engine.settings.watch.as_ref().filter(|_| is_watched).map(Watching::begin);
         }
-        if matches!(phase, Phase::Forth { step: Step::Activate, .. }) && self.engine.settings.dead_man {
+        // From here on the next start of a consumer, whoever asks for it, may bring the new value.
+        if matches!(phase, Phase::Forth { step: Step::Deliver, .. }) && self.engine.settings.dead_man {
             self.engine.host.arm_dead_man(&id).await;
         }
         Ok(())
@@ -264,6 +265,10 @@ async fn activate(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<Came> {
     if let (Some(first), Some(phase)) = (due.first(), phases.first()) {
         let reloaded = first.in_time(phase, first.engine.host.daemon_reload(needed)).await;
         obstacle = reloaded.err().map(|fault| (first.engine.settings.name.clone(), fault));
+        if let (Some((_, fault)), true) = (&obstacle, phase.is_back()) {
+            first.engine.host.progress(&format!("WARNING: {fault}; the way back goes on"));
+            obstacle = None;
+        }
     }
     for (member, phase) in due.iter().zip(phases).filter(|(_, phase)| !phase.is_back()) {
         if let (None, Err(fault)) = (&obstacle, member.in_time(phase, member.engine.check_in_force()).await) {

@@ -14,7 +14,7 @@ use crate::config::{HookSettings, SecretSettings, Shape};
 use crate::proof::Probe;
 use crate::record::chain::Head;
 use crate::record::{Actor, Batch, Happening, Hook, Progress, Record, RotationId, Standing};
-use crate::rotation::{Fault, FaultCode, Generation, Phase, Plan, View, after_interruption};
+use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{Disclosed, Errand, Report, Target};
@@ -176,6 +176,17 @@ impl Engine<'_> {
     /// Where it cannot be written.
     pub fn note(&mut self, what: Happening) -> Result<(), StoreError> {
         self.record(None, what)
+    }
+
+    /// Records when what failed, or was turned away, is to be tried again.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded.
+    pub fn plan_retry(&mut self, at: jiff::Timestamp) -> Result<(), StoreError> {
+        let last = self.ledger.standing().last.as_ref();
+        let rolled_back = last.filter(|last| matches!(last.outcome, Outcome::RolledBack { .. }));
+        let id = rolled_back.map(|last| last.id.clone());
+        self.record(id.as_ref(), Happening::RetryArmed { at })
     }
 
     fn record(&mut self, rotation: Option<&RotationId>, what: Happening) -> Result<(), StoreError> {

@@ -48,6 +48,13 @@ pub enum SystemdError {
     },
 }
 
+impl SystemdError {
+    /// Whether the same call may succeed after a while.
+    pub(super) fn is_one_of_too_many(&self) -> bool {
+        matches!(self, Self::Refused { name, .. } if name == "org.freedesktop.DBus.Error.LimitsExceeded")
+    }
+}
+
 impl From<SystemdError> for Fault {
     fn from(error: SystemdError) -> Self {
         let code = match error {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 use zbus::Connection;
 use zbus::wire::{OwnedObjectPath, Variant};
 
@@ -26,6 +27,9 @@ pub use job::JobEnd;
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// How long to wait after a call that was one of too many.
+const TOO_MANY: Duration = Duration::from_secs(1);
 
 /// When a transient timer elapses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +58,19 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// `daemon-reload`: for all of the system, everybody's pending edits included.
+    /// `daemon-reload`: for all of the system, everybody's pending edits included. Where systemd says that there were too
+    /// many of them (`ReloadLimitIntervalSec=`, systemd-system.conf(5)), it is asked again for a minute.
     ///
     /// # Errors
     /// Where systemd refuses or does not answer.
     pub async fn reload(&self) -> Result<(), SystemdError> {
-        self.manager_within("Reload", &(), RELOAD).await.map(drop)
+        let limit = Instant::now() + RELOAD;
+        loop {
+            match self.manager_within("Reload", &(), RELOAD).await {
+                Err(error) if error.is_one_of_too_many() && Instant::now() < limit => sleep(TOO_MANY).await,
+                came => return came.map(drop),
+            }
+        }
     }
 
     /// `starting`, `running`, `degraded`, `stopping`, …
