@@ -60,15 +60,17 @@ pub fn compare(records: &[(Record, Head)], told: &Told, oldest: Option<Timestamp
     comparison
 }
 
-/// The records that the journal is told the hash of: see [`super::journal::entry`].
-fn is_end(record: &Record) -> bool {
-    matches!(
+/// The records that the journal is told the hash of: all but the steps of a rotation, so that none that stands last can be
+/// cut off unseen.
+pub(super) fn is_end(record: &Record) -> bool {
+    !matches!(
         record.what,
-        Happening::Adopted { .. }
-            | Happening::Requested { .. }
-            | Happening::Ended { .. }
-            | Happening::Revealed { .. }
-            | Happening::Forgotten { .. }
+        Happening::Began { .. }
+            | Happening::Passed { .. }
+            | Happening::Failed { .. }
+            | Happening::Hook { .. }
+            | Happening::Resumed
+            | Happening::CarriedOver { .. }
     )
 }
 

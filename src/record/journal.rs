@@ -1,5 +1,6 @@
 //! The journal entry of a record: a pure rendering. `daemon::journal` sends it.
 
+use super::audit::is_end;
 use super::chain::Head;
 use super::text;
 use super::{Happening, Hold, HookCame, Record, Seen, Standing, message_id};
@@ -57,7 +58,7 @@ pub struct Entry {
     pub advice: Option<String>,
     /// `REKEYD_DURATION_USEC`.
     pub duration: Option<String>,
-    /// `REKEYD_CHAIN`: the hash of the record, at each end.
+    /// `REKEYD_CHAIN`: the hash of the record, but for the steps of a rotation.
     pub chain: Option<String>,
 }
 
@@ -93,6 +94,7 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Entry::new(priority, message_id, format!("{}: {}", record.secret, text::sentence(record, standing)));
     entry.secret = Some(record.secret.to_string());
     entry.rotation = record.rotation.as_ref().map(ToString::to_string);
+    entry.chain = is_end(record).then(|| head.to_string());
     if record.rotation.is_some() {
         let under_way = standing.transaction.as_ref().map(|transaction| &transaction.batch);
         let batch = under_way.or(standing.last.as_ref().map(|last| &last.batch));
@@ -112,12 +114,10 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
             point_to(&mut entry, standing, *generation);
             entry.target = Some(source.clone());
             entry.actor = Some(actor.to_string());
-            entry.chain = Some(head.to_string());
         }
         Happening::Requested { actor, reason, .. } => {
             entry.actor = Some(actor.to_string());
             entry.reason = (!reason.is_empty()).then(|| reason.clone());
-            entry.chain = Some(head.to_string());
         }
         Happening::TurnedAway { actor, cause } => {
             entry.actor = Some(actor.to_string());
@@ -155,7 +155,6 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Happening::Ended { outcome, took_us } => {
             entry.result = Some(outcome.as_str().to_owned());
             entry.duration = Some(took_us.to_string());
-            entry.chain = Some(head.to_string());
             entry.reason = outcome.cause().map(|cause| cause.message.clone());
             entry.advice = outcome.cause().map(|cause| cause.advice.clone()).filter(|advice| !advice.is_empty());
             entry.actor = standing.last.as_ref().map(|last| last.actor.to_string());
@@ -164,17 +163,13 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
             }
         }
         Happening::Held { hold } => entry.reason = Some(hold.sentence()),
-        Happening::Released { actor } | Happening::Paused { actor } | Happening::Unpaused { actor } => {
-            entry.actor = Some(actor.to_string());
-        }
+        Happening::Released { actor }
+        | Happening::Paused { actor }
+        | Happening::Unpaused { actor }
+        | Happening::Forgotten { actor } => entry.actor = Some(actor.to_string()),
         Happening::Revealed { generation, actor } => {
             point_to(&mut entry, standing, *generation);
             entry.actor = Some(actor.to_string());
-            entry.chain = Some(head.to_string());
-        }
-        Happening::Forgotten { actor } => {
-            entry.actor = Some(actor.to_string());
-            entry.chain = Some(head.to_string());
         }
         Happening::Abandoned { fault } => {
             entry.reason = Some(fault.message.clone());
