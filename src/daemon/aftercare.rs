@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::requests::{self, Wish};
@@ -26,18 +27,38 @@ struct Proven {
     has_ended: bool,
 }
 
-/// Looks after the units of a rotation that has made a new value and was committed, for as long as the configuration says.
+/// Goes on, at the start of the daemon, where it ended in the middle of looking after consumers.
+pub fn go_on(daemon: &Arc<Daemon>) {
+    if daemon.store.locked().is_some() {
+        return;
+    }
+    for settings in daemon.settings().secrets.values() {
+        let charge = daemon.charge(&settings.name);
+        let standing = charge.standing();
+        if standing.transaction.is_none() && !charge.is_stuck() {
+            begin(daemon, settings);
+        }
+    }
+}
+
+/// Looks after the units of a rotation that has made a new value and was committed, until the time is over that the
+/// configuration says.
 pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
     let last = daemon.charge(&settings.name).standing().last;
-    let Some(rotation) = last.filter(|last| last.outcome == Outcome::Committed).map(|last| last.id) else { return };
+    let Some(last) = last.filter(|last| last.outcome == Outcome::Committed) else { return };
+    let since = Timestamp::now().duration_since(last.at).unsigned_abs();
+    let (rotation, left) = (last.id, settings.aftercare.saturating_sub(since));
+    if left.is_zero() {
+        return;
+    }
     let proof = proof(&daemon.store.history(&settings.name).unwrap_or_default(), &rotation);
     let units: Vec<Proven> = proof.iter().filter_map(proven).collect();
     let is_of_others =
         |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. } | Evidence::Instances { .. });
     let others: Vec<Evidence> = proof.into_iter().filter(is_of_others).collect();
     let is_anyone = !units.is_empty() || !others.is_empty();
-    if is_anyone && !settings.aftercare.is_zero() {
-        tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), rotation, units, others));
+    if is_anyone {
+        tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), (rotation, left), units, others));
     }
 }
 
@@ -66,14 +87,14 @@ fn proof(records: &[Record], rotation: &RotationId) -> Vec<Evidence> {
 async fn look_after(
     daemon: Arc<Daemon>,
     settings: SecretSettings,
-    rotation: RotationId,
+    (rotation, left): (RotationId, Duration),
     mut units: Vec<Proven>,
     others: Vec<Evidence>,
 ) {
     let charge = daemon.charge(&settings.name);
     let began = Instant::now();
     let Ok(mut jobs) = daemon.systemd.ends().await else { return };
-    while began.elapsed() < settings.aftercare && !(units.is_empty() && others.is_empty()) && !daemon.is_stopping() {
+    while began.elapsed() < left && !(units.is_empty() && others.is_empty()) && !daemon.is_stopping() {
         sleep(LOOK).await;
         let standing = charge.standing();
         if standing.transaction.is_some() || standing.last.is_none_or(|last| last.id != rotation) {
@@ -101,12 +122,12 @@ async fn look_after(
         still.retain(|proven| !moved.contains(&proven.unit));
         units = still;
         if let Some(status) = failed {
-            return take_back(&daemon, &settings, &status.in_words(), Some(&status), began.elapsed()).await;
+            return take_back(&daemon, &settings, &rotation, &status.in_words(), Some(&status)).await;
         }
         let parts = (!others.is_empty()).then(|| daemon.parts(&settings, &charge));
         for target in parts.iter().flat_map(|parts| parts.targets()) {
             if let Some(how) = target.failed_since(&others).await {
-                return take_back(&daemon, &settings, &how, None, began.elapsed()).await;
+                return take_back(&daemon, &settings, &rotation, &how, None).await;
             }
         }
     }
@@ -115,13 +136,16 @@ async fn look_after(
 async fn take_back(
     daemon: &Arc<Daemon>,
     settings: &SecretSettings,
+    rotation: &RotationId,
     how: &str,
     unit: Option<&UnitStatus>,
-    after: Duration,
 ) {
-    let what = format!("{how}, {} s after the rotation was committed", after.as_secs());
+    let last = daemon.charge(&settings.name).standing().last;
+    let after = last.map(|last| Timestamp::now().duration_since(last.at).as_secs()).unwrap_or_default();
+    let what = format!("{how}, {after} s after the rotation was committed");
     let mut entry = Entry::new(Priority::Error, message_id::FAILED_LATER, format!("{}: {what}", settings.name));
     entry.secret = Some(settings.name.to_string());
+    entry.rotation = Some(rotation.to_string());
     entry.reason = Some(what.clone());
     daemon.journal.send(entry, &super::charge::units(settings));
     if let Some(status) = unit.filter(|status| status.active_state == "inactive") {

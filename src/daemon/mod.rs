@@ -20,6 +20,7 @@ use crate::record::message_id;
 use crate::store::{self, Locked, StoreError, StoreLock};
 
 mod aftercare;
+mod applied;
 mod busy;
 mod calendar;
 mod callers;
@@ -69,6 +70,8 @@ enum StartError {
     Bus(#[from] zbus::Error),
     #[error("the bus is gone")]
     NoBus,
+    #[error("the secret of the rotation is not configured, so that it cannot be undone: put its file back")]
+    NotConfigured,
 }
 
 /// Why the main loop has ended.
@@ -117,6 +120,7 @@ async fn serve() -> Result<(), StartError> {
     custody::begin(&daemon);
     rotations::resume_all(&daemon);
     rotations::tell_of_orphans(&daemon);
+    aftercare::go_on(&daemon);
     notice::begin(&daemon);
     drift::begin(&daemon);
     metrics::begin(&daemon);

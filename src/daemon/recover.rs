@@ -48,9 +48,9 @@ async fn recover(id: &str) -> Result<(), StartError> {
     let _ = daemon.load_configuration();
     let fault = Fault::new(FaultCode::DaemonGone, "rekeyd was gone in mid-rotation and did not come back")
         .advise("see why: systemctl status rekeyd, journalctl -u rekeyd");
-    rotations::give_up(&daemon, id, fault).await;
+    let is_known = rotations::give_up(&daemon, id, fault).await;
     journal.flush(Duration::from_secs(2));
-    Ok(())
+    if is_known { Ok(()) } else { Err(StartError::NotConfigured) }
 }
 
 fn is_under_way(root: &Path, id: &str) -> Result<bool, StoreError> {

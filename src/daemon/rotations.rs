@@ -191,13 +191,14 @@ fn unfinished(daemon: &Daemon) -> Vec<Vec<(SecretSettings, Arc<Charge>)>> {
     batches.into_iter().map(|(_, batch)| batch).collect()
 }
 
-/// Undoes what nobody goes on with any more, with what goes together with it.
-pub async fn give_up(daemon: &Arc<Daemon>, rotation: &str, fault: Fault) {
+/// Undoes what nobody goes on with any more, with what goes together with it. Returns whether anyone could.
+pub async fn give_up(daemon: &Arc<Daemon>, rotation: &str, fault: Fault) -> bool {
     let is_it = |(_, charge): &(SecretSettings, Arc<Charge>)| {
         charge.standing().transaction.is_some_and(|transaction| transaction.id.as_str() == rotation)
     };
     let Some(batch) = unfinished(daemon).into_iter().find(|batch| batch.iter().any(is_it)) else {
-        return tell_of_orphans(daemon);
+        tell_of_orphans(daemon);
+        return false;
     };
     let members = Members::new(daemon, None, batch);
     let mut ledgers = members.ledgers().await;
@@ -207,6 +208,7 @@ pub async fn give_up(daemon: &Arc<Daemon>, rotation: &str, fault: Fault) {
         Ok(Ran::Parked) => {}
         Err(error) => store_trouble(daemon, &engines, &error),
     }
+    true
 }
 
 /// Tells of rotations that are under way though their secret is no longer configured: nobody could finish them.
@@ -276,7 +278,7 @@ async fn arm_timers(daemon: &Daemon, engines: &mut [Engine<'_>]) {
 /// Records the next try of a rotation that its schedule had asked for and that was rolled back.
 fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
     match after_rollback(engine.ledger.standing().rolled_back_in_a_row) {
-        AfterRollback::RetryIn(wait) => engine.note(Happening::RetryArmed { at: Timestamp::now() + wait }),
+        AfterRollback::RetryIn(wait) => engine.plan_retry(Timestamp::now() + wait),
         AfterRollback::Hold => Ok(()),
     }
 }

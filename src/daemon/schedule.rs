@@ -23,12 +23,13 @@ pub async fn next(systemd: &Systemd, settings: &SecretSettings) -> Option<Timest
     Timestamp::from_microsecond(i64::try_from(next).ok()?).ok()
 }
 
-/// Whether the schedule on disk is another one than that in force. Whatever has systemd read its units anew, an upgrade of
+/// Whether the schedule on disk is another one than that in force, or that was when the daemon last applied one. Whatever has systemd read its units anew, an upgrade of
 /// something else perhaps, makes timers of it, which then count from the last date of the former one; and nothing is ever
 /// rotated because it was configured.
 pub fn was_edited(daemon: &Daemon, settings: &SecretSettings) -> bool {
     let on_disk = config::load(&daemon.dirs).settings.secrets;
-    on_disk.get(&settings.name).is_some_and(|secret| secret.schedule != settings.schedule)
+    !daemon.applied.has(settings)
+        || on_disk.get(&settings.name).is_some_and(|secret| secret.schedule != settings.schedule)
 }
 
 /// Makes systemd's timers match the configuration that was just put in force.
@@ -43,7 +44,7 @@ pub async fn apply(daemon: &Daemon, before: &Settings) -> Result<Reloaded, Error
     let settings = daemon.settings();
     let changed = settings.secrets.values().filter(|secret| {
         let earlier = before.secrets.get(&secret.name).and_then(|earlier| earlier.schedule.as_ref());
-        earlier.is_some() && earlier != secret.schedule.as_ref()
+        earlier.is_some() && earlier != secret.schedule.as_ref() || !daemon.applied.has(secret)
     });
     for secret in changed {
         // Before the reload: a running timer would take up the new schedule in it, with the old stamp.
@@ -51,7 +52,36 @@ pub async fn apply(daemon: &Daemon, before: &Settings) -> Result<Reloaded, Error
     }
     systemd.reload().await.map_err(failed)?;
     arm_again(daemon).await;
-    match_timers(daemon, &settings).await
+    let matched = match_timers(daemon, &settings).await?;
+    keep(daemon, &settings);
+    Ok(matched)
+}
+
+fn keep(daemon: &Daemon, settings: &Settings) {
+    if let Err(error) = daemon.applied.put(settings) {
+        daemon.journal.trouble(Priority::Warning, None, &format!("which schedules are in force: {error}"));
+    }
+}
+
+/// Has the timers of schedules that were edited and never applied count from now.
+async fn renew(daemon: &Daemon, settings: &Settings) -> Result<(), Error> {
+    let edited: Vec<String> = settings
+        .secrets
+        .values()
+        .filter(|secret| secret.schedule.is_some() && !daemon.applied.has(secret))
+        .map(|secret| timer(&secret.name))
+        .collect();
+    for timer in &edited {
+        daemon.systemd.stop(timer).await.map_err(failed)?;
+    }
+    if !edited.is_empty() {
+        daemon.systemd.reload().await.map_err(failed)?;
+    }
+    for timer in &edited {
+        daemon.systemd.clean_state(timer).await.map_err(failed)?;
+        daemon.systemd.start(timer).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Makes the transient timers that the records call for and that are not there any more: one that has elapsed while what it
@@ -112,9 +142,20 @@ pub async fn match_timers(daemon: &Daemon, settings: &Settings) -> Result<Reload
 pub async fn restore(daemon: &Daemon) {
     let settings = daemon.settings();
     let booting = daemon.systemd.system_state().await.is_ok_and(|s| s == "initializing" || s == "starting");
-    if !booting && let Err(error) = match_timers(daemon, &settings).await {
-        let text = format!("not all schedules run: {error}; apply the configuration with: rekeyctl reload");
-        daemon.journal.trouble(Priority::Warning, None, &text);
+    let matched = async {
+        renew(daemon, &settings).await?;
+        if !booting {
+            match_timers(daemon, &settings).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    match matched.await {
+        Ok(()) if daemon.configuration_mistakes().is_ok() => keep(daemon, &settings),
+        Ok(()) => {}
+        Err(error) => {
+            let text = format!("not all schedules run: {error}; apply the configuration with: rekeyctl reload");
+            daemon.journal.trouble(Priority::Warning, None, &text);
+        }
     }
     for name in settings.secrets.keys() {
         arm(daemon, name, &daemon.charge(name).standing()).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::applied::Applied;
 use super::busy::Busy;
 use super::charge::{self, Charge};
 use super::host::DaemonHost;
@@ -45,6 +46,8 @@ pub struct Daemon {
     pub busy: Busy,
     /// What timers ask for, until it is begun together.
     pub gathering: Gathering,
+    /// The schedules that were put in force.
+    pub applied: Applied,
     stopping: Arc<AtomicBool>,
     configuration: RwLock<Configuration>,
     charges: Mutex<BTreeMap<SecretName, Arc<Charge>>>,
@@ -87,6 +90,7 @@ impl Daemon {
             progress: Progress::default(),
             busy: Busy::default(),
             gathering: Gathering::default(),
+            applied: Applied::default(),
             stopping: Arc::default(),
             configuration: RwLock::default(),
             charges: Mutex::default(),
