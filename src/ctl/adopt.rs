@@ -1,9 +1,11 @@
 //! `adopt`: taking over the value in force.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::acting::act;
 use super::list::statuses;
+use super::out::not_done;
 use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
@@ -39,18 +41,33 @@ impl Adopt {
             out.text("nothing to do: the value in force of every secret is known");
         }
         let mut worst = Exit::Done;
+        let mut documents = Vec::new();
         for name in names {
-            worst = worst.worse(match adopt(&daemon, &name).await {
+            let adopted = adopt(&daemon, &name).await;
+            if out.json {
+                documents.push(match &adopted {
+                    Ok(adoption) => document_of(&name, adoption),
+                    Err(error) => not_done(&name, error),
+                });
+            }
+            worst = worst.worse(match adopted {
+                Ok(_) if out.json => Exit::Done,
                 Ok(adoption) => {
                     tell(out, &name, &adoption);
                     Exit::Done
                 }
-                Err(error) if self.all => {
-                    out.note(&format!("{name}:"));
+                Err(error) => {
+                    if self.all {
+                        out.note(&format!("{name}:"));
+                    }
                     out.error(&error)
                 }
-                Err(error) => out.error(&error),
             });
+        }
+        match documents.as_slice() {
+            [only] if !self.all => out.document(only),
+            all if out.json => out.document(&all),
+            _ => {}
         }
         worst
     }
@@ -66,10 +83,16 @@ async fn adopt(daemon: &ManagerProxy<'_>, name: &str) -> Result<Adoption, Error>
     document(&adopted)
 }
 
+fn document_of(name: &str, adoption: &Adoption) -> Value {
+    let mut document = serde_json::to_value(adoption).unwrap_or_default();
+    document["secret"] = name.into();
+    document
+}
+
 pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
     let Adoption { generation, fingerprint, new } = adoption;
     match new {
-        _ if out.json => out.document(adoption),
+        _ if out.json => out.document(&document_of(name, adoption)),
         true => {
             out.text(&format!("{name}: the value in force is generation {generation}, fingerprint {fingerprint}"));
             out.text(&format!("nothing was restarted; rotate it with: rekeyctl rotate {name}"));

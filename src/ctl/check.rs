@@ -130,7 +130,12 @@ async fn stands(daemon: &ManagerProxy<'_>, settings: &SecretSettings) -> Result<
     for unit in units.filter(|unit| !unit.contains("@.")) {
         let status = systemd.unit(unit).await.map_err(|error| Error::Failed(error.to_string()))?;
         if matches!(status.load_state.as_str(), "not-found" | "masked" | "bad-setting" | "error") {
-            return Err(Error::Refused(format!("{unit} is {}; see systemctl status {unit}", status.load_state)));
+            let of_a_user = match status.load_state.as_str() {
+                "not-found" => "; a unit of a user's own service manager (systemctl --user) cannot be rotated",
+                _ => "",
+            };
+            let state = &status.load_state;
+            return Err(Error::Refused(format!("{unit} is {state}; see systemctl status {unit}{of_a_user}")));
         }
     }
     Ok(next)

@@ -97,6 +97,19 @@ impl Out {
     pub fn error(&self, error: &Error) -> Exit {
         self.fail(Exit::from(error), &in_words(error))
     }
+
+    /// The same of a call about a secret; with `--json` as a line of standard output, too.
+    pub fn error_of(&self, secret: &str, error: &Error) -> Exit {
+        if self.json {
+            self.document(&not_done(secret, error));
+        }
+        self.error(error)
+    }
+}
+
+/// What was not done for a secret, and why, for programs.
+pub fn not_done(secret: &str, error: &Error) -> serde_json::Value {
+    serde_json::json!({ "secret": secret, "error": in_words(error), "exit": Exit::from(error) as u8 })
 }
 
 /// What the daemon, or the way to it, made of a call.

@@ -110,7 +110,7 @@ impl Rotate {
         for (done, name) in names.iter().enumerate() {
             let ended =
                 if self.dry_run { self.foretold(out, &daemon, name).await } else { self.one(out, &daemon, name).await };
-            worst = worst.worse(ended.unwrap_or_else(|error| out.error(&error)));
+            worst = worst.worse(ended.unwrap_or_else(|error| out.error_of(name, &error)));
             if let (Exit::Interrupted, [_, ..]) = (worst, &names[done + 1..]) {
                 let left: Vec<&str> = names[done + 1..].iter().map(|name| name.as_str()).collect();
                 out.note(&format!("not begun: {}", left.join(", ")));
@@ -153,7 +153,7 @@ impl Rollback {
             let start = act(&daemon, "Rollback", &arguments);
             follow(out, &daemon, &name, "rolling back", self.how.no_wait, start).await
         };
-        done.await.unwrap_or_else(|error| out.error(&error))
+        done.await.unwrap_or_else(|error| out.error_of(&name, &error))
     }
 }
 
@@ -175,6 +175,6 @@ impl Retire {
             let start = act(&daemon, "Retire", &arguments);
             follow(out, &daemon, &name, "ending the overlap of", self.how.no_wait, start).await
         };
-        done.await.unwrap_or_else(|error| out.error(&error))
+        done.await.unwrap_or_else(|error| out.error_of(&name, &error))
     }
 }
