@@ -54,21 +54,6 @@ support::on_both_debians! {
         poll(seconds(20), "it is over", || (!machine.journal(&["MESSAGE_ID=8c61e2f24c0f4a44b7d3a0a94f4b1f5e"]).is_empty()).then_some(()));
     }
 
-    fn a_variable_of_the_env_file_beside_it_wins_over_what_the_daemon_has(debian) {
-        let yaml = yaml("environment: [ \"JWT_SECRET=${JWT_SECRET}\" ]", "environment: { A: b }");
-        let text = with("JWT_SECRET=first-value # sessions\nTAG=1\n", FIRST_VALUE);
-        let machine = stack(debian, &yaml, "env-file = \"/srv/app/.env\"\n", PROBE)
-            .file("/srv/app/.env", 0o640, text)
-            .file("/etc/systemd/system/rekeyd.service.d/stale.conf", 0o644, "[Service]\nEnvironment=JWT_SECRET=stale\n");
-        let machine = with_services(machine, "\"web\"");
-        machine.sh("systemctl set-environment JWT_SECRET=stale COMPOSE_PROJECT_NAME=stale");
-        goes_back(&machine, "/srv/app/.env", &machine.read("/srv/app/.env"));
-        let said = rotate(&machine);
-        assert_eq!(said.status, 0, "{said}");
-        let value = serves(&machine);
-        assert_eq!(machine.read("/srv/app/.env"), format!("JWT_SECRET={value} # sessions\nTAG=1\n"));
-    }
-
     fn a_literal_in_the_compose_file_is_changed_and_every_comment_kept(debian) {
         let web = "environment:\n      # Signs.\n      JWT_SECRET: 'first-value'   # sessions\n      A: \"$$b\"";
         let worker = "environment:\n      - JWT_SECRET=first-value\n      - A=b";
@@ -132,24 +117,6 @@ support::on_both_debians! {
         assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
     }
 
-    fn a_compose_that_was_killed_is_mended(debian) {
-        let slow = yaml("env_file: [web.env]", "env_file: [web.env]").replace("stop_signal: SIGKILL", SLOW);
-        let machine = started(stack(debian, &slow, ENV_FILE, PROBE));
-        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
-        // Both at once: there is nobody who could still do something about it.
-        machine.sh(&format!("{HALFWAY}; kill -KILL $(pgrep -f '{COMPOSE}') $(systemctl show -P MainPID rekeyd)"));
-        ends(&machine, "committed");
-        let first = serves(&machine);
-        assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
-        // The machine too.
-        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
-        machine.sh(HALFWAY);
-        machine.crash();
-        ends(&machine, "committed");
-        assert_ne!(serves(&machine), first);
-        assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
-    }
-
     fn a_unit_a_service_and_a_file_are_one_transaction(debian) {
         let machine = mixed(debian);
         let all = |machine: &Machine| {
@@ -191,23 +158,25 @@ support::on_both_debians! {
         assert_ne!(new, value);
         assert_eq!(all(&machine), [new.clone(), new.clone(), new]);
     }
+}
 
-    fn a_file_of_secrets_is_seen_by_containers_that_are_made_anew(debian) {
-        let more = "\nsecrets:\n  jwt:\n    file: /srv/app/jwt.secret\n";
-        let web = "secrets: [jwt]\n    environment: { JWT_SECRET_FILE: /run/secrets/jwt }";
-        let yaml = format!("{}{more}", yaml(web, "environment: { A: b }"));
-        let builder = stack(debian, &yaml, "secret-file = \"/srv/app/jwt.secret\"\n", PROBE)
-            .file("/srv/app/jwt.secret", 0o640, FIRST_VALUE);
-        let machine = with_services(builder, "\"web\"");
-        goes_back(&machine, "/srv/app/jwt.secret", FIRST_VALUE);
+support::on_one_debian! {
+    Twelve => fn a_variable_of_the_env_file_beside_it_wins_over_what_the_daemon_has(debian) {
+        let yaml = yaml("environment: [ \"JWT_SECRET=${JWT_SECRET}\" ]", "environment: { A: b }");
+        let text = with("JWT_SECRET=first-value # sessions\nTAG=1\n", FIRST_VALUE);
+        let machine = stack(debian, &yaml, "env-file = \"/srv/app/.env\"\n", PROBE)
+            .file("/srv/app/.env", 0o640, text)
+            .file("/etc/systemd/system/rekeyd.service.d/stale.conf", 0o644, "[Service]\nEnvironment=JWT_SECRET=stale\n");
+        let machine = with_services(machine, "\"web\"");
+        machine.sh("systemctl set-environment JWT_SECRET=stale COMPOSE_PROJECT_NAME=stale");
+        goes_back(&machine, "/srv/app/.env", &machine.read("/srv/app/.env"));
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
-        let value = machine.read("/srv/app/jwt.secret");
-        assert_ne!(value, FIRST_VALUE);
-        assert!(token::is_signed_with(&token::login(&machine), &value));
+        let value = serves(&machine);
+        assert_eq!(machine.read("/srv/app/.env"), format!("JWT_SECRET={value} # sessions\nTAG=1\n"));
     }
 
-    fn an_image_is_built_anew_where_that_is_wanted(debian) {
+    Thirteen => fn an_image_is_built_anew_where_that_is_wanted(debian) {
         let yaml = yaml("env_file: [web.env]", "env_file: [web.env]").replacen("image: toy:1", "image: web:1\n    build: .", 1);
         let builder = stack(debian, &yaml, &format!("{ENV_FILE}build = true\n"), PROBE);
         let machine = started(builder.file("/srv/app/Dockerfile", 0o640, "FROM toy:1\nENV BUILT=1\n"));
@@ -234,21 +203,7 @@ support::on_both_debians! {
         assert_eq!((serves(&machine), image()), (value, before));
     }
 
-    fn a_project_that_is_stopped_gets_the_value_and_stays_stopped(debian) {
-        let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
-        machine.sh("cd /srv/app && docker compose stop -t 0 web worker 2>&1");
-        let said = rotate(&machine);
-        assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "compose app/web stays stopped");
-        assert_eq!(machine.sh("docker ps --format '{{.Names}}'"), "app-other-1\n");
-        // However they are started again.
-        machine.sh("cd /srv/app && docker compose start web worker 2>&1");
-        poll(seconds(20), "it serves", || Some(()).filter(|()| token::ask(&machine, 3000, "/api/auth/login", "", LOGIN).0 == 200));
-        serves(&machine);
-        assert_eq!(rotate(&machine).status, 0);
-    }
-
-    fn what_is_not_as_it_should_be_is_refused_and_not_touched(debian) {
+    Twelve => fn what_is_not_as_it_should_be_is_refused_and_not_touched(debian) {
         let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, ""));
         let refused = |make: &str, unmake: &str, words: &str| {
             machine.sh(make);
@@ -286,6 +241,53 @@ support::on_both_debians! {
             rotate(&machine)
         };
         assert_says(&said(), "Docker's engine does not answer on /run/docker.sock");
+    }
+
+    Thirteen => fn a_project_that_is_stopped_gets_the_value_and_stays_stopped(debian) {
+        let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
+        machine.sh("cd /srv/app && docker compose stop -t 0 web worker 2>&1");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "compose app/web stays stopped");
+        assert_eq!(machine.sh("docker ps --format '{{.Names}}'"), "app-other-1\n");
+        // However they are started again.
+        machine.sh("cd /srv/app && docker compose start web worker 2>&1");
+        poll(seconds(20), "it serves", || Some(()).filter(|()| token::ask(&machine, 3000, "/api/auth/login", "", LOGIN).0 == 200));
+        serves(&machine);
+        assert_eq!(rotate(&machine).status, 0);
+    }
+
+    Twelve => fn a_file_of_secrets_is_seen_by_containers_that_are_made_anew(debian) {
+        let more = "\nsecrets:\n  jwt:\n    file: /srv/app/jwt.secret\n";
+        let web = "secrets: [jwt]\n    environment: { JWT_SECRET_FILE: /run/secrets/jwt }";
+        let yaml = format!("{}{more}", yaml(web, "environment: { A: b }"));
+        let builder = stack(debian, &yaml, "secret-file = \"/srv/app/jwt.secret\"\n", PROBE)
+            .file("/srv/app/jwt.secret", 0o640, FIRST_VALUE);
+        let machine = with_services(builder, "\"web\"");
+        goes_back(&machine, "/srv/app/jwt.secret", FIRST_VALUE);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        let value = machine.read("/srv/app/jwt.secret");
+        assert_ne!(value, FIRST_VALUE);
+        assert!(token::is_signed_with(&token::login(&machine), &value));
+    }
+
+    Thirteen => fn a_compose_that_was_killed_is_mended(debian) {
+        let slow = yaml("env_file: [web.env]", "env_file: [web.env]").replace("stop_signal: SIGKILL", SLOW);
+        let machine = started(stack(debian, &slow, ENV_FILE, PROBE));
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        // Both at once: there is nobody who could still do something about it.
+        machine.sh(&format!("{HALFWAY}; kill -KILL $(pgrep -f '{COMPOSE}') $(systemctl show -P MainPID rekeyd)"));
+        ends(&machine, "committed");
+        let first = serves(&machine);
+        assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
+        // The machine too.
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        machine.sh(HALFWAY);
+        machine.crash();
+        ends(&machine, "committed");
+        assert_ne!(serves(&machine), first);
+        assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
     }
 }
 

@@ -66,6 +66,20 @@ macro_rules! on_both_debians {
 }
 pub(crate) use on_both_debians;
 
+/// The same on one of them, for what depends on neither's systemd: both have their share of it.
+macro_rules! on_one_debian {
+    ($($which:ident => fn $name:ident($debian:ident) $body:block)+) => {
+        $(
+            #[test]
+            fn $name() {
+                let $debian = support::Debian::$which;
+                $body
+            }
+        )+
+    };
+}
+pub(crate) use on_one_debian;
+
 /// Asks again and again until `found` has something; panics with `what` when `limit` is over, which is that of an idle
 /// machine: a busy one is given three times as long.
 pub fn poll<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {

@@ -53,6 +53,19 @@ impl SystemdTarget {
         Ok(())
     }
 
+    /// Whether a view could be written at all: that of a way back must be, and only the new value is of our own making.
+    pub(super) fn check_representable(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
+        let (wanted, root) = (self.wanted(self.way.deliver, view), self.root());
+        let drop_in = self.way.drop_in(&self.subject(&root), &wanted);
+        drop_in.map_err(|why| not_representable(&why, "no drop-in"))?;
+        if self.way.form() == Some(Form::Variables) {
+            let set: Vec<(&str, &SecretValue)> =
+                wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            systemd::render(&set).map_err(|why| not_representable(&why, "no environment file"))?;
+        }
+        Ok(())
+    }
+
     async fn write(&self, form: Form, dir: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
         let wanted = self.wanted(form.deliver(), view);
         let set: Vec<(&str, &SecretValue)> =

@@ -17,6 +17,8 @@ use crate::target::Disclosed;
 pub(super) const POLL: Duration = Duration::from_millis(50);
 /// How long a process may take from its start to its own environment, and systemd beyond its own time-outs.
 pub(super) const SLACK: Duration = Duration::from_secs(5);
+/// How long a process may be on its way from fork(2) to its own environment, while its unit runs.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl SystemdTarget {
     /// Waits until every process has the value: right after a start the old environment is still there.
@@ -72,11 +74,17 @@ impl SystemdTarget {
         let settled_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         for (consumer, status) in watched {
             // Workers are often started one after the other: only now all of them are there.
-            let tally = self.tally(&status, view).await?;
-            // Processes keep their environment through a reload: how many are new is told, and the probes prove.
-            if self.activate == Activate::Restart && !self.suffices(&tally) {
-                return Err(self.no_proof(&consumer.unit, view, &tally));
+            let mut tally = self.tally(&status, view).await?;
+            // One that is being started at this moment has no environment of its own yet.
+            let limit = deadline.min(Instant::now() + MOMENT);
+            while self.activate == Activate::Restart && !self.suffices(&tally) {
+                if Instant::now() >= limit {
+                    return Err(self.no_proof(&consumer.unit, view, &tally));
+                }
+                sleep(POLL).await;
+                tally = self.tally(&status, view).await?;
             }
+            // Processes keep their environment through a reload: how many are new is told, and the probes prove.
             let (unit, invocation, main_pid) = (consumer.unit.clone(), status.invocation_id, status.main_pid);
             let (matching, of, without) = (tally.matching, tally.of(), tally.without);
             evidence.push(Evidence::Process { unit: unit.clone(), matching, of, without });

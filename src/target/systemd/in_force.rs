@@ -60,9 +60,6 @@ impl SystemdTarget {
     /// `UnsetEnvironment=`. (A variable of an environment file always wins over `Environment=`.) Nothing wins over a
     /// credential, but what is left of its `UnsetEnvironment=`.
     pub(super) async fn check_overridden(&self, unit: &str, status: &UnitStatus, way: &Way) -> Result<(), Fault> {
-        if way.deliver.is_credential() {
-            return Ok(());
-        }
         let root = self.root();
         let subject = self.subject(&root);
         let env_file = subject.stable(Form::Variables, "").display().to_string();
@@ -70,6 +67,12 @@ impl SystemdTarget {
             Fault::new(FaultCode::Overridden, format!("{what}, which wins over what rekeyd delivers to {unit}"))
                 .advise(format!("take it out of there: systemctl cat {unit} shows where it comes from"))
         };
+        if way.deliver.is_credential() {
+            let path_env = way.path_env.as_deref().into_iter();
+            let all = status.environment_files.iter().map(|(path, _)| path).filter(|path| **path != env_file);
+            let asked = path_env.flat_map(|name| all.clone().map(move |path| (path, name)));
+            return self.first_that_sets(asked.collect()).await?.map_or(Ok(()), |what| Err(overridden(what)));
+        }
         let ours = |form: Form| subject.stable(form, &self.env).display().to_string();
         // Where the unit has got a credential until now, this is ours and about to go.
         let is_ours = status.credentials.iter().any(|(_, source)| *source == ours(Form::Plain))
@@ -90,17 +93,20 @@ impl SystemdTarget {
         let later = files.filter(|path| **path != env_file);
         let asked: Vec<(&String, &str)> =
             later.flat_map(|path| self.variables().map(move |name| (path, name))).collect();
+        self.first_that_sets(asked).await?.map_or(Ok(()), |what| Err(overridden(what)))
+    }
+
+    /// Which of these environment files sets the variable that is looked for in it.
+    async fn first_that_sets(&self, asked: Vec<(&String, &str)>) -> Result<Option<String>, Fault> {
         let question = |&(path, name): &(&String, &str)| Question::File {
             path: path.clone(),
             variable: name.to_owned(),
             reveal: false,
         };
         let questions: Vec<Question> = asked.iter().map(question).collect();
-        for ((path, name), answer) in asked.iter().zip(self.helper.ask(&questions).await?) {
-            if let Answer::Variable { variable: Variable::Set } = answer {
-                return Err(overridden(format!("EnvironmentFile={path} sets {name}, too")));
-            }
-        }
-        Ok(())
+        let answers = self.helper.ask(&questions).await?;
+        let is_set = |answer: &Answer| matches!(answer, Answer::Variable { variable: Variable::Set });
+        let first = asked.iter().zip(answers).find(|(_, answer)| is_set(answer));
+        Ok(first.map(|((path, name), _)| format!("EnvironmentFile={path} sets {name}, too")))
     }
 }

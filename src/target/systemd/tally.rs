@@ -92,7 +92,10 @@ impl SystemdTarget {
     }
 
     fn count(&self, tally: &mut Tally, process: Process, wanted: &[Digest]) {
-        if tally.is_credential && process.digests.iter().any(Option::is_some) {
+        // A program may give its credential to itself, or to another one, as the variable.
+        let is_stale =
+            |(has, wanted): (&Digest, &Digest)| has.is_some() && !is_same_digest(has.as_deref(), wanted.as_deref());
+        if tally.is_credential && process.digests.iter().zip(wanted).any(is_stale) {
             tally.stale += 1;
             return;
         }
