@@ -94,6 +94,35 @@ support::on_both_debians! {
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
     }
 
+    fn a_schedule_that_was_edited_rotates_nothing_when_the_daemon_or_the_machine_starts(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
+        let long_ago = || machine.sh(&format!("systemctl stop {TIMER}; touch -d '20 days ago' /var/lib/systemd/timers/stamp-{TIMER}; systemctl start {TIMER}"));
+        let edited = |from: &str, to: &str| {
+            machine.sh(&format!("sed -i 's/^on-calendar.*{from}.*/on-calendar = \"{to}\"/' /etc/rekeyd/secrets.d/{NAME}.toml"));
+        };
+        let is_fresh = |what: &str| {
+            let age = || machine.sh(&format!("echo $(($(date +%s) - $(stat -c %Y /var/lib/systemd/timers/stamp-{TIMER})))"));
+            poll(seconds(20), what, || (age().trim().parse::<i64>().ok()? < 3600).then_some(()));
+            assert_eq!(machine.unit(TIMER, "ActiveState"), "active", "{what}");
+            assert_eq!(rotation::value(&machine), FIRST_VALUE, "{what}");
+        };
+        long_ago();
+        edited("monthly", "weekly");
+        machine.ok(&["systemctl", "restart", "rekeyd"]);
+        is_fresh("the timer counts from the start of the daemon");
+        machine.ok(&["systemctl", "daemon-reload"]);
+        assert_eq!(machine.unit(SERVICE, "ExecMainStartTimestampMonotonic"), "0");
+        long_ago();
+        edited("weekly", "daily");
+        machine.reboot();
+        is_fresh("the timer counts from the boot");
+        assert_eq!(rotation::status(&machine)["generation"], 1);
+        // What is in force by now is made up for like any other.
+        machine.sh(&format!("touch -d '20 days ago' /var/lib/systemd/timers/stamp-{TIMER}"));
+        machine.reboot();
+        poll(seconds(30), "it is made up for", || rotation::new_value(&machine));
+    }
+
     fn a_missed_rotation_is_made_up_for_where_the_schedule_is_persistent(debian) {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         machine.sh(&format!("touch -d '1 year ago' /var/lib/systemd/timers/stamp-{TIMER}"));

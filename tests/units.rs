@@ -82,6 +82,31 @@ support::on_both_debians! {
         rotation::is_refused(&machine, "unit-unusable", &[WORKER]);
     }
 
+    fn programs_by_name_and_instances_that_could_not_start_are_no_obstacle(debian) {
+        let pool = format!(
+            "[Unit]\nConditionPathExists=/etc/pool/%i\nConditionPathIsReadWrite=/srv\n[Service]\nType=exec\nEnvironment=PORT=%i TOY_HOME=/etc/toy/my-backend\n\
+             Environment=JWT_SECRET={FIRST_VALUE}\nExecStartPre=mkdir -p /run/pool\nExecStart=toy-backend\n"
+        );
+        let machine = Machine::on(debian)
+            .backend(&Backend::good().stopped())
+            .file("/etc/pool/3000", 0o644, "")
+            .file("/etc/systemd/system/pool@.service", 0o644, pool)
+            .secret(NAME, &rotation::toml("").replace("my-backend.service", "pool@.service"))
+            .boot();
+        // The second one is loaded, and would not start: its condition does not hold.
+        machine.sh("systemctl start pool@3000 pool@9999; systemctl show -P LoadState pool@9999");
+        poll(seconds(10), "it serves", || (support::token::ask(&machine, 3000, "/healthz", "", "").0 == 200).then_some(()));
+        let machine = rotation::adopt(machine);
+        let said = rotation::rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_ne!(value_of(&machine, "pool@3000.service").as_deref(), Some(FIRST_VALUE));
+        // What would keep it from starting again is still found.
+        machine.ok(&["rm", "/etc/pool/3000"]);
+        let said = rotation::rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        rotation::assert_says(&said, "ConditionPathExists=/etc/pool/3000");
+    }
+
     fn a_unit_behind_a_socket_that_waits_for_its_first_connection_is_not_started(debian) {
         let socket = "[Socket]\nListenStream=127.0.0.1:3000\n[Install]\nWantedBy=sockets.target\n";
         let backend = Backend::good().stopped().service("StandardInput=socket\nStandardOutput=journal\nStandardError=journal");
