@@ -167,7 +167,9 @@ fn tell(machine: &Machine, port: u16, verb: &str, what: &Value) {
 #[track_caller]
 fn seen(machine: &Machine, port: u16) -> Value {
     let url = format!("http://127.0.0.1:{port}/_fake/state");
-    serde_json::from_str(&machine.ok(&["curl", "-sf", &url])).unwrap()
+    let seen: Value = serde_json::from_str(&machine.ok(&["curl", "-sf", &url])).unwrap();
+    assert_eq!(seen["violations"], json!([]), "against the platform's schema");
+    seen
 }
 
 #[track_caller]

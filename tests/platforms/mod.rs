@@ -1,27 +1,37 @@
 //! Strict stand-ins for four hosting platforms. They keep state, refuse what the real ones refuse (unknown fields, wrong
 //! methods, missing scope, a body where none belongs), play every fault at every call, and record what they were asked.
+//! Every request and every answer is held against the schema that the platform publishes, where there is one.
 //!
 //! Their clock is not that of this machine, as little as the platforms' is.
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+mod exceptions;
+mod graphql;
 mod http;
+mod judge;
 mod netlify;
+mod openapi;
 mod railway;
 mod render;
+mod schema;
 mod vercel;
+mod world;
 
 pub use http::{Answer, Request};
+pub use world::{Deployment, Variable, World};
 
 /// The token that they want.
 pub const TOKEN: &str = "token-that-is-nowhere-told-1234567890";
+
+/// The commit of what is deployed of another branch than the one that a test is about.
+pub const OF_ANOTHER_BRANCH: &str = "of-another-branch";
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +73,16 @@ impl Kind {
             Self::Railway => &["QUEUED", "DEPLOYING", "SUCCESS"],
         }
     }
+
+    /// What it says of a deployment that failed.
+    fn failed(self) -> &'static str {
+        match self {
+            Self::Vercel => "ERROR",
+            Self::Netlify => "error",
+            Self::Render => "build_failed",
+            Self::Railway => "FAILED",
+        }
+    }
 }
 
 /// One that runs.
@@ -100,192 +120,6 @@ pub struct Asked {
     pub line: String,
 }
 
-pub struct Variable {
-    pub value: String,
-    pub updated: i64,
-    /// Whether it is shown.
-    pub secret: bool,
-}
-
-pub struct Deployment {
-    pub id: String,
-    pub created: i64,
-    pub states: Vec<String>,
-    pub looks: usize,
-    pub mark: Option<String>,
-    pub by_us: bool,
-    pub commit: String,
-    pub canceled: bool,
-    /// The variables that it has.
-    pub has: BTreeMap<String, String>,
-}
-
-impl Deployment {
-    pub fn state(&self) -> &str {
-        let last = self.states.len() - 1;
-        &self.states[self.looks.min(last)]
-    }
-}
-
-/// What all four have.
-pub struct World {
-    pub kind: Kind,
-    clock: i64,
-    count: u32,
-    pub variables: BTreeMap<String, Variable>,
-    pub deployments: Vec<Deployment>,
-    pub serving: String,
-    /// The states of the deployments that are made next.
-    pub next: VecDeque<Vec<String>>,
-    /// Switches of the account that a test sets.
-    pub set: BTreeMap<String, String>,
-    /// How many requests that write variables, and triggers, were done.
-    pub triggers: u32,
-    pub writes: u32,
-    /// The commit at the head of the branch.
-    pub head: String,
-}
-
-impl World {
-    fn new(kind: Kind) -> Self {
-        let days = 400 * 86_400_000;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let mut world = Self {
-            kind,
-            clock: now - days,
-            count: 0,
-            variables: BTreeMap::new(),
-            deployments: Vec::new(),
-            serving: String::new(),
-            next: VecDeque::new(),
-            set: BTreeMap::new(),
-            triggers: 0,
-            writes: 0,
-            head: "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00".to_owned(),
-        };
-        for (key, value) in [("JWT_SECRET", "first-value-of-the-backend"), ("OTHER", "leave-me-alone")] {
-            world
-                .variables
-                .insert(key.to_owned(), Variable { value: value.to_owned(), updated: world.clock, secret: true });
-        }
-        let first = world.deploy(None, false);
-        world.deployments[0].looks = 9;
-        world.serving = first;
-        world
-    }
-
-    /// Some of its time goes by.
-    pub fn tick(&mut self) -> i64 {
-        self.clock += 1000;
-        self.clock
-    }
-
-    pub fn id(&mut self, prefix: &str) -> String {
-        self.count += 1;
-        format!("{prefix}{:04}", self.count)
-    }
-
-    /// Makes a deployment of what the variables are now.
-    pub fn deploy(&mut self, mark: Option<&str>, by_us: bool) -> String {
-        let prefix = match self.kind {
-            Kind::Vercel => "dpl_",
-            Kind::Netlify => "64f0000000000000000",
-            Kind::Render => "dep-",
-            Kind::Railway => "11111111-0000-4000-8000-00000000",
-        };
-        let well = || self.kind.well().iter().map(|state| (*state).to_owned()).collect();
-        let states = if by_us { self.next.pop_front().unwrap_or_else(well) } else { well() };
-        let behind = if self.is_set("clock-behind") { 3_600_000 } else { 0 };
-        let (id, created) = (self.id(prefix), self.tick() - behind);
-        let has = self.variables.iter().map(|(key, variable)| (key.clone(), variable.value.clone())).collect();
-        let (mark, commit) = (mark.map(str::to_owned), self.head.clone());
-        let made = Deployment { id: id.clone(), created, states, looks: 0, mark, by_us, commit, canceled: false, has };
-        self.deployments.push(made);
-        id
-    }
-
-    /// Somebody looks at a deployment, and it has gone on meanwhile.
-    pub fn look(&mut self, id: &str) -> Option<&Deployment> {
-        self.tick();
-        let at = self.deployments.iter().position(|it| it.id == id)?;
-        self.deployments[at].looks += 1;
-        let state = self.deployments[at].state().to_owned();
-        if state.contains("newer") && self.deployments[at].states.last().is_some_and(|last| *last == state) {
-            // Somebody pushed: theirs has replaced it, and is live.
-            let rest: Vec<String> = state.split(' ').filter(|word| *word != "newer").map(str::to_owned).collect();
-            *self.deployments[at].states.last_mut().unwrap() = rest.join(" ");
-            let theirs = self.deploy(None, false);
-            let last = self.deployments.len() - 1;
-            self.deployments[last].looks = 9;
-            self.serve(&theirs);
-        } else if state.contains("staged") {
-            // Somebody replaces it by one that they keep aside.
-            let rest = state.split(' ').next().unwrap_or_default().to_owned();
-            *self.deployments[at].states.last_mut().unwrap() = rest;
-            self.deploy(None, false);
-            let aside = if self.kind == Kind::Vercel { "READY STAGED" } else { "ready" };
-            self.deployments.last_mut().unwrap().states = vec![aside.to_owned()];
-        } else if self.is_live(&state) && !self.deployments[at].canceled {
-            self.serve(id);
-        }
-        self.deployments.iter().find(|it| it.id == id)
-    }
-
-    /// Whether a deployment in this state is what is served, as soon as it gets there.
-    fn is_live(&self, state: &str) -> bool {
-        state == *self.kind.well().last().unwrap()
-    }
-
-    pub fn serve(&mut self, id: &str) {
-        let newer = |world: &Self, id: &str| world.deployments.iter().position(|it| it.id == id);
-        if newer(self, id) >= newer(self, &self.serving.clone()) {
-            self.serving = id.to_owned();
-        }
-    }
-
-    /// Somebody pushes new code, which is live at once.
-    pub fn push(&mut self) {
-        self.head = self.id("beef");
-        let theirs = self.deploy(None, false);
-        let last = self.deployments.len() - 1;
-        self.deployments[last].looks = 9;
-        self.serve(&theirs);
-    }
-
-    /// Whether a list does not show the newest deployment yet, as often as `stale-lists` says.
-    fn is_stale(&mut self) -> bool {
-        self.triggers > 0 && self.counts_down("stale-lists").is_some_and(|left| left > 0)
-    }
-
-    /// The number that a switch is set to, which is one less the next time; none after zero.
-    fn counts_down(&mut self, switch: &str) -> Option<u32> {
-        let count: u32 = self.set.remove(switch)?.parse().ok()?;
-        if let Some(less) = count.checked_sub(1) {
-            self.set.insert(switch.to_owned(), less.to_string());
-        }
-        Some(count)
-    }
-
-    pub fn find(&self, id: &str) -> Option<&Deployment> {
-        self.deployments.iter().find(|it| it.id == id)
-    }
-
-    pub fn is_set(&self, switch: &str) -> bool {
-        self.set.contains_key(switch)
-    }
-
-    pub fn write(&mut self, key: &str, value: &str) {
-        self.writes += 1;
-        let updated = self.tick();
-        let is_ignored = self.set.get("ignores-write").is_some_and(|which| *which == self.writes.to_string());
-        if is_ignored || self.is_set("ignores-writes") {
-            return;
-        }
-        let secret = self.variables.get(key).is_none_or(|variable| variable.secret) && !self.is_set("changes-kind");
-        self.variables.insert(key.to_owned(), Variable { value: value.to_owned(), updated, secret });
-    }
-}
-
 /// Is told the number of each request that was done, and whether its answer is to be lost.
 type Watcher = Box<dyn Fn(usize) -> bool + Send>;
 
@@ -294,6 +128,15 @@ struct State {
     watcher: Option<Watcher>,
     faults: Vec<Fault>,
     asked: Vec<Asked>,
+    violations: Vec<String>,
+}
+
+impl State {
+    /// Takes note of what was found to be against the platform's schema.
+    fn object(&mut self, to: &str, request: &Request, wrong: Vec<String>) {
+        let line = request.line();
+        self.violations.extend(wrong.into_iter().map(|wrong| format!("{to} {line}: {wrong}")));
+    }
 }
 
 impl Fake {
@@ -310,6 +153,7 @@ impl Fake {
             watcher: None,
             faults: Vec::new(),
             asked: Vec::new(),
+            violations: Vec::new(),
         }));
         let fake = Self { kind, url, state };
         let served = fake.clone();
@@ -369,6 +213,11 @@ impl Fake {
         self.lock().asked.clone()
     }
 
+    /// What was against the platform's schema, in requests and in answers.
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
     pub fn lines(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.line).collect()
     }
@@ -381,11 +230,17 @@ impl Fake {
         }
         let step = step(self.kind, request);
         state.asked.push(Asked { step: step.to_owned(), line: request.line() });
+        let wrong = judge::request(self.kind, request);
+        state.object("the request", request, wrong);
         match fault(&mut state, step) {
-            Some(What::Answer(answer)) => return Some(answer),
+            Some(What::Answer(answer)) => {
+                let wrong = judge::fault(self.kind, request, &answer);
+                state.object("the fault that was put in for", request, wrong);
+                return Some(answer);
+            }
             Some(What::Unheard) => return None,
             Some(What::Lost) => {
-                let _ = self.perform(&mut state.world, request);
+                let _ = self.perform(&mut state, request);
                 return None;
             }
             None => {}
@@ -396,7 +251,7 @@ impl Fake {
         }
         if step == "list" && state.world.writes > 0 && state.world.counts_down("fails-after-lists") == Some(0) {
             // Between two of our requests somebody else makes one that fails: at once, or after a while.
-            let failed = if self.kind == Kind::Railway { "FAILED" } else { "build_failed" };
+            let failed = self.kind.failed();
             let slowly = state.world.is_set("fails-slowly").then_some(self.kind.well()[0]);
             let states = slowly.into_iter().chain(slowly).chain([failed]).map(str::to_owned).collect();
             state.world.next.push_front(states);
@@ -409,11 +264,11 @@ impl Fake {
         }
         let answer = if step == "list" && state.world.is_stale() {
             let newest = state.world.deployments.pop();
-            let answer = self.perform(&mut state.world, request);
+            let answer = self.perform(&mut state, request);
             state.world.deployments.extend(newest);
             answer
         } else {
-            self.perform(&mut state.world, request)
+            self.perform(&mut state, request)
         };
         let count = state.asked.len();
         let is_lost = state.watcher.as_ref().is_some_and(|watcher| watcher(count));
@@ -425,13 +280,20 @@ impl Fake {
         self.lock().watcher = watcher;
     }
 
-    fn perform(&self, world: &mut World, request: &Request) -> Answer {
-        match self.kind {
+    fn perform(&self, state: &mut State, request: &Request) -> Answer {
+        let world = &mut state.world;
+        let answer = match self.kind {
             Kind::Vercel => vercel::answer(world, request),
             Kind::Netlify => netlify::answer(world, request),
             Kind::Render => render::answer(world, request),
             Kind::Railway => railway::answer(world, request),
+        };
+        if step(self.kind, request) == "trigger" {
+            world.others_fail();
         }
+        let wrong = judge::answer(self.kind, request, &answer);
+        state.object("the answer to", request, wrong);
+        answer
     }
 }
 
@@ -498,7 +360,7 @@ fn control(state: &mut State, verb: &str, request: &Request) -> Answer {
         200,
         &json!({
             "stored": stored, "served": served, "serving": world.serving, "triggers": world.triggers,
-            "writes": world.writes, "asked": asked, "deployments": deployments,
+            "writes": world.writes, "asked": asked, "deployments": deployments, "violations": state.violations,
         }),
     )
 }

@@ -72,7 +72,7 @@ fn shown_variable(world: &World, key: &str) -> Value {
     let value = if variable.secret { &mask } else { &variable.value };
     let first = match world.set.get("branch") {
         Some(branch) => json!({"id": "v1", "value": value, "context": "branch", "context_parameter": branch}),
-        None => json!({"id": "v1", "value": value, "context": "production", "context_parameter": null}),
+        None => json!({"id": "v1", "value": value, "context": "production"}),
     };
     let values = json!([
         first,
@@ -147,7 +147,12 @@ fn list(world: &mut World, request: &Request) -> Done {
     if !is_of_branch || request.parameter("production").is_some() == world.is_set("branch") {
         return Err("deploys of other branches were listed".to_owned());
     }
-    Ok(Answer::json(200, &world.deployments.iter().rev().map(|it| shown(world, it)).collect()))
+    let number = |name: &str, or: usize| {
+        request.parameter(name).map_or(Ok(or), str::parse).map_err(|_| format!("{name} is no number"))
+    };
+    let (page, per_page) = (number("page", 1)?, number("per_page", 100)?.min(100));
+    let list = world.deployments.iter().rev().skip((page.max(1) - 1) * per_page).take(per_page);
+    Ok(Answer::json(200, &list.map(|it| shown(world, it)).collect()))
 }
 
 fn trigger(world: &mut World, request: &Request) -> Done {
@@ -165,7 +170,7 @@ fn trigger(world: &mut World, request: &Request) -> Done {
     let created = world.tick();
     Ok(Answer::json(
         200,
-        &json!({"id": "build-1", "deploy_id": id, "sha": world.head, "done": false, "error": null, "created_at": rfc3339(created)}),
+        &json!({"id": "build-1", "deploy_id": id, "sha": world.head, "done": false, "created_at": rfc3339(created)}),
     ))
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Answer, Deployment, Request, TOKEN, World, is_after, rfc3339};
 
 const BASE: &str = "/v1/";
+const URL: &str = "https://my-app.onrender.com";
 
 fn parts(request: &Request) -> Vec<&str> {
     request.path.strip_prefix(BASE).unwrap_or("").split('/').collect()
@@ -55,19 +56,41 @@ fn service(world: &mut World, request: &Request) -> Done {
     request.check(&[], None)?;
     let suspended = if world.is_set("suspended") { "suspended" } else { "not_suspended" };
     let kind = world.set.get("type").cloned().unwrap_or_else(|| "web_service".to_owned());
+    let details = match kind.as_str() {
+        "static_site" => json!({"buildCommand": "make", "publishPath": "public", "url": URL, "buildPlan": "starter"}),
+        _ => json!({
+            "env": "node", "runtime": "node", "envSpecificDetails": {"buildCommand": "make", "startCommand": "make run"},
+            "healthCheckPath": "/health", "numInstances": 1, "openPorts": [{"port": 3000, "protocol": "TCP"}],
+            "plan": "starter", "region": "frankfurt", "url": URL, "buildPlan": "starter",
+        }),
+    };
     Ok(Answer::json(
         200,
-        &json!({"id": "srv-1", "type": kind, "autoDeploy": "no", "suspended": suspended, "branch": "main"}),
+        &json!({
+            "id": "srv-1", "type": kind, "name": "my-app", "slug": "my-app", "ownerId": "tea-1", "autoDeploy": "no",
+            "branch": "main", "rootDir": "", "dashboardUrl": "https://dashboard.render.com/web/srv-1",
+            "notifyOnFail": "default", "suspended": suspended, "suspenders": [], "serviceDetails": details,
+            "createdAt": rfc3339(1), "updatedAt": rfc3339(1),
+        }),
     ))
 }
 
 fn group(world: &mut World, request: &Request) -> Done {
     request.check(&[], None)?;
-    let mut links = vec![json!({"id": "srv-1", "name": "my-app", "type": "web_service"})];
+    Ok(Answer::json(200, &shown_group(world)))
+}
+
+fn shown_group(world: &World) -> Value {
+    let mut links = vec![json!({"id": "srv-1", "name": "my-app", "type": "web"})];
     if world.is_set("linked-twice") {
-        links.push(json!({"id": "srv-2", "name": "other", "type": "web_service"}));
+        links.push(json!({"id": "srv-2", "name": "other", "type": "web"}));
     }
-    Ok(Answer::json(200, &json!({"id": "evg-1", "name": "shared", "serviceLinks": links, "envVars": []})))
+    let has: Vec<Value> =
+        world.variables.iter().map(|(key, variable)| json!({"key": key, "value": variable.value})).collect();
+    json!({
+        "id": "evg-1", "name": "shared", "ownerId": "tea-1", "createdAt": rfc3339(1), "updatedAt": rfc3339(1),
+        "serviceLinks": links, "envVars": has, "secretFiles": [],
+    })
 }
 
 fn is_in(world: &World, kind: &str, key: &str) -> bool {
@@ -91,7 +114,8 @@ fn write(world: &mut World, request: &Request, kind: &str, key: &str) -> Done {
         return Err("it would hide the variable of the group".to_owned());
     }
     world.write(key, value);
-    Ok(Answer::json(200, &json!({"key": key, "value": value})))
+    let shown = if kind == "env-groups" { shown_group(world) } else { json!({"key": key, "value": value}) };
+    Ok(Answer::json(200, &shown))
 }
 
 fn shown(world: &World, it: &Deployment) -> Value {
@@ -115,7 +139,11 @@ fn list(world: &mut World, request: &Request) -> Done {
     let fits = |it: &&Deployment| {
         is_after(after, it.created) && status.is_none_or(|status| shown(world, it)["status"] == status)
     };
-    let list = world.deployments.iter().rev().filter(fits).take(20);
+    let limit = request.parameter("limit").map_or(Ok(20), str::parse).map_err(|_| "limit is no number")?;
+    let cursor = request.parameter("cursor");
+    let is_before = |it: &&Deployment| cursor.is_some_and(|cursor| cursor != it.id);
+    let after = usize::from(cursor.is_some());
+    let list = world.deployments.iter().rev().filter(fits).skip_while(is_before).skip(after).take(limit);
     Ok(Answer::json(200, &list.map(|it| json!({"deploy": shown(world, it), "cursor": it.id})).collect()))
 }
 
@@ -123,8 +151,8 @@ fn trigger(world: &mut World, request: &Request) -> Done {
     let fields = ["deployMode", "clearCache", "commitId", "imageUrl", "artifactId"];
     let body = request.check(&[], Some(&fields))?;
     let is_only = body["deployMode"] == "deploy_only";
-    if is_only && body.as_object().is_some_and(|body| body.len() > 1) {
-        return Err("deploy_only stands alone".to_owned());
+    if body.get("deployMode").is_some() && body.as_object().is_some_and(|body| body.len() > 1) {
+        return Err("deployMode stands alone".to_owned());
     }
     world.triggers += 1;
     let served = world.find(&world.serving).map(|it| it.commit.clone());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Deployment, Request, TOKEN, World};
+use super::{Answer, Deployment, OF_ANOTHER_BRANCH, Request, TOKEN, World};
 
 const TEAM: &str = "team_1";
 const RECORD: &str = "env_";
@@ -98,7 +98,11 @@ fn variables(world: &mut World, request: &Request) -> Done {
         other["id"] = json!("env_other");
         envs.push(other);
     }
-    let answer = Answer::json(200, &json!({"envs": envs}));
+    let mut body = json!({"envs": envs});
+    if world.is_set("more-variables") {
+        body["pagination"] = json!({"count": envs.len(), "next": 1, "prev": null});
+    }
+    let answer = Answer::json(200, &body);
     if let Some(left) = world.set.remove("replace-record") {
         // Somebody removes it and makes it anew, between this list and the patch.
         let (key, left) = match left.as_str() {
@@ -179,6 +183,7 @@ fn shown(world: &World, it: &Deployment, in_list: bool) -> Value {
 fn meta(world: &World, it: &Deployment) -> Value {
     let branch = world.set.get("git-branch");
     match (&it.mark, branch) {
+        (None, _) if it.commit == OF_ANOTHER_BRANCH => json!({"githubCommitRef": "another"}),
         (None, None) => json!({"githubCommitSha": it.commit}),
         (None, Some(branch)) => json!({"gitlabCommitSha": it.commit, "gitlabCommitRef": branch}),
         (Some(mark), None) => json!({"action": "redeploy", "rekeyd": mark, "githubCommitSha": it.commit}),
@@ -196,15 +201,23 @@ fn list(world: &mut World, request: &Request) -> Done {
     }
     let since: i64 = request.parameter("since").map_or(Ok(0), |since| since.parse().map_err(|_| "since"))?;
     let state = request.parameter("state");
-    let fits = |it: &&Deployment| it.created >= since && state.is_none_or(|state| it.state().starts_with(state));
-    let mut list: Vec<Value> = world.deployments.iter().rev().filter(fits).map(|it| shown(world, it, true)).collect();
-    if world.is_set("git-branch") {
+    let until = request.parameter("until").map(|until| until.parse().map_err(|_| "until")).transpose()?;
+    let limit = request.parameter("limit").map_or(Ok(20), str::parse).map_err(|_| "limit")?;
+    let fits = |it: &&Deployment| {
+        let is_within = it.created >= since && until.is_none_or(|until: i64| it.created < until);
+        is_within && state.is_none_or(|state| it.state().starts_with(state))
+    };
+    let all: Vec<&Deployment> = world.deployments.iter().rev().filter(fits).collect();
+    let page = &all[..all.len().min(limit)];
+    let next = page.last().filter(|_| page.len() < all.len()).map(|it| it.created);
+    let mut list: Vec<Value> = page.iter().map(|it| shown(world, it, true)).collect();
+    if world.is_set("git-branch") && until.is_none() {
         let of_another = json!({"uid": "dpl_x", "created": i64::MAX / 2_000_000, "state": "READY", "meta": {"githubCommitRef": "another"}});
         list.insert(0, of_another);
     }
     Ok(Answer::json(
         200,
-        &json!({"deployments": list, "pagination": {"count": list.len(), "next": null, "prev": null}}),
+        &json!({"deployments": list, "pagination": {"count": list.len(), "next": next, "prev": null}}),
     ))
 }
 

@@ -24,6 +24,7 @@ mod course;
 mod follow;
 mod inspect;
 mod netlify;
+mod pages;
 mod platform;
 mod preflight;
 mod railway;

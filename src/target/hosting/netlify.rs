@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, stands};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, reaches, stands};
 use super::secrets::Hidden;
-use super::words::plain;
 use crate::config::{Context, Hosting, NetlifySite};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
 
+mod deployments;
 mod shapes;
 
 use shapes::{Build, Created, Patch, Raw, Site, Variable};
@@ -79,46 +79,6 @@ impl Netlify {
             Err(Refusal { kind: Kind::Missing, .. }) => Ok(()),
             Err(refusal) => Err(refusal),
         }
-    }
-
-    fn deployment_of(&self, raw: Raw) -> Deployment {
-        let is_published = raw.published_at.is_some() || !self.settings.is_published();
-        let state = match raw.state.as_str() {
-            _ if raw.skipped == Some(true) => State::Gone,
-            "ready" if is_published => State::Up,
-            "ready" => State::Aside,
-            "error" | "rejected" => State::Failed,
-            "pending_review" => State::Blocked,
-            _ => State::Going,
-        };
-        let why = raw.error_message.filter(|why| !why.is_empty());
-        let aside = (state == State::Aside).then(|| "it is built, and not published".to_owned());
-        let mark = raw.title.as_deref().and_then(|title| title.strip_prefix("rekeyd ")).map(str::to_owned);
-        Deployment {
-            state,
-            word: plain(&raw.state),
-            why: why.map(|why| self.api.told(&why)).or(aside).unwrap_or_default(),
-            created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
-            page: raw.admin_url.map_or_else(String::new, |url| plain(&format!("{url}/deploys/{}", raw.id))),
-            commit: raw.commit_ref.filter(|commit| !commit.is_empty()),
-            by_us: mark.is_some(),
-            mark,
-            id: raw.id,
-        }
-    }
-
-    async fn list(&self, until: Instant) -> Said<Vec<Deployment>> {
-        let path = ["sites", self.site(), "deploys"];
-        let mut query = vec![("per_page", "50")];
-        let branch = self.settings.branch();
-        match branch.as_deref() {
-            Some(branch) if !self.settings.is_published() => query.push(("branch", branch)),
-            _ => query.push(("production", "true")),
-        }
-        let list: Vec<Raw> = self.api.ask(Request::get(&path, &query), until).await?.read()?;
-        let mut list: Vec<Deployment> = list.into_iter().map(|it| self.deployment_of(it)).collect();
-        list.sort_by_key(|it| std::cmp::Reverse(it.created));
-        Ok(list)
     }
 
     async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Variable> {
@@ -238,12 +198,13 @@ impl Platform for Netlify {
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.list(until).await?.into_iter().next())
+        Ok(self.list(|_| true, until).await?.into_iter().next())
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
         let is_since = |it: &Deployment| since.is_none() || it.created >= since;
-        Ok(self.list(until).await?.into_iter().filter(is_since).collect())
+        let list = self.list(|list| reaches(list, since), until).await?;
+        Ok(list.into_iter().filter(is_since).collect())
     }
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
@@ -284,7 +245,8 @@ impl Platform for Netlify {
 
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
         if !self.settings.is_published() {
-            return Ok(self.list(until).await?.into_iter().find(|it| it.state == State::Up));
+            let is_up = |it: &Deployment| it.state == State::Up;
+            return Ok(self.list(|list| list.iter().any(is_up), until).await?.into_iter().find(is_up));
         }
         match self.look_at_site(until).await?.published_deploy {
             Some(published) => Ok(Some(self.deployment(&published.id, until).await?)),

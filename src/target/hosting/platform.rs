@@ -82,6 +82,11 @@ pub(super) struct Deployment {
     pub by_us: bool,
 }
 
+/// Whether a list, the newest first, has gone back to that time. Without one nobody asks for more than the newest.
+pub(super) fn reaches(list: &[Deployment], since: Option<Timestamp>) -> bool {
+    since.is_none_or(|since| list.iter().any(|it| it.created.is_some_and(|at| at < since)))
+}
+
 /// What a new deployment is to be.
 pub(super) struct Wanted<'a> {
     /// Names the movement.

@@ -11,20 +11,19 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
+use super::pages::pages;
+use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has, reaches};
 use super::secrets::Hidden;
-use super::words::plain;
 use crate::config::{Hosting, RailwayDeploy, RailwayService};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
 
-/// The documents that are sent. They are valid by Railway's schema; a test holds them against what it says of these
-/// fields.
+/// The documents that are sent. They are valid by Railway's schema: the stand-ins of the tests hold each one against it.
 pub(super) mod documents {
     /// What a project's own token is for.
     pub const TOKEN: &str = "query { projectToken { projectId environmentId } }";
     /// Names, whether sealed, and when written: no values.
-    pub const RECORDS: &str = "query($e: String!, $p: String) { environment(id: $e, projectId: $p) { variables(first: 500) { edges { node { id name serviceId isSealed updatedAt references } } pageInfo { hasNextPage endCursor } } } }";
+    pub const RECORDS: &str = "query($e: String!, $p: String, $after: String) { environment(id: $e, projectId: $p) { variables(first: 500, after: $after) { edges { node { id name serviceId isSealed updatedAt references } } pageInfo { hasNextPage endCursor } } } }";
     /// The values, as they are written.
     pub const VALUES: &str = "query($p: String!, $e: String!, $s: String) { variables(projectId: $p, environmentId: $e, serviceId: $s, unrendered: true) }";
     /// Writes one variable.
@@ -39,17 +38,18 @@ pub(super) mod documents {
     /// One deployment.
     pub const DEPLOYMENT: &str = "query($id: String!) { deployment(id: $id) { id status statusUpdatedAt deploymentStopped canRedeploy canRollback createdAt instances { id status } } }";
     /// The newest deployments.
-    pub const DEPLOYMENTS: &str = "query($input: DeploymentListInput!, $first: Int) { deployments(input: $input, first: $first) { edges { node { id status createdAt } } pageInfo { hasNextPage endCursor } } }";
+    pub const DEPLOYMENTS: &str = "query($input: DeploymentListInput!, $first: Int, $after: String) { deployments(input: $input, first: $first, after: $after) { edges { node { id status createdAt } } pageInfo { hasNextPage endCursor } } }";
     /// Stops one.
     pub const CANCEL: &str = "mutation($id: String!) { deploymentCancel(id: $id) }";
 }
 
+mod deployments;
 mod shapes;
 mod variables;
 
 use shapes::{
-    Answered, Canceled, Deployed, Deployments, Document, Errors, Found, Id, Instance, List, ListInput, Nothing,
-    OfService, One, Raw, Redeployed, TokenOf,
+    Answered, Canceled, Deployed, Document, Errors, Found, Id, Instance, Nothing, OfService, One, Raw, Redeployed,
+    TokenOf,
 };
 
 /// A deployment that is up without a health check says that its container started, and no more.
@@ -151,32 +151,6 @@ impl Railway {
         Ok(found.service_instance)
     }
 
-    fn deployment_of(&self, raw: Raw) -> Deployment {
-        let state = match raw.status.as_str() {
-            "SUCCESS" if raw.deployment_stopped == Some(true) && self.is_cron.get() != Some(&true) => State::Failed,
-            "SUCCESS" | "SLEEPING" => State::Up,
-            "FAILED" | "CRASHED" | "SKIPPED" => State::Failed,
-            "REMOVED" | "REMOVING" => State::Gone,
-            "NEEDS_APPROVAL" => State::Blocked,
-            _ => State::Going,
-        };
-        let RailwayService { project, service, environment, .. } = &self.settings;
-        Deployment {
-            state,
-            word: plain(&raw.status),
-            why: if raw.deployment_stopped == Some(true) { "it is stopped".to_owned() } else { String::new() },
-            created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
-            page: format!(
-                "https://railway.com/project/{project}/service/{service}?environmentId={environment}&id={}",
-                plain(&raw.id)
-            ),
-            commit: None,
-            mark: None,
-            by_us: true,
-            id: raw.id,
-        }
-    }
-
     async fn check_token(&self, until: Instant) -> Said<()> {
         if !self.settings.project_token {
             return Ok(());
@@ -245,12 +219,8 @@ impl Platform for Railway {
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
-        let RailwayService { project, environment, service, .. } = &self.settings;
-        let input = ListInput { project_id: project, environment_id: environment, service_id: service };
-        let found: Deployments =
-            self.ask(Intent::Read, documents::DEPLOYMENTS, List { input, first: 20 }, until).await?;
-        let mut list: Vec<Deployment> =
-            found.deployments.edges.into_iter().map(|edge| self.deployment_of(edge.node)).collect();
+        let mut list =
+            pages(&self.label, |list: &[Deployment]| reaches(list, since), |after| self.page(after, until)).await?;
         list.retain(|it| since.is_none() || it.created >= since);
         list.sort_by_key(|it| std::cmp::Reverse(it.created));
         Ok(list)

@@ -5,17 +5,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
+use super::pages::pages;
 use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RenderDeploy, RenderService};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
+
+mod shapes;
+
+use shapes::{Deploy, Group, Listed, Put, Raw, Service, Variable};
+
+/// How many deployments a page has.
+const LIMIT: &str = "20";
 
 /// One service.
 pub(super) struct Render {
@@ -110,10 +117,26 @@ impl Render {
         }
     }
 
-    async fn list(&self, more: &[(&str, &str)], until: Instant) -> Said<Vec<Deployment>> {
+    /// A page of the list, and the place of the next one.
+    async fn page(
+        &self,
+        more: &[(&str, &str)],
+        cursor: Option<String>,
+        until: Instant,
+    ) -> Said<(Vec<Deployment>, Option<String>)> {
         let path = ["services", self.service(), "deploys"];
-        let list: Vec<Listed> = self.api.ask(Request::get(&path, more), until).await?.read()?;
-        let mut list: Vec<Deployment> = list.into_iter().map(|it| self.deployment_of(it.deploy)).collect();
+        let mut query = vec![("limit", LIMIT)];
+        query.extend(more);
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let list: Vec<Listed> = self.api.ask(Request::get(&path, &query), until).await?.read()?;
+        // A page that is not full is the last one.
+        let is_full = list.len().to_string() == LIMIT;
+        let next = list.last().and_then(|last| last.cursor.clone()).filter(|_| is_full);
+        Ok((list.into_iter().map(|it| self.deployment_of(it.deploy)).collect(), next))
+    }
+
+    async fn newest_of(&self, more: &[(&str, &str)], until: Instant) -> Said<Vec<Deployment>> {
+        let (mut list, _) = self.page(more, None, until).await?;
         list.sort_by_key(|it| std::cmp::Reverse(it.created));
         Ok(list)
     }
@@ -179,14 +202,16 @@ impl Platform for Render {
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.list(&[("limit", "20")], until).await?.into_iter().next())
+        Ok(self.newest_of(&[], until).await?.into_iter().next())
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
         let after = since.map(|at| at.to_string());
-        let mut query = vec![("limit", "20")];
-        query.extend(after.as_deref().map(|after| ("createdAfter", after)));
-        self.list(&query, until).await
+        let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("createdAfter", after)).into_iter().collect();
+        let is_enough = |_: &[Deployment]| since.is_none();
+        let mut list = pages(&self.label, is_enough, |cursor| self.page(&query, cursor, until)).await?;
+        list.sort_by_key(|it| std::cmp::Reverse(it.created));
+        Ok(list)
     }
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
@@ -197,10 +222,12 @@ impl Platform for Render {
             }
             _ => None,
         };
-        let body = match self.settings.redeploy {
-            RenderDeploy::Only => Deploy { deploy_mode: "deploy_only", commit_id: None },
-            RenderDeploy::Build => Deploy { deploy_mode: "build_and_deploy", commit_id: commit.as_deref() },
+        // A commit is named without a mode: Render takes one of the two.
+        let deploy_mode = match self.settings.redeploy {
+            RenderDeploy::Only => Some("deploy_only"),
+            RenderDeploy::Build => commit.is_none().then_some("build_and_deploy"),
         };
+        let body = Deploy { deploy_mode, commit_id: commit.as_deref() };
         let path = ["services", self.service(), "deploys"];
         let request = Request::to(Intent::Trigger, "POST", &path, &[]).with(json(&body)?);
         let answer = self.api.ask(request, until).await?;
@@ -222,12 +249,12 @@ impl Platform for Render {
     }
 
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
-        let newest = self.list(&[("limit", "20")], until).await?;
+        let newest = self.newest_of(&[], until).await?;
         if let Some(live) = newest.into_iter().find(|it| it.state == State::Up) {
             return Ok(Some(live));
         }
         // Many that failed may have come after it.
-        let live = self.list(&[("status", "live"), ("limit", "1")], until).await?;
+        let live = self.newest_of(&[("status", "live")], until).await?;
         Ok(live.into_iter().find(|it| it.state == State::Up))
     }
 
@@ -251,61 +278,4 @@ impl Platform for Render {
     fn takes(&self, value: &str) -> bool {
         !value.is_empty()
     }
-}
-
-#[derive(Deserialize)]
-struct Service {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    suspended: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Group {
-    #[serde(default)]
-    service_links: Vec<Link>,
-}
-
-#[derive(Deserialize)]
-struct Link {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct Variable {
-    value: Hidden,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    deploy: Raw,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Raw {
-    id: String,
-    status: Option<String>,
-    trigger: Option<String>,
-    commit: Option<Commit>,
-    created_at: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Commit {
-    id: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Put<'a> {
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Deploy<'a> {
-    deploy_mode: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commit_id: Option<&'a str>,
 }

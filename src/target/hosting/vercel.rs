@@ -158,14 +158,13 @@ impl Platform for Vercel {
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.list(&[("limit", "20")], until).await?.into_iter().next())
+        Ok(self.list(&[], |list| !list.is_empty(), until).await?.into_iter().next())
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {
         let since = since.map(|at| at.as_millisecond().to_string());
-        let mut more = vec![("limit", "20")];
-        more.extend(since.as_deref().map(|since| ("since", since)));
-        self.list(&more, until).await
+        let more: Vec<(&str, &str)> = since.as_deref().map(|since| ("since", since)).into_iter().collect();
+        self.list(&more, |_| since.is_none(), until).await
     }
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {

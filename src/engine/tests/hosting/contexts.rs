@@ -31,7 +31,7 @@ fn a_branch_of_netlify_is_built_and_never_published() {
 }
 
 /// An environment of a project of Vercel that is not production.
-fn environment(environment: &Environment) -> Lab {
+pub(super) fn environment(environment: &Environment) -> Lab {
     let lab = Lab::new(&[At::Vercel], |hosting| {
         let HostingPlatform::Vercel(vercel) = &mut hosting.platform else { return };
         (vercel.environment, vercel.promote) = (environment.clone(), true);

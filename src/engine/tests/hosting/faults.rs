@@ -16,30 +16,36 @@ fn refusal(kind: At, status: u16) -> What {
         At::Railway if status != 429 => {
             Answer::json(200, &json!({"errors": [{"message": "Not Authorized"}], "data": null}))
         }
-        _ => Answer::json(status, &json!({"code": status, "message": "no"})),
+        At::Netlify => Answer::json(status, &json!({"code": status, "message": "no"})),
+        _ => Answer::json(status, &json!({"message": "no"})),
     })
+}
+
+/// Too many requests, without saying for how long.
+fn limited(kind: At) -> Answer {
+    let body = match kind {
+        At::Vercel => json!({"error": {"code": "rate_limited", "message": "too many requests"}}),
+        _ => json!({"message": "too many requests"}),
+    };
+    Answer::json(429, &body)
 }
 
 #[test]
 fn too_many_requests_are_waited_for_by_every_clock() {
     for kind in At::ALL {
         let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 40;
-        let limited = |name: &str, value: &str| {
-            What::Answer(Answer::json(429, &json!({"error": {"code": "rate_limited"}})).with(name, value))
-        };
+        let told = |name: &str, value: &str| limited(kind).with(name, value);
+        let in_body = json!({"error": {"code": "rate_limited", "message": "x", "limit": {"reset": soon}}});
         let clocks = [
-            limited("Retry-After", "30"),
-            limited("X-RateLimit-Reset", &soon.to_string()),
-            limited("Ratelimit-Reset", "42"),
-            What::Answer(Answer::json(
-                429,
-                &json!({"error": {"code": "rate_limited", "message": "x", "limit": {"reset": soon}}}),
-            )),
-            What::Answer(Answer::empty(429)),
+            told("Retry-After", "30"),
+            told("X-RateLimit-Reset", &soon.to_string()),
+            told("Ratelimit-Reset", "42"),
+            if kind == At::Vercel { Answer::json(429, &in_body) } else { limited(kind) },
+            Answer::empty(429),
         ];
         let lab = at(kind);
         for (on, clock) in STEPS.iter().cycle().zip(&clocks) {
-            lab.fake().fail(on, clock.clone());
+            lab.fake().fail(on, What::Answer(clock.clone()));
         }
         let began = std::time::Instant::now();
         lab.assert_committed(&lab.rotate());
@@ -158,8 +164,8 @@ fn a_write_whose_answer_was_lost_may_have_been_done_whatever_its_repetition_is_t
 fn a_write_that_must_wait_for_longer_than_there_is_time_leaves_nothing_to_undo() {
     for kind in At::ALL {
         let lab = at(kind);
-        let limited = Answer::json(429, &json!({"error": {"code": "rate_limited"}})).with("Retry-After", "999999");
-        lab.fake().fail_at("write", 0, 99, What::Answer(limited));
+        let for_days = limited(kind).with("Retry-After", "999999");
+        lab.fake().fail_at("write", 0, 99, What::Answer(for_days));
         lab.assert_rolled_back(&lab.rotate(), FaultCode::PlatformUnreachable);
         assert_eq!((lab.fake().with(|world| world.writes), lab.triggers()), (0, 0), "{kind:?}");
     }
@@ -315,7 +321,11 @@ fn what_a_platform_says_of_a_value_is_not_told() {
         let lab = at(kind);
         let fake = lab.fake().clone();
         let text = format!("the value {OLD} is bad");
-        let body = json!({"error": {"code": "bad", "message": text}, "message": text, "errors": [{"message": text}]});
+        let body = match kind {
+            At::Vercel => json!({"error": {"code": "bad", "message": text}}),
+            At::Railway => json!({"errors": [{"message": text}], "data": null}),
+            At::Netlify | At::Render => json!({"message": text}),
+        };
         for on in ["write", "trigger", "poll"] {
             fake.fail(on, What::Answer(Answer::json(if kind == At::Railway { 200 } else { 400 }, &body)));
         }

@@ -19,6 +19,7 @@ mod first;
 mod kills;
 mod mixed;
 mod obstacles;
+mod pages;
 #[path = "../../../../tests/platforms/mod.rs"]
 mod platforms;
 mod proxies;
@@ -253,6 +254,14 @@ impl Lab {
     /// How many deployments were made.
     fn triggers(&self) -> u32 {
         self.fakes.iter().map(Fake::triggers).sum()
+    }
+}
+
+impl Drop for Lab {
+    /// Whatever a test is about, nothing in it may be against the schemas of the platforms.
+    fn drop(&mut self) {
+        let violations: Vec<String> = self.fakes.iter().flat_map(Fake::violations).collect();
+        assert!(violations.is_empty() || std::thread::panicking(), "against the schema: {violations:#?}");
     }
 }
 

@@ -109,7 +109,7 @@ fn a_new_build_of_render_is_of_the_commit_that_is_live() {
     });
     let commit = lab.fake().with(|world| std::mem::replace(&mut world.head, "feed".repeat(10)));
     let lines = asked(&lab);
-    let wanted = format!("{{\"deployMode\":\"build_and_deploy\",\"commitId\":\"{commit}\"}}");
+    let wanted = format!(" {{\"commitId\":\"{commit}\"}}");
     assert!(lines.iter().any(|line| line.ends_with(&wanted)), "{lines:#?}");
 }
 
@@ -131,7 +131,7 @@ fn in_an_overlap_the_value_that_is_accepted_is_written_first() {
 fn calls_that_replace_or_remove_whole_sets_are_not_in_the_code() {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/target/hosting");
     let mut code = String::new();
-    for within in ["", "/vercel", "/netlify", "/railway"] {
+    for within in ["", "/vercel", "/netlify", "/render", "/railway"] {
         let entries = std::fs::read_dir(format!("{dir}{within}")).unwrap().map(|entry| entry.unwrap().path());
         for file in entries.filter(|path| path.is_file()) {
             code += &std::fs::read_to_string(file).unwrap();

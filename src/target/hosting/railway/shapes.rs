@@ -54,6 +54,8 @@ pub(super) struct OfProject<'a> {
 pub(super) struct OfEnvironment<'a> {
     pub(super) e: &'a str,
     pub(super) p: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +78,8 @@ pub(super) struct Upsert<'a> {
 pub(super) struct List<'a> {
     pub(super) input: ListInput<'a>,
     pub(super) first: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -109,10 +113,19 @@ pub(super) struct Connection<T> {
     pub(super) page_info: PageInfo,
 }
 
+impl<T> Connection<T> {
+    /// What it holds, and the place of the next page.
+    pub(super) fn into_page(self) -> (Vec<T>, Option<String>) {
+        let next = self.page_info.end_cursor.filter(|_| self.page_info.has_next_page);
+        (self.edges.into_iter().map(|edge| edge.node).collect(), next)
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PageInfo {
     pub(super) has_next_page: bool,
+    pub(super) end_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use crate::config::RailwayService;
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Intent;
 use crate::target::hosting::api::{Refusal, Said};
+use crate::target::hosting::pages::pages;
 use crate::target::hosting::platform::{Write, has, stands};
 use crate::target::hosting::secrets::Hidden;
 use crate::target::hosting::{missing, text as text_of};
@@ -23,14 +24,15 @@ impl Railway {
     }
 
     pub(super) async fn records(&self, until: Instant) -> Said<Vec<Record>> {
+        let of = format!("the environment of {}", self.label);
+        pages(&of, |_: &[Record]| false, |after| self.page_of_records(after, until)).await
+    }
+
+    async fn page_of_records(&self, after: Option<String>, until: Instant) -> Said<(Vec<Record>, Option<String>)> {
         let RailwayService { project: p, environment: e, .. } = &self.settings;
-        let found: Records = self.ask(Intent::Read, documents::RECORDS, OfEnvironment { e, p }, until).await?;
-        let variables = found.environment.variables;
-        if variables.page_info.has_next_page {
-            let text = format!("the environment of {} has more than 500 variables", self.label);
-            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "remove those that are not used"));
-        }
-        Ok(variables.edges.into_iter().map(|edge| edge.node).collect())
+        let of = OfEnvironment { e, p, after: after.as_deref() };
+        let found: Records = self.ask(Intent::Read, documents::RECORDS, of, until).await?;
+        Ok(found.environment.variables.into_page())
     }
 
     /// The service's own variable of this name.

@@ -9,22 +9,42 @@ use super::shapes::{List, Project, Raw};
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Kind;
 use crate::target::hosting::api::{Refusal, Request, Said};
+use crate::target::hosting::pages::pages;
 use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVING, State, Wanted};
 use crate::target::hosting::words::plain;
 
 impl Vercel {
-    pub(super) async fn list(&self, more: &[(&str, &str)], until: Instant) -> Said<Vec<Deployment>> {
+    /// The deployments up to those that are `enough`, the newest first.
+    pub(super) async fn list(
+        &self,
+        more: &[(&str, &str)],
+        enough: impl Fn(&[Deployment]) -> bool,
+        until: Instant,
+    ) -> Said<Vec<Deployment>> {
+        pages(&self.label, enough, |before| self.page(more, before, until)).await
+    }
+
+    /// A page of them, and the time before which those of the next one were made.
+    async fn page(
+        &self,
+        more: &[(&str, &str)],
+        before: Option<i64>,
+        until: Instant,
+    ) -> Said<(Vec<Deployment>, Option<i64>)> {
         let project = self.project_id(until).await?;
-        let mut query = vec![("projectId", project.as_str()), ("target", self.environment())];
+        let before = before.map(|before| before.to_string());
+        let mut query = vec![("projectId", project.as_str()), ("target", self.environment()), ("limit", "20")];
         query.extend(more);
+        query.extend(before.as_deref().map(|before| ("until", before)));
         let answer = self.api.ask(Request::get(&["v7", "deployments"], &self.scope(&query)), until).await?;
         let list: List = answer.read()?;
+        let next = list.pagination.and_then(|pages| pages.next);
         let of_branch = |it: &Raw| self.branch().is_none_or(|branch| it.is_of_branch(branch));
         // A list does not say of each whether its domain is assigned.
         let listed = |it: Raw| Raw { alias_assigned: it.alias_assigned.or(Some(Value::Bool(true))), ..it };
         let has_id = |it: &Raw| it.name().is_some();
         let raw = list.deployments.into_iter().filter(of_branch).filter(has_id).map(listed);
-        Ok(raw.map(|it| self.deployment_of(it)).collect())
+        Ok((raw.map(|it| self.deployment_of(it)).collect(), next))
     }
 
     pub(super) fn deployment_of(&self, raw: Raw) -> Deployment {
@@ -87,7 +107,8 @@ impl Vercel {
 
     pub(super) async fn serving_of(&self, project: &Project, until: Instant) -> Said<Option<Deployment>> {
         if !self.is_production() {
-            return Ok(self.list(&[("state", "READY"), ("limit", "20")], until).await?.into_iter().next());
+            let any = |list: &[Deployment]| !list.is_empty();
+            return Ok(self.list(&[("state", "READY")], any, until).await?.into_iter().next());
         }
         let production = project.targets.as_ref().and_then(|targets| targets.production.as_ref());
         match production.and_then(|production| production.id.as_deref()) {

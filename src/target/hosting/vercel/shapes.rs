@@ -82,6 +82,12 @@ pub(super) fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Stri
 #[derive(Deserialize)]
 pub(super) struct List {
     pub(super) deployments: Vec<Raw>,
+    pub(super) pagination: Option<Pagination>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Pagination {
+    pub(super) next: Option<i64>,
 }
 
 /// A deployment, as a list, an answer to a trigger, or a question for it alone has it.
