@@ -253,9 +253,11 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let Transaction { id, actor, batch, hooks, .. } = transaction;
+        let Transaction { id, actor, batch, hooks, interruptions, .. } = transaction;
+        let interrupted = interruptions > 0;
         let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
-        self.last = Some(LastRotation { id, actor, batch, retires, outcome: outcome.clone(), hook_failed, at });
+        self.last =
+            Some(LastRotation { id, actor, batch, retires, interrupted, outcome: outcome.clone(), hook_failed, at });
     }
 }
 

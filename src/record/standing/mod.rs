@@ -184,6 +184,9 @@ pub struct LastRotation {
     /// Whether it was to end an overlap.
     #[serde(default)]
     pub retires: bool,
+    /// Whether it was taken up again after an interruption.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// What was to follow once it was proven, and failed.
