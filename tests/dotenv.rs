@@ -169,6 +169,29 @@ support::on_both_debians! {
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 
+    fn a_weak_value_is_taken_over_with_a_warning_and_none_is_not(debian) {
+        let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
+        let set = |value: &str| machine.sh(&format!("sed -i 's/^JWT_SECRET=.*/JWT_SECRET={value}/' {FILE}; systemctl reset-failed {UNIT}; systemctl restart {UNIT} || true"));
+        set("");
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "has no value");
+        set("changeme-changeme-changeme-changeme-changeme-changeme");
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "shorter or simpler than `bytes` asks for");
+        assert_says(&said, &format!("rekeyctl rotate {NAME}"));
+        assert_eq!(status(&machine)["weak"], true);
+        assert_says(&machine.exec(&["rekeyctl", "status", NAME]), "Weak:");
+        let said = machine.exec(&["rekeyctl", "doctor"]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_says(&said, "shorter or simpler");
+        assert_eq!(rotate(&machine).status, 0);
+        assert_eq!(status(&machine)["weak"], false);
+        machine.ok(&["rekeyctl", "doctor"]);
+        rotation::assert_never_told(&machine, &["changeme-changeme"]);
+    }
+
     fn a_file_of_roots_that_another_group_may_read_keeps_both(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         machine.sh("chown root:app /srv/my-backend; chmod 750 /srv/my-backend; chown root:app /srv/my-backend/.env");

@@ -8,6 +8,7 @@ use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 use crate::engine::Adoption;
+use crate::record::text::WEAK;
 
 /// `rekeyctl adopt`.
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ async fn adopt(daemon: &ManagerProxy<'_>, name: &str) -> Result<Adoption, Error>
 }
 
 pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
-    let Adoption { generation, fingerprint, new } = adoption;
+    let Adoption { generation, fingerprint, new, weak } = adoption;
     match new {
         _ if out.json => out.document(adoption),
         true => {
@@ -75,5 +76,8 @@ pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
             out.text(&format!("nothing was restarted; rotate it with: rekeyctl rotate {name}"));
         }
         false => out.text(&format!("{name}: nothing to do, the value in force is generation {generation} already")),
+    }
+    if *weak && !out.json {
+        out.note(&format!("{name}: {WEAK}: rotate it soon, rekeyctl rotate {name}"));
     }
 }

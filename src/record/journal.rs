@@ -112,7 +112,8 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         }
     }
     match &record.what {
-        Happening::Adopted { generation, source, actor, .. } => {
+        Happening::Adopted { generation, source, actor, weak, .. } => {
+            entry.advice = weak.then(|| format!("rekeyctl rotate {}", record.secret));
             point_to(&mut entry, standing, *generation);
             entry.target = Some(source.clone());
             entry.actor = Some(actor.to_string());
@@ -198,6 +199,7 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
 fn kind(record: &Record) -> (Priority, &'static str) {
     use Priority::{Critical, Debug, Error, Info, Notice, Warning};
     match &record.what {
+        Happening::Adopted { weak: true, .. } => (Warning, message_id::SECRET_ADOPTED),
         Happening::Adopted { .. } => (Notice, message_id::SECRET_ADOPTED),
         Happening::Requested { .. } => (Notice, message_id::ROTATION_BEGAN),
         Happening::TurnedAway { .. } => (Warning, message_id::ROTATION_REFUSED),

@@ -58,6 +58,9 @@ pub enum Happening {
         source: String,
         /// Who asked.
         actor: Actor,
+        /// Whether it is shorter, or simpler, than `bytes` asks for.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        weak: bool,
     },
     /// A rotation was asked for and accepted.
     Requested {

@@ -5,11 +5,17 @@ use std::time::Duration;
 use super::{Activated, Evidence, Found, Happening, Hook, HookCame, NewValue, Record, Seen, Standing};
 use crate::rotation::{Fault, Intent, Outcome};
 
+/// What is said of a weak value.
+pub const WEAK: &str = "it is shorter or simpler than `bytes` asks for, and may be guessed";
+
 /// What happened, in a sentence without a full stop.
 pub fn sentence(record: &Record, standing: &Standing) -> String {
     match &record.what {
-        Happening::Adopted { generation, fingerprint, source, .. } => {
-            format!("adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint})")
+        Happening::Adopted { generation, fingerprint, source, weak, .. } => {
+            let weak = if *weak { format!("; {WEAK}: rotate it soon") } else { String::new() };
+            format!(
+                "adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint}){weak}"
+            )
         }
         Happening::Requested { plan, actor, reason, batch } => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };

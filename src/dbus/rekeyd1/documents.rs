@@ -33,6 +33,9 @@ pub struct SecretStatus {
     pub fingerprint: Option<Fingerprint>,
     /// Since when it has been in force.
     pub since: Option<Timestamp>,
+    /// Whether it was taken over, and is shorter, or simpler, than `bytes` asked for.
+    #[serde(default)]
+    pub weak: bool,
     /// When the schedule rotates next.
     pub next: Option<Timestamp>,
     /// When it is tried again after a rollback.

@@ -35,9 +35,13 @@ impl Standing {
             {
                 return Err(contradiction("a rotation is under way"));
             }
-            Happening::Adopted { generation, fingerprint, .. } => {
+            Happening::Adopted { generation, fingerprint, weak, .. } => {
                 self.supersede(record.at);
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
+                self.generations
+                    .iter_mut()
+                    .filter(|entered| entered.number == *generation)
+                    .for_each(|it| it.weak = *weak);
                 self.in_force = Some(View::of(*generation));
                 self.turned_away = None;
             }
@@ -164,7 +168,7 @@ impl Standing {
 
     fn enter(&mut self, number: Generation, fingerprint: Fingerprint, stage: Stage, since: Timestamp) {
         self.generations.retain(|generation| generation.number != number);
-        self.generations.push(GenerationStanding { number, fingerprint, stage, since });
+        self.generations.push(GenerationStanding { number, fingerprint, stage, since, weak: false });
     }
 
     /// A value that was made ahead, and that nobody accepts any more, is not waited for.

@@ -95,6 +95,9 @@ pub struct GenerationStanding {
     pub stage: Stage,
     /// Since when it is in that stage.
     pub since: Timestamp,
+    /// Whether it was taken over, and is shorter, or simpler, than `bytes` asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weak: bool,
 }
 
 /// How far a generation has come.
