@@ -26,6 +26,7 @@ mod callers;
 mod charge;
 mod custody;
 mod drift;
+mod forget;
 mod gate;
 mod host;
 mod journal;
