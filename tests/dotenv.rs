@@ -169,6 +169,27 @@ support::on_both_debians! {
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 
+    fn a_link_on_the_way_that_somebody_else_may_replace_is_not_followed(debian) {
+        let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
+        machine.sh("cd /srv; mv my-backend real; mkdir ways; ln -s ../real ways/link; ln -s ways/link my-backend");
+        let refused = |make: &str, words: &str| {
+            machine.sh(make);
+            let before = machine.read(FILE);
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{make}: {said}");
+            assert_says(&said, words);
+            assert_eq!(machine.read(FILE), before, "{make}");
+        };
+        refused("chown -h nobody /srv/ways/link", "and on the way to it /srv/ways/link is not");
+        refused("chown -h root /srv/ways/link; chmod 777 /srv/ways", "everybody may write /srv/ways — chmod o-w /srv/ways");
+        refused("chgrp users /srv/ways; chmod 775 /srv/ways", "may replace the link /srv/ways/link — chmod g-w /srv/ways");
+        // Root's and the owner's own links are as good as the directory.
+        machine.sh("chmod 755 /srv/ways; chown -h app /srv/my-backend");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        serves(&machine, TEXT);
+    }
+
     fn a_weak_value_is_taken_over_with_a_warning_and_none_is_not(debian) {
         let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
         let set = |value: &str| machine.sh(&format!("sed -i 's/^JWT_SECRET=.*/JWT_SECRET={value}/' {FILE}; systemctl reset-failed {UNIT}; systemctl restart {UNIT} || true"));

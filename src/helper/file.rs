@@ -22,7 +22,7 @@ use super::wake::Wake;
 use super::{HelperError, LIMIT};
 use crate::secret::SecretValue;
 use crate::sys::edit::{EditError, Original};
-use crate::sys::git;
+use crate::sys::{git, trusted};
 use crate::text::{Refusal, Slot};
 
 /// A question about a user's PM2, a line of JSON.
@@ -205,19 +205,10 @@ pub(super) fn of_root_alone(path: &Path) -> Result<(), NotDone> {
 /// Nobody but its owner, or root, may have a say in which file is found at a path: whoever could put a link there would
 /// have us act as somebody else.
 fn of_one_alone(path: &Path, owner: u32) -> Result<(), NotDone> {
-    let Some(other) = of_another(path, owner) else { return Ok(()) };
+    let Some(doubt) = trusted::doubt(path, owner) else { return Ok(()) };
     let whose = if owner == 0 { "root's".to_owned() } else { format!("of the user {owner}") };
-    let problem = format!("{} is {whose}, and on the way to it {} is not", path.display(), other.display());
-    Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
-}
-
-/// What on the way to a path, or there, is neither root's nor the owner's, who are known by their numbers.
-pub fn of_another(path: &Path, owner: u32) -> Option<PathBuf> {
-    let mut places: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
-    places.extend(
-        fs::canonicalize(path).iter().flat_map(|real| real.ancestors().map(Path::to_owned).collect::<Vec<_>>()),
-    );
-    places.into_iter().find(|place| fs::symlink_metadata(place).is_ok_and(|stat| ![0, owner].contains(&stat.uid())))
+    let problem = format!("{} is {whose}, and on the way to it {doubt}", path.display());
+    Err(NotDone { problem, advice: doubt.advice() })
 }
 
 fn since_boot() -> Duration {

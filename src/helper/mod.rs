@@ -34,7 +34,7 @@ mod queue;
 mod service;
 mod wake;
 
-pub use file::{NotDone, Seen, of_another};
+pub use file::{NotDone, Seen};
 pub use pm2::{Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::{Company, ProcessHelper};

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::project::{HASH, Project, is_odd};
 use super::tool::{Tool, by_hand};
 use super::{ComposeTarget, image};
-use crate::helper::of_another;
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
 use crate::sys::docker::Container;
+use crate::sys::trusted;
 use crate::target::{Disclosed, Health};
 
 impl ComposeTarget {
@@ -22,8 +22,8 @@ impl ComposeTarget {
             return Ok(());
         }
         let files = std::iter::once(&project.directory).chain(&project.files).chain(&project.env_files);
-        let Some(other) = files.into_iter().find_map(|file| of_another(Path::new(file), 0)) else { return Ok(()) };
-        let message = format!("docker would be run as root, on what is another user's: {}", other.display());
+        let Some(other) = files.into_iter().find_map(|file| trusted::doubt(Path::new(file), 0)) else { return Ok(()) };
+        let message = format!("docker would be run as root, on what is another user's: {}", other.place.display());
         Err(Fault::new(FaultCode::UnitUnusable, message).advise(
             "say whom it is to be run as: user = \"…\", who must be of the group docker; or give the project to root",
         ))
