@@ -13,6 +13,15 @@ pub(crate) const TEXT: &str = "# Ours. Mind the blank line.\n\nPORT=3000\nAPP_NA
 const UNITS: &str = "restart-units = [\"my-backend.service\"]\n";
 const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 
+const EDITOR: &str = "/usr/local/lib/rekeyd/editor";
+/// Keeps the value itself; and where it is told to, it edits the file of the other target once it is given a new one.
+const EDITOR_TEXT: &str = "#!/bin/sh\ncd /srv/editor\ncase $REKEYD_VERB in\n\
+    adopt) printf '{\"value\": \"%s\"}' \"$(cat value)\" ;;\n\
+    preflight | prove) cmp -s value \"$REKEYD_VALUE_FILE\" || exit 1 ;;\n\
+    deliver) cat \"$REKEYD_VALUE_FILE\" >value\n\
+    if test -e edits && test $REKEYD_BACK = 0; then sed -i 's/^JWT_SECRET=[^ ]*/JWT_SECRET=of-somebody/' /srv/my-backend/.env; fi ;;\n\
+    esac\n";
+
 support::on_both_debians! {
     fn one_line_is_changed_as_the_owner_and_the_program_that_reads_it_has_the_value(debian) {
         let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
@@ -188,6 +197,37 @@ support::on_both_debians! {
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         serves(&machine, TEXT);
+    }
+
+    fn what_is_edited_in_mid_rotation_stays_and_the_other_targets_go_back(debian) {
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, UNITS, "").file(EDITOR, 0o755, EDITOR_TEXT);
+        let machine = machine.file("/srv/editor/value", 0o600, FIRST_VALUE).boot();
+        let first = format!("[[target]]\ntype = \"command\"\ncommand = [\"{EDITOR}\"]\n");
+        let path = format!("/etc/rekeyd/secrets.d/{NAME}.toml");
+        machine.put(&path, 0o644, machine.read(&path).replacen("[[target]]", &format!("{first}[[target]]"), 1));
+        machine.ok(&["rekeyctl", "reload"]);
+        let machine = adopt(machine);
+        let run = machine.unit(UNIT, "InvocationID");
+        machine.put("/srv/editor/edits", 0o644, "");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_says(&said, "JWT_SECRET in /srv/my-backend/.env, line 5: it was changed by hand");
+        assert_says(&said, &format!("rekeyctl adopt {NAME}"));
+        assert_eq!(machine.read(FILE), text_with(TEXT, "of-somebody"));
+        assert_eq!(machine.read("/srv/editor/value"), FIRST_VALUE, "it went back");
+        assert_eq!(machine.unit(UNIT, "InvocationID"), run, "what reads the file is left as it is");
+        assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
+        let status = status(&machine);
+        assert_eq!((status["state"].as_str(), &status["generation"]), (Some("on-hold"), &serde_json::json!(1)));
+        assert_eq!(status["last"]["outcome"]["rollback"]["code"], "changed-by-hand", "{status:#}");
+        assert!(status["drift"].to_string().contains("was edited by hand"), "{status:#}");
+        // As it says: the former value is written again.
+        machine.sh(&format!("rm /srv/editor/edits; sed -i s/of-somebody/{FIRST_VALUE}/ {FILE}"));
+        machine.ok(&["rekeyctl", "release", NAME]);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        let value = serves(&machine, TEXT);
+        assert_eq!(machine.read("/srv/editor/value"), value);
     }
 
     fn a_weak_value_is_taken_over_with_a_warning_and_none_is_not(debian) {

@@ -133,8 +133,9 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Happening::Began { phase } => place(&mut entry, phase, "began"),
         Happening::Passed { phase, took_us, seen } => {
             place(&mut entry, phase, "passed");
-            if let Seen::Delivered { targets, .. } = seen {
+            if let Seen::Delivered { targets, left, .. } = seen {
                 entry.target = Some(targets.join(", "));
+                entry.advice = left.first().map(|left| left.fault.advice.clone());
             }
             entry.duration = Some(took_us.to_string());
         }
@@ -209,6 +210,9 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         Happening::Began { .. } | Happening::CarriedOver { .. } => (Debug, message_id::STEP_BEGAN),
         Happening::Passed { seen: Seen::Delivered { exposed, .. }, .. } if !exposed.is_empty() => {
             (Warning, message_id::VALUE_EXPOSED)
+        }
+        Happening::Passed { seen: Seen::Delivered { left, .. }, .. } if !left.is_empty() => {
+            (Warning, message_id::STEP_PASSED)
         }
         Happening::Passed { .. } => (Info, message_id::STEP_PASSED),
         Happening::Failed { .. } => (Warning, message_id::STEP_FAILED),

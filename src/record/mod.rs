@@ -23,7 +23,7 @@ mod seen;
 mod standing;
 pub mod text;
 
-pub use seen::{Activated, Evidence, Found, NewValue, Noted, Seen};
+pub use seen::{Activated, Evidence, Found, Left, NewValue, Noted, Seen};
 pub use standing::{
     Contradiction, Counts, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Activated, Evidence, Found, Happening, Hook, HookCame, NewValue, Record, Seen, Standing};
+use super::{Activated, Evidence, Found, Happening, Hook, HookCame, Left, NewValue, Record, Seen, Standing};
 use crate::rotation::{Fault, Intent, Outcome};
 
 /// What is said of a weak value.
@@ -144,9 +144,10 @@ pub fn seen_in_words(seen: &Seen) -> String {
             };
             made.iter().map(one).collect::<Vec<_>>().join("; ")
         }
-        Seen::Delivered { targets, exposed, .. } => {
-            let written = format!("{} written and read back", targets.join(", "));
-            std::iter::once(&written).chain(exposed).map(String::as_str).collect::<Vec<_>>().join("; ")
+        Seen::Delivered { targets, exposed, left, .. } => {
+            let written = (!targets.is_empty()).then(|| format!("{} written and read back", targets.join(", ")));
+            let left = left.iter().map(|Left { target, fault }| format!("{target} left as it is: {}", fault.message));
+            written.into_iter().chain(left).chain(exposed.iter().cloned()).collect::<Vec<_>>().join("; ")
         }
         Seen::Active { reload, activated } => {
             let reload = match reload {

@@ -50,6 +50,21 @@ impl Slot {
         }
     }
 
+    /// In which line its value stands, from 1; `None` where there is no such place.
+    ///
+    /// # Errors
+    /// As for [`Slot::value_in`].
+    pub fn line_in(&self, text: &[u8]) -> Result<Option<usize>, Refusal> {
+        Ok(match self {
+            Self::Env { key, dialect } => env_file::find(text, key, *dialect)?.map(|found| found.line),
+            Self::Compose { service, key } => {
+                compose_file::offset_of(text, service, key)?.map(|offset| line_of(text, offset))
+            }
+            Self::Whole => Some(1),
+            Self::Ecosystem(variable) => ecosystem::offset_of(text, variable)?.map(|offset| line_of(text, offset)),
+        })
+    }
+
     /// The text with `value` there, and every other byte as it was; `None` where it is there already. A place that is not
     /// there yet is made where that can be done, but not to be empty.
     ///
@@ -83,4 +98,8 @@ impl Slot {
             Self::Ecosystem(variable) => ecosystem::replace(text, variable, value),
         }
     }
+}
+
+fn line_of(text: &[u8], offset: usize) -> usize {
+    text.iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
 }

@@ -65,6 +65,7 @@ impl Standing {
                     interruptions: 0,
                     found: Vec::new(),
                     noted: Vec::new(),
+                    left: Vec::new(),
                     back_to: None,
                     hooks: Vec::new(),
                 });
@@ -93,10 +94,13 @@ impl Standing {
                 let transaction = self.under_way(record)?;
                 match seen {
                     Seen::Ready { found, .. } => transaction.found.clone_from(found),
-                    Seen::Delivered { noted, .. } => transaction.noted.clone_from(noted),
+                    Seen::Delivered { noted, left, .. } => {
+                        transaction.noted.clone_from(noted);
+                        transaction.left.clone_from(left);
+                    }
                     _ => {}
                 }
-                transaction.advance(phase, Event::Passed);
+                transaction.advance(phase, passed(seen));
             }
             Happening::Failed { phase, fault, .. } => {
                 self.due(record, phase)?;
@@ -275,6 +279,15 @@ impl Transaction {
             Next::End(outcome) => Progress::Decided(outcome),
         };
     }
+}
+
+fn passed(seen: &Seen) -> Event {
+    let left = match seen {
+        Seen::Delivered { left, .. } => left.as_slice(),
+        _ => &[],
+    };
+    let faults = left.iter().map(|left| left.fault.clone());
+    faults.reduce(|all, fault| all.and(&fault)).map_or(Event::Passed, Event::Partly)
 }
 
 fn longest_token(seen: &Seen) -> Option<u64> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Batch, Found, Hook, Noted, RotationId};
+use super::{Actor, Batch, Found, Hook, Left, Noted, RotationId};
 
 use crate::config::SecretName;
 use crate::policy::{AfterRollback, after_rollback};
@@ -141,6 +141,9 @@ pub struct Transaction {
     /// What the targets noted when they were last delivered to.
     #[serde(default)]
     pub noted: Vec<Noted>,
+    /// The targets that are left as they are on the way back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
     /// The view that the way back leads to, once it was taken.
     #[serde(default)]
     pub back_to: Option<View>,

@@ -5,7 +5,7 @@ use crate::config::ComposePlace;
 use crate::helper::Seen;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
-use crate::target::{Disclosed, file};
+use crate::target::{Disclosed, Errand, file};
 use crate::text::Slot;
 use crate::text::env_file::Dialect;
 
@@ -36,12 +36,22 @@ impl ComposeTarget {
     }
 
     /// Gives the file the view, and reads it back.
-    pub(super) async fn put(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
-        let previous = view.previous.map_or(&[][..], SecretValue::reveal);
-        let value = |is_previous| if is_previous { previous } else { view.primary.reveal() };
-        let slots: Vec<_> = self.slots().into_iter().map(|(slot, is)| (slot, Some(value(is)))).collect();
+    pub(super) async fn put(&self, errand: &Errand<'_>) -> Result<(), Fault> {
+        let slot = |(slot, is_previous): (Slot, bool)| (slot, Some(file::wanted(errand, is_previous)));
+        let slots: Vec<_> = self.slots().into_iter().map(slot).collect();
         let file = self.files.put(self.path(), &slots).await?.map_err(Fault::from)?;
-        self.check(&file, view)
+        let name = |number: usize| slots.get(number).map_or_else(String::new, |(slot, _)| self.name_of(slot));
+        file::check_written(&file, &self.secret, name)?;
+        self.check(&file, errand.view)
+    }
+
+    fn name_of(&self, slot: &Slot) -> String {
+        let path = self.path().display();
+        match slot {
+            Slot::Env { key, .. } => format!("{key} in {path}"),
+            Slot::Compose { service, key } => format!("{key} of {service} in {path}"),
+            Slot::Whole | Slot::Ecosystem(_) => path.to_string(),
+        }
     }
 
     /// Whether the file has the view. A variable that is empty is one that is not there.
@@ -49,12 +59,7 @@ impl ComposeTarget {
         for ((slot, is_previous), has) in self.slots().iter().zip(&seen.values) {
             let wanted = if *is_previous { view.previous } else { Some(view.primary) };
             if !file::has(has.as_ref(), wanted) {
-                let what = match slot {
-                    Slot::Env { key, .. } => format!("{key} in {}", self.path().display()),
-                    Slot::Compose { service, key } => format!("{key} of {service} in {}", self.path().display()),
-                    Slot::Whole | Slot::Ecosystem(_) => self.path().display().to_string(),
-                };
-                let message = format!("{what} is not that of the view {}", view.view);
+                let message = format!("{} is not that of the view {}", self.name_of(slot), view.view);
                 return Err(Fault::new(FaultCode::WrongValue, message));
             }
         }

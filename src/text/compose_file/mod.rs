@@ -27,6 +27,18 @@ pub fn value_of(text: &[u8], service: &str, key: &str) -> Result<Option<SecretVa
     }
 }
 
+/// At which byte the value of a variable of a service is written; `None` where its `environment:` does not have it.
+///
+/// # Errors
+/// As for [`value_of`].
+pub fn offset_of(text: &[u8], service: &str, key: &str) -> Result<Option<usize>, Refusal> {
+    let root = yaml::parse(text)?;
+    match Place::find(text, &root, service, key)? {
+        Place::There { range, .. } => Ok(Some(range.start)),
+        Place::Missing { .. } => Ok(None),
+    }
+}
+
 /// The file with another value there, in single quotes where it has them and else in double ones; the variable must be
 /// there already.
 ///
