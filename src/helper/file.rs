@@ -123,14 +123,15 @@ fn perform(request: &Request) -> Result<Told, NotDone> {
         wake.perform(*really)?;
     }
     let now = Original::open(&request.path)?;
-    let mut values = Vec::new();
+    let (mut values, mut plain) = (Vec::new(), Vec::new());
     for (slot, _) in &request.slots {
+        plain.push(slot.is_plain_in(&now.text).map_err(placed)?);
         let value = slot.value_in(&now.text).map_err(placed)?;
         values.push(value.map(|value| STANDARD.encode(value.reveal())));
     }
     let obstacle = out_of_git(&request.path).and_then(|()| Ok(now.check_replaceable()?)).err();
     let obstacle = obstacle.map(|NotDone { problem, advice }| (problem, advice));
-    Ok(Told { values, mode: now.mode(), owner: now.owner(), obstacle, by_hand })
+    Ok(Told { values, plain, mode: now.mode(), owner: now.owner(), obstacle, by_hand })
 }
 
 /// The first place that has something else than it may have before it is written.

@@ -105,6 +105,7 @@ pub(in crate::helper) enum Answer {
 pub(in crate::helper) struct Told {
     /// In base64.
     pub(super) values: Vec<Option<String>>,
+    pub(super) plain: Vec<bool>,
     pub(super) mode: u32,
     pub(super) owner: u32,
     pub(super) obstacle: Option<(String, String)>,
@@ -121,6 +122,8 @@ impl Drop for Told {
 pub struct Seen {
     /// What it has in each place that was asked for.
     pub values: Vec<Option<SecretValue>>,
+    /// Which of them are written without quotes that rekeyd itself would write.
+    pub plain: Vec<bool>,
     /// Whether others than its owner and group may read it.
     pub is_open: bool,
     /// Its owner's number.
@@ -191,6 +194,7 @@ impl Answer {
                 let obstacle = told.obstacle.clone().map(|(problem, advice)| NotDone { problem, advice });
                 Ok(Seen {
                     values: decoded.collect(),
+                    plain: told.plain.clone(),
                     is_open: told.mode & 0o007 != 0,
                     owner: told.owner,
                     obstacle,

@@ -37,14 +37,12 @@ impl ComposeTarget {
     ) -> Result<Vec<Found>, Fault> {
         let tool = self.tool().await?;
         self.check_engine().await?;
-        match health {
-            Health::Needed => self.check_file(in_force).await?,
-            Health::Irrelevant => drop(self.read().await?),
-        }
+        let written = self.check_file(in_force, health).await?;
         let Some(project) = self.project().await? else {
             let none = |service: &String| {
                 let unit = self.settings.consumer(service);
-                Found { configured: unit.clone(), unit, ..Found::default() }
+                let details = written.details(service).into_iter().collect();
+                Found { configured: unit.clone(), unit, details, ..Found::default() }
             };
             return Ok(self.settings.services.iter().map(none).collect());
         };
@@ -72,6 +70,7 @@ impl ComposeTarget {
             }
             let mut details = project.details();
             details.extend(described(&tool, &containers, hash));
+            details.extend(written.details(service));
             found.push(Found {
                 configured: self.settings.consumer(service),
                 unit,
