@@ -63,7 +63,8 @@ support::on_both_debians! {
             text.replace(&format!("'{FIRST_VALUE}'"), &format!("'{value}'"))
                 .replace(&format!("- JWT_SECRET={FIRST_VALUE}"), &format!("- \"JWT_SECRET={value}\""))
         };
-        goes_back(&machine, "/srv/app/compose.yaml", &with_value(FIRST_VALUE));
+        // The worker's had no quotes.
+        goes_back(&machine, "/srv/app/compose.yaml", &text);
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
         let value = serves(&machine);

@@ -209,12 +209,44 @@ support::on_both_debians! {
         assert_eq!(said.status, 1, "{said}");
         assert_says(&said, &format!("rekeyctl forget {NAME}"));
         machine.ok(&["rekeyctl", "forget", NAME]);
+
+        // Once the value stands somewhere else, the rest goes too, and no sooner.
+        let kept = value(&machine);
+        machine.put("/etc/own.env", 0o600, format!("JWT_SECRET={kept}\n"));
+        machine.sh(&format!("cd /etc/systemd/system/{UNIT}.d; rm 90-rekeyd-{NAME}.conf; printf '[Service]\nEnvironmentFile=/etc/own.env\n' >own.conf"));
+        assert!(machine.ok(&["rekeyctl", "forget", NAME]).contains("my-backend.service, until a daemon-reload"));
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.ok(&["rekeyctl", "forget", NAME]);
+        assert_eq!(machine.sh("ls -A /var/lib/rekeyd/delivered"), "");
+        machine.ok(&["systemctl", "restart", UNIT]);
+        assert_eq!(value(&machine), kept);
         assert_eq!(machine.exec(&["rekeyctl", "forget", NAME]).status, 64);
         // Its records are kept, and can be read.
         assert_says(&machine.exec(&["rekeyctl", "history", NAME]), "let go of by uid 0");
         assert_says(&machine.exec(&["rekeyctl", "audit", NAME]), "records is whole");
         assert_eq!(machine.exec(&["rekeyctl", "history", "never-was"]).status, 64);
         machine.ok(&["rekeyctl", "doctor"]);
+    }
+
+    fn what_is_let_go_of_in_an_overlap_or_in_a_file_is_told_and_stays(debian) {
+        let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+        let target = "[[target]]\ntype = \"dotenv\"\nfile = \"/srv/more.env\"\n";
+        let builder = rotation::on_with(debian, &Backend::good(), &format!("{overlap}{target}"));
+        let machine = rotation::adopt(builder.file("/srv/more.env", 0o600, format!("JWT_SECRET={FIRST_VALUE}\n")).boot());
+        assert_eq!(rotation::rotate(&machine).status, 0);
+        let (delivered, file) = (rotation::delivered(&machine), machine.read("/srv/more.env"));
+        // What a program of its printed may be a value.
+        machine.put(&format!("/var/lib/rekeyd/output/rekeyd-restart-{NAME}.service"), 0o600, FIRST_VALUE);
+        let said = machine.ok(&["rekeyctl", "forget", NAME]);
+        for words in ["stays as it is at: dotenv /srv/more.env", "generation 1 stays accepted beside it"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(rotation::delivered(&machine), delivered);
+        assert_eq!(machine.read("/srv/more.env"), file);
+        assert_eq!(machine.sh("ls -A /var/lib/rekeyd/output"), "");
+        assert!(!machine.sh("systemctl list-timers --all --no-legend").contains("rekeyd-retire@"));
+        machine.ok(&["systemctl", "restart", UNIT]);
+        assert!(file.contains(&value(&machine)));
     }
 
     fn doctor_says_what_is_wrong_and_what_to_type(debian) {

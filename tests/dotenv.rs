@@ -13,6 +13,15 @@ pub(crate) const TEXT: &str = "# Ours. Mind the blank line.\n\nPORT=3000\nAPP_NA
 const UNITS: &str = "restart-units = [\"my-backend.service\"]\n";
 const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 
+const EDITOR: &str = "/usr/local/lib/rekeyd/editor";
+/// Keeps the value itself; and where it is told to, it edits the file of the other target once it is given a new one.
+const EDITOR_TEXT: &str = "#!/bin/sh\ncd /srv/editor\ncase $REKEYD_VERB in\n\
+    adopt) printf '{\"value\": \"%s\"}' \"$(cat value)\" ;;\n\
+    preflight | prove) cmp -s value \"$REKEYD_VALUE_FILE\" || exit 1 ;;\n\
+    deliver) cat \"$REKEYD_VALUE_FILE\" >value\n\
+    if test -e edits && test $REKEYD_BACK = 0; then sed -i 's/^JWT_SECRET=[^ ]*/JWT_SECRET=of-somebody/' /srv/my-backend/.env; fi ;;\n\
+    esac\n";
+
 support::on_both_debians! {
     fn one_line_is_changed_as_the_owner_and_the_program_that_reads_it_has_the_value(debian) {
         let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
@@ -167,6 +176,81 @@ support::on_both_debians! {
         refused("chown root .; chmod 755 .", "its owner must be able to write the directory");
         refused("mkdir -p /home/nobody; cp .env /home/nobody/; chown -R nobody: /home/nobody; ln -sf /home/nobody/.env .env", "and on the way to it /srv/my-backend");
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
+    }
+
+    fn a_link_on_the_way_that_somebody_else_may_replace_is_not_followed(debian) {
+        let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
+        machine.sh("cd /srv; mv my-backend real; mkdir ways; ln -s ../real ways/link; ln -s ways/link my-backend");
+        let refused = |make: &str, words: &str| {
+            machine.sh(make);
+            let before = machine.read(FILE);
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{make}: {said}");
+            assert_says(&said, words);
+            assert_eq!(machine.read(FILE), before, "{make}");
+        };
+        refused("chown -h nobody /srv/ways/link", "and on the way to it /srv/ways/link is not");
+        refused("chown -h root /srv/ways/link; chmod 777 /srv/ways", "everybody may write /srv/ways — chmod o-w /srv/ways");
+        refused("chgrp users /srv/ways; chmod 775 /srv/ways", "may replace the link /srv/ways/link — chmod g-w /srv/ways");
+        // Root's and the owner's own links are as good as the directory.
+        machine.sh("chmod 755 /srv/ways; chown -h app /srv/my-backend");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        serves(&machine, TEXT);
+    }
+
+    fn what_is_edited_in_mid_rotation_stays_and_the_other_targets_go_back(debian) {
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, UNITS, "").file(EDITOR, 0o755, EDITOR_TEXT);
+        let machine = machine.file("/srv/editor/value", 0o600, FIRST_VALUE).boot();
+        let first = format!("[[target]]\ntype = \"command\"\ncommand = [\"{EDITOR}\"]\n");
+        let path = format!("/etc/rekeyd/secrets.d/{NAME}.toml");
+        machine.put(&path, 0o644, machine.read(&path).replacen("[[target]]", &format!("{first}[[target]]"), 1));
+        machine.ok(&["rekeyctl", "reload"]);
+        let machine = adopt(machine);
+        let run = machine.unit(UNIT, "InvocationID");
+        machine.put("/srv/editor/edits", 0o644, "");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_says(&said, "JWT_SECRET in /srv/my-backend/.env, line 5: it was changed by hand");
+        assert_says(&said, &format!("rekeyctl adopt {NAME}"));
+        assert_eq!(machine.read(FILE), text_with(TEXT, "of-somebody"));
+        assert_eq!(machine.read("/srv/editor/value"), FIRST_VALUE, "it went back");
+        assert_eq!(machine.unit(UNIT, "InvocationID"), run, "what reads the file is left as it is");
+        assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
+        let status = status(&machine);
+        assert_eq!((status["state"].as_str(), &status["generation"]), (Some("on-hold"), &serde_json::json!(1)));
+        assert_eq!(status["last"]["outcome"]["rollback"]["code"], "changed-by-hand", "{status:#}");
+        assert!(status["drift"].to_string().contains("was edited by hand"), "{status:#}");
+        // As it says: the former value is written again.
+        machine.sh(&format!("rm /srv/editor/edits; sed -i s/of-somebody/{FIRST_VALUE}/ {FILE}"));
+        machine.ok(&["rekeyctl", "release", NAME]);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        let value = serves(&machine, TEXT);
+        assert_eq!(machine.read("/srv/editor/value"), value);
+    }
+
+    fn a_weak_value_is_taken_over_with_a_warning_and_none_is_not(debian) {
+        let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
+        let set = |value: &str| machine.sh(&format!("sed -i 's/^JWT_SECRET=.*/JWT_SECRET={value}/' {FILE}; systemctl reset-failed {UNIT}; systemctl restart {UNIT} || true"));
+        set("");
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "has no value");
+        set("changeme-changeme-changeme-changeme-changeme-changeme");
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "shorter or simpler than `bytes` asks for");
+        assert_says(&said, &format!("rekeyctl rotate {NAME}"));
+        assert_eq!(status(&machine)["weak"], true);
+        assert_says(&machine.exec(&["rekeyctl", "status", NAME]), "Weak:");
+        let said = machine.exec(&["rekeyctl", "doctor"]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_says(&said, "shorter or simpler");
+        assert_eq!(rotate(&machine).status, 0);
+        assert_eq!(status(&machine)["weak"], false);
+        machine.ok(&["rekeyctl", "doctor"]);
+        rotation::assert_never_told(&machine, &["changeme-changeme"]);
     }
 
     fn a_file_of_roots_that_another_group_may_read_keeps_both(debian) {

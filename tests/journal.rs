@@ -6,7 +6,7 @@ use crate::support;
 
 use serde_json::Value;
 use support::rotation::{self, NAME, UNIT};
-use support::{Backend, backend::FIRST_VALUE};
+use support::{Backend, backend::FIRST_VALUE, poll, seconds};
 
 support::on_both_debians! {
     fn a_rotation_can_be_read_by_its_id_and_under_the_backend(debian) {
@@ -36,6 +36,27 @@ support::on_both_debians! {
         assert!(explained.contains("rekeyctl rollback my-backend-jwt"), "{explained}");
         let chain = machine.ok(&["sh", "-c", "tail -n 1 /var/lib/rekeyd/store/my-backend-jwt/records-* | cut -c 1-64"]);
         assert_eq!(end["REKEYD_CHAIN"], chain.trim());
+    }
+
+    fn what_is_gone_on_with_at_the_next_start_is_told_as_recovery(debian) {
+        let machine = rotation::adopted(debian, &Backend::good().fault("slow-start 1500"));
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(20), "the backend is restarted", || rotation::new_value(&machine));
+        machine.kill_daemon();
+        poll(seconds(60), "it is over", || {
+            let said = machine.exec(&["rekeyctl", "status", "--json", NAME]);
+            let status: Value = serde_json::from_str(&said.stdout).ok()?;
+            status["last"]["outcome"]["outcome"].as_str().map(str::to_owned)
+        });
+        let id = rotation::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
+        let story = machine.journal(&[&format!("REKEYD_ROTATION={id}")]);
+        let resumed = story.iter().position(|entry| entry["MESSAGE"].as_str().unwrap().contains("that was interrupted")).unwrap();
+        let (before, after) = story.split_at(resumed);
+        let told = |entries: &[Value]| -> Vec<String> { entries.iter().map(|entry| entry["REKEYD_ACTOR"].to_string()).collect() };
+        assert!(told(before).iter().all(|actor| actor.starts_with("\"uid 0 ")), "{:?}", told(before));
+        assert!(after.len() > 2 && told(after).iter().all(|actor| actor == "\"recovery\""), "{:?}", told(after));
+        // Who had asked for it is not forgotten.
+        assert_eq!(rotation::status(&machine)["last"]["actor"]["uid"], 0);
     }
 
     fn no_value_is_found_anywhere_but_where_it_belongs(debian) {

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -270,6 +271,32 @@ fn ctrl_c_takes_it_back_and_the_command_that_runs_is_ended_first() {
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("told to stop") && text.contains("rolled back"), "{text}");
     checkout.serves(FIRST);
+}
+
+#[test]
+fn nobody_but_root_sees_the_memory_of_a_run_and_what_it_starts_is_as_ever() {
+    const NOBODY: u32 = 65534;
+    let checkout = Checkout::new("");
+    checkout.put("run/slow", 0o644, "");
+    let all = checkout.directory.path();
+    assert!(
+        Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(all).status().unwrap().success(),
+        "as root"
+    );
+    let mut run = checkout.rekeyctl(&["rotate", "--standalone"]);
+    let mut run = run.uid(NOBODY).gid(NOBODY).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    poll(seconds(30), "the file is written", || (checkout.read(".env") != ENV).then_some(()));
+    // proc(5): of a process that makes no core dump, all is root's.
+    let owner = |pid: u32| Some(fs::metadata(format!("/proc/{pid}/environ")).ok()?.uid());
+    assert_eq!(owner(run.id()), Some(0));
+    poll(seconds(10), "what it starts is as ever", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", run.id())).unwrap();
+        let children = tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        let is_as_ever = |pid: &str| owner(pid.parse().unwrap()) == Some(NOBODY);
+        children.into_iter().any(|pids| pids.split_whitespace().any(is_as_ever)).then_some(())
+    });
+    fs::remove_file(checkout.path("run/slow")).unwrap();
+    run.wait().unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 use crate::engine::Adoption;
+use crate::record::text::WEAK;
 
 /// `rekeyctl adopt`.
 #[derive(Debug, Args)]
@@ -90,7 +91,7 @@ fn document_of(name: &str, adoption: &Adoption) -> Value {
 }
 
 pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
-    let Adoption { generation, fingerprint, new } = adoption;
+    let Adoption { generation, fingerprint, new, weak } = adoption;
     match new {
         _ if out.json => out.document(&document_of(name, adoption)),
         true => {
@@ -98,5 +99,8 @@ pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
             out.text(&format!("nothing was restarted; rotate it with: rekeyctl rotate {name}"));
         }
         false => out.text(&format!("{name}: nothing to do, the value in force is generation {generation} already")),
+    }
+    if *weak && !out.json {
+        out.note(&format!("{name}: {WEAK}: rotate it soon, rekeyctl rotate {name}"));
     }
 }

@@ -7,7 +7,7 @@ use super::{Exit, Out, daemon, document};
 use crate::config::{self, Dirs, Loaded};
 use crate::dbus::rekeyd1::{Condition, Error, ManagerProxy, SecretStatus};
 use crate::record::TurnedAway;
-use crate::record::text::fault_in_words;
+use crate::record::text::{WEAK, fault_in_words};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -137,6 +137,10 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
     if is_scheduled && status.next.is_none() {
         let advice = format!("rekeyctl reload; systemctl status rekeyd-rotate@{name}.timer");
         findings.push(Finding::ill("the timer of its schedule does not run", advice).of(name));
+    }
+    if status.weak {
+        let finding = Finding::ill(format!("of the value in force: {WEAK}"), format!("rekeyctl rotate {name}"));
+        findings.push(finding.of(name));
     }
     if status.paused {
         let finding = Finding::ill("its schedule is paused", format!("rekeyctl resume {name}"));

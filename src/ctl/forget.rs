@@ -23,7 +23,19 @@ fn in_words(name: &str, forgotten: &Forgotten) -> String {
     if let (Some(delivered), false) = (&forgotten.delivered, forgotten.drop_ins.is_empty()) {
         lines.push(format!("its value stays in {delivered}, where these have the services read it:"));
         lines.extend(forgotten.drop_ins.iter().map(|drop_in| format!("  {drop_in}")));
-        lines.push("once it stands somewhere else: remove them, and type systemctl daemon-reload".to_owned());
+        lines.push(format!(
+            "once it stands somewhere else: remove them, type systemctl daemon-reload, and rekeyctl forget {name} again"
+        ));
+    }
+    if !forgotten.elsewhere.is_empty() {
+        lines.push(format!("its value stays as it is at: {}", forgotten.elsewhere.join(", ")));
+    }
+    if !forgotten.accepted.is_empty() {
+        let accepted: Vec<String> = forgotten.accepted.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "generation {} stays accepted beside it, and nobody ends that now: take it away once its tokens have expired",
+            accepted.join(" and ")
+        ));
     }
     if let Some(file) = &forgotten.file {
         lines.push(format!("{file} still configures it: remove that, and type rekeyctl reload"));

@@ -11,6 +11,7 @@ use super::{Exit, Out};
 use crate::secret::{self, Format, SecretValue};
 use crate::sys::edit::{self, EditError, Original};
 use crate::sys::git::{self, Standing};
+use crate::sys::process;
 use crate::text::Refusal;
 use crate::text::env_file::{self, Dialect, Edited};
 
@@ -66,6 +67,7 @@ impl Generate {
     }
 
     fn generate(&self, out: &Out) -> Result<Done<'_>, Refused> {
+        process::hide_memory().map_err(|error| Refused(format!("core dumps cannot be turned off: {error}")))?;
         let value = secret::generate(usize::from(self.bytes), self.format);
         let value = value.map_err(|error| Refused(format!("the system gives no random bytes: {error}")))?;
         let behind = self.env_file.is_symlink().then(|| self.env_file.canonicalize().ok()).flatten();

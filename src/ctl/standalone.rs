@@ -12,6 +12,7 @@ use crate::record::text::fault_in_words;
 use crate::record::{Happening, HookCame};
 use crate::rotation::{Fault, FaultCode, Intent};
 use crate::standalone::{self, NotBegun, Standalone, State, Stopped, Told, Unusable, Wish};
+use crate::sys::process;
 
 /// Where and what.
 #[derive(Clone, Debug, Args)]
@@ -57,6 +58,9 @@ struct Teller<'a> {
 impl Here {
     /// Does it.
     pub(super) async fn run(&self, out: &Out, what: Do<'_>) -> Exit {
+        if let Err(error) = process::hide_memory() {
+            return out.fail(Exit::Refused, &format!("core dumps cannot be turned off: {error}"));
+        }
         let loaded = config::of_checkout(&self.config, self.name.as_deref());
         if !loaded.findings.is_empty() {
             out.note(&format!("the configuration has mistakes:\n{}", config::render(&loaded.findings, out.color())));

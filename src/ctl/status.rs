@@ -4,7 +4,7 @@ use super::list::{NOTHING, ago, state, statuses};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
 use crate::record::TurnedAway;
-use crate::record::text::fault_in_words;
+use crate::record::text::{WEAK, fault_in_words};
 use crate::rotation::Outcome;
 
 pub(super) async fn run(out: &Out, name: Option<&str>) -> Exit {
@@ -54,6 +54,9 @@ fn in_words(status: &SecretStatus) -> String {
             "In force",
             format!("generation {generation}, fingerprint {fingerprint}, since {since:.0} ({})", ago(since)),
         );
+    }
+    if status.weak {
+        row("Weak", format!("{WEAK}; rekeyctl rotate {} gives it a new one", status.name));
     }
     for generation in
         status.generations.iter().rev().filter(|generation| Some(generation.number) != status.generation).take(5)

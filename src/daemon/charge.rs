@@ -200,6 +200,7 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
         generation: in_force.map(|generation| generation.number),
         fingerprint: in_force.map(|generation| generation.fingerprint.clone()),
         since: in_force.map(|generation| generation.since),
+        weak: in_force.is_some_and(|generation| generation.weak),
         generations: standing
             .generations
             .iter()

@@ -1,10 +1,9 @@
-//! What root may ask of the store itself: a value, its key, letting go of a secret, a store begun anew. And what follows
-//! when its key can be had again.
+//! What root may ask of the store itself: a value, its key, a store begun anew. And what follows when its key can be had
+//! again.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +12,16 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::state::Daemon;
-use super::{rotations, schedule, timers};
+use super::{rotations, schedule};
 use crate::config::SecretName;
-use crate::dbus::rekeyd1::{Error, Forgotten};
+use crate::dbus::rekeyd1::Error;
 use crate::helper::{HelperError, KeyHelper};
 use crate::record::journal::{Entry, Priority};
 use crate::record::text::fault_in_words;
 use crate::record::{Actor, Happening, message_id};
 use crate::rotation::{Fault, Generation};
 use crate::secret::passphrase::{self, PassphraseError};
-use crate::store::{DELIVERED, Keys, Locked, StoreError};
+use crate::store::{Keys, Locked, StoreError};
 
 /// How often a key helper that does not answer is asked again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -100,37 +99,6 @@ pub async fn reveal(
     let value = daemon.store.get(name, wanted).map_err(failed)?;
     daemon.append(&charge, &mut ledger, Happening::Revealed { generation: wanted, actor })?;
     write(to, Zeroizing::new(value.reveal().to_vec())).await
-}
-
-/// Lets go of a secret: its values are removed from the store. What was delivered stays, and so do the records.
-///
-/// # Errors
-/// Where it is not known, or a rotation is under way.
-pub async fn forget(daemon: &Arc<Daemon>, actor: Actor, name: &SecretName) -> Result<Forgotten, Error> {
-    let charge = daemon.charge(name);
-    let mut ledger = charge.ledger_for_acting().await?;
-    let standing = charge.standing();
-    if standing.transaction.is_some() {
-        return Err(charge.is_busy());
-    }
-    if standing.in_force.is_none() && daemon.store.sealed(name).unwrap_or_default().is_empty() {
-        return Err(Error::UnknownSecret(format!("the store has nothing of {name}")));
-    }
-    daemon.append(&charge, &mut ledger, Happening::Forgotten { actor })?;
-    daemon.store.remove_values(name).map_err(failed)?;
-    timers::disarm(&daemon.systemd, name).await;
-    let delivered = Path::new(DELIVERED).join(name.as_str()).join("current");
-    let delivered = delivered.exists().then(|| delivered.display().to_string());
-    let settings = daemon.settings();
-    let file = settings.secrets.get(name).map(|secret| secret.file.display().to_string());
-    Ok(Forgotten { delivered, drop_ins: drop_ins(name), file })
-}
-
-/// The drop-ins that read what was delivered for a secret.
-fn drop_ins(name: &SecretName) -> Vec<String> {
-    let pattern = format!("/etc/systemd/system/*.d/90-rekeyd-{name}.conf");
-    let found = glob::glob(&pattern).into_iter().flatten().flatten();
-    found.map(|path| path.display().to_string()).collect()
 }
 
 /// Writes the store's keys, sealed with a passphrase.

@@ -27,6 +27,7 @@ mod callers;
 mod charge;
 mod custody;
 mod drift;
+mod forget;
 mod gate;
 mod host;
 mod journal;

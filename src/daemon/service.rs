@@ -11,7 +11,7 @@ use super::callers::Callers;
 use super::requests::{self, Wish};
 use super::rotations;
 use super::state::Daemon;
-use super::{calendar, custody, drift, notice, schedule};
+use super::{calendar, custody, drift, forget, notice, schedule};
 use crate::config::{self, Settings};
 use crate::dbus::rekeyd1::{
     Admitted, Caller, Condition, Error, Forgotten, Reloaded, RotateFlags, SecretStatus, Service,
@@ -246,7 +246,7 @@ impl Service for Served {
     }
 
     async fn forget(&self, caller: Caller, name: &str) -> Result<Forgotten, Error> {
-        custody::forget(&self.daemon, person(caller), &charge_name(name)?).await
+        forget::forget(&self.daemon, person(caller), &charge_name(name)?).await
     }
 
     async fn reveal(&self, caller: Caller, name: &str, generation: u32, to: OwnedFd) -> Result<(), Error> {

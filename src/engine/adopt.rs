@@ -18,6 +18,9 @@ pub struct Adoption {
     pub fingerprint: Fingerprint,
     /// Whether it is new to the store.
     pub new: bool,
+    /// Whether it is shorter, or simpler, than `bytes` asks for.
+    #[serde(default)]
+    pub weak: bool,
 }
 
 /// The store is older than what was delivered.
@@ -41,6 +44,7 @@ impl Engine<'_> {
         }
         let (value, source) = self.value_in_force().await?;
         let fingerprint = self.store.fingerprint(&value)?;
+        let weak = value.is_weaker_than(self.settings.bytes);
         if let (Some((id, _)), Some(outdated)) = (self.under_way(), &outdated) {
             self.record(Some(&id), Happening::Abandoned { fault: outdated.fault.clone() })?;
         }
@@ -49,14 +53,14 @@ impl Engine<'_> {
             && let Some(view) = &standing.in_force
             && self.store.get(name, view.primary)?.is_same(&value)
         {
-            return Ok(Adoption { generation: view.primary, fingerprint, new: false });
+            return Ok(Adoption { generation: view.primary, fingerprint, new: false, weak });
         }
         let beyond = outdated.map_or(Generation::FIRST, |outdated| outdated.delivered.next());
         let generation = standing.next_generation().max(beyond);
         self.store.put(name, generation, &value)?;
-        let what = Happening::Adopted { generation, fingerprint: fingerprint.clone(), source, actor };
+        let what = Happening::Adopted { generation, fingerprint: fingerprint.clone(), source, actor, weak };
         self.record(None, what)?;
-        Ok(Adoption { generation, fingerprint, new: true })
+        Ok(Adoption { generation, fingerprint, new: true, weak })
     }
 
     /// What all targets agree on. A hosting platform is asked only whether it has the same: what it shows may be a mask.

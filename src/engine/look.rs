@@ -109,7 +109,16 @@ impl Engine<'_> {
         let mut evidence = Vec::new();
         let disclosed = values.of(&view);
         let report = self.host;
-        let errand = Errand { view: &disclosed, back: false, found: &found, noted: &[], mark: "", deadline, report };
+        let errand = Errand {
+            view: &disclosed,
+            before: None,
+            back: false,
+            found: &found,
+            noted: &[],
+            mark: "",
+            deadline,
+            report,
+        };
         for target in self.targets {
             evidence.extend(target.evidence(&errand).await?);
         }

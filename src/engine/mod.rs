@@ -14,7 +14,7 @@ use crate::config::{HookSettings, SecretSettings, Shape};
 use crate::proof::Probe;
 use crate::record::chain::Head;
 use crate::record::{Actor, Batch, Happening, Hook, Progress, Record, RotationId, Standing};
-use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, View, after_interruption};
+use crate::rotation::{Fault, FaultCode, Generation, Intent, Outcome, Phase, Plan, View, after_interruption};
 use crate::secret::{SecretValue, random};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{Disclosed, Errand, Report, Target};
@@ -139,9 +139,16 @@ impl Engine<'_> {
         let view = self.view_in(&phase)?;
         let values = self.disclose(&view)?;
         let (view, mark) = (values.of(&view), self.mark(&phase));
+        let before = self.views_before(&phase);
+        let before = disclosed(before.as_deref());
         let errand = self.errand(&view, &phase, &mark, Instant::now() + self.settings.deadline);
+        let errand = Errand { before: before.as_deref(), ..errand };
         for target in self.targets.iter().filter(|target| target.is_local()) {
-            target.deliver(&errand).await?;
+            match target.deliver(&errand).await {
+                // The phase that is gone on with comes upon it too, and says what follows.
+                Err(fault) if fault.code == FaultCode::ChangedByHand => {}
+                delivered => drop(delivered?),
+            }
         }
         Ok(())
     }
@@ -151,6 +158,7 @@ impl Engine<'_> {
         let transaction = self.ledger.standing().transaction.as_ref();
         Errand {
             view,
+            before: None,
             back: phase.is_back(),
             found: transaction.map_or(&[], |transaction| &transaction.found),
             noted: transaction.map_or(&[], |transaction| &transaction.noted),
@@ -219,6 +227,18 @@ impl Engine<'_> {
         view.ok_or_else(|| Fault::new(FaultCode::StoreFailed, "no rotation is under way"))
     }
 
+    /// The views that places may have had before this phase writes its own, as far as their values can be had.
+    fn views_before(&self, phase: &Phase) -> Option<Vec<(View, Values)>> {
+        let standing = self.ledger.standing();
+        let plan = &standing.transaction.as_ref()?.plan;
+        let mut views = plan.views_before(phase)?;
+        if plan.intent == Intent::Return {
+            // It began whatever stood there: a value of an earlier rotation may still.
+            views.extend(standing.generations.iter().map(|generation| View::of(generation.number)));
+        }
+        Some(views.into_iter().filter_map(|view| self.disclose(&view).ok().map(|values| (view, values))).collect())
+    }
+
     fn disclose(&self, view: &View) -> Result<Values, Fault> {
         let get = |number: Generation| self.store.get(&self.settings.name, number);
         let primary = get(view.primary)?;
@@ -249,6 +269,10 @@ impl Values {
         let previous = self.list.as_ref().or(self.accepted.first());
         Disclosed { view, primary: &self.primary, accepted: self.accepted.iter().collect(), previous }
     }
+}
+
+fn disclosed(views: Option<&[(View, Values)]>) -> Option<Vec<Disclosed<'_>>> {
+    views.map(|views| views.iter().map(|(view, values)| values.of(view)).collect())
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use super::{Engine, Values, look};
+use super::{Engine, Values, disclosed, look};
 use crate::config::{Retire, TargetSettings};
 use crate::proof::{Question, impact};
-use crate::record::{Activated, Evidence, Found, NewValue, Seen};
+use crate::record::{Activated, Evidence, Found, Left, NewValue, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Intent, Outcome, Phase, Step, View};
 use crate::secret::{Fingerprint, SecretValue, generate};
 use crate::store::StoreError;
-use crate::target::{Errand, Health, Known};
+use crate::target::{Errand, Health, Known, Target};
 
 /// So many processes are taken to answer, where none can be seen.
 const UNKNOWN_WORKERS: u32 = 4;
@@ -131,21 +131,33 @@ impl Engine<'_> {
     async fn deliver(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
         let (view, mark) = (values.of(view), self.mark(phase));
-        let errand = self.errand(&view, phase, &mark, deadline);
-        let mut noted = Vec::new();
+        let before = self.views_before(phase);
+        let before = disclosed(before.as_deref());
+        let errand = Errand { before: before.as_deref(), ..self.errand(&view, phase, &mark, deadline) };
+        let (mut targets, mut exposed, mut noted, mut left) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut failed = None;
         for target in self.targets {
             match target.deliver(&errand).await {
-                Ok(more) => noted.extend(more),
+                Ok(more) => {
+                    noted.extend(more);
+                    targets.push(target.label());
+                    exposed.extend(target.exposes());
+                }
+                Err(fault) if phase.is_back() && fault.code.leaves_a_file() => {
+                    left.push(Left { target: target.label(), fault });
+                }
                 Err(fault) if phase.is_back() => failed = failed.or(Some(fault)),
                 Err(fault) => return Err(fault),
             }
         }
-        if let Some(fault) = failed {
-            return Err(fault);
-        }
-        let exposed = self.targets.iter().filter_map(|target| target.exposes()).collect();
-        Ok(Seen::Delivered { targets: self.targets.iter().map(|target| target.label()).collect(), exposed, noted })
+        failed.map_or(Ok(Seen::Delivered { targets, exposed, noted, left }), Err)
+    }
+
+    /// The targets that go where the rotation goes, with their numbers: all but those that were left as they are.
+    fn moving(&self) -> impl Iterator<Item = (usize, &dyn Target)> {
+        let left = self.ledger.standing().transaction.as_ref().map_or(&[][..], |transaction| &transaction.left);
+        let targets = self.targets.iter().map(|target| &**target).enumerate();
+        targets.filter(|(_, target)| left.iter().all(|left| left.target != target.label()))
     }
 
     /// Makes each consumer take the view, but for those that were `restarted` for others of the batch since this view
@@ -171,7 +183,7 @@ impl Engine<'_> {
         let (view, mark) = (values.of(&view), self.mark(phase));
         let errand = Errand { found: &due, ..self.errand(&view, phase, &mark, deadline) };
         let mut failed = None;
-        for (number, target) in self.targets.iter().enumerate() {
+        for (number, target) in self.moving() {
             let command = self.settings.targets.get(number).and_then(TargetSettings::restart_command);
             if let Some(command) = command.as_ref().filter(|command| restarted.contains(command)) {
                 activated.push(Activated::WithOthers { unit: command.clone() });
@@ -240,17 +252,17 @@ impl Engine<'_> {
         let (disclosed, mark) = (values.of(view), self.mark(phase));
         let errand = self.errand(&disclosed, phase, &mark, deadline);
         let mut evidence = Vec::new();
-        for target in self.targets {
+        for (_, target) in self.moving() {
             evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = runs(&evidence);
         let probed =
             self.ask_probes(anyone, workers(&evidence), view, (&values, self.out_of_force(view)), deadline).await?;
-        for target in self.targets {
+        for (_, target) in self.moving() {
             target.is_still_there(&evidence).await?;
         }
         evidence.extend(probed);
-        for target in self.targets {
+        for (_, target) in self.moving() {
             evidence.extend(target.make_last(&errand).await?);
         }
         Ok(Seen::Proven { evidence })

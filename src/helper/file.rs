@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, Read as _, Write};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,137 +14,19 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::pm2::{self, Pm2Question};
-use super::wake::Wake;
-use super::{HelperError, LIMIT};
+use super::{HelperError, pm2};
 use crate::secret::SecretValue;
-use crate::sys::edit::{EditError, Original};
-use crate::sys::git;
+use crate::sys::edit::Original;
+use crate::sys::{git, trusted};
 use crate::text::{Refusal, Slot};
 
-/// A question about a user's PM2, a line of JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AskedOfPm2 {
-    pub(super) pm2: Pm2Question,
-}
+mod message;
 
-/// A file, with what is to be done with it: a line of JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct Request {
-    path: PathBuf,
-    /// The places, each with the value that it is to have, in base64; none where it is only read.
-    slots: Vec<(Slot, Option<String>)>,
-    /// What is done afterwards, as the file's owner too; whether really, or only looked at.
-    wake: Option<(Wake, bool)>,
-    /// When whoever asks gives up, as a time since the boot: after that nothing may be changed any more, since they count
-    /// on that.
-    until: Duration,
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.slots.iter_mut().for_each(|(_, value)| value.zeroize());
-    }
-}
-
-/// The answer, a line of JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Answer {
-    /// What the file has.
-    Has(Told),
-    /// It is left as it is: the problem, and what to do about it.
-    Refused(String, String),
-}
-
-/// What was seen of a file.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct Told {
-    /// In base64.
-    values: Vec<Option<String>>,
-    mode: u32,
-    owner: u32,
-    obstacle: Option<(String, String)>,
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        self.values.zeroize();
-    }
-}
-
-/// A file, as its own reader reads it.
-pub struct Seen {
-    /// What it has in each place that was asked for.
-    pub values: Vec<Option<SecretValue>>,
-    /// Whether others than its owner and group may read it.
-    pub is_open: bool,
-    /// Its owner's number.
-    pub owner: u32,
-    /// Why it could not be written.
-    pub obstacle: Option<NotDone>,
-}
-
-/// Why a file is left as it is.
-pub struct NotDone {
-    /// What is wrong, and where.
-    pub problem: String,
-    /// What to do about it.
-    pub advice: String,
-}
-
-impl NotDone {
-    fn into_parts(self) -> (String, String) {
-        (self.problem, self.advice)
-    }
-}
-
-impl From<EditError> for NotDone {
-    fn from(error: EditError) -> Self {
-        Self { problem: error.to_string(), advice: error.advice }
-    }
-}
-
-impl Request {
-    pub(super) fn new(path: &Path, slots: &[(Slot, Option<&[u8]>)]) -> Self {
-        let encoded = slots.iter().map(|(slot, value)| (slot.clone(), value.map(|value| STANDARD.encode(value))));
-        Self { path: path.to_owned(), slots: encoded.collect(), wake: None, until: since_boot() + LIMIT }
-    }
-
-    pub(super) fn wake(path: &Path, wake: Wake, really: bool) -> Self {
-        Self { path: path.to_owned(), slots: Vec::new(), wake: Some((wake, really)), until: since_boot() + LIMIT }
-    }
-
-    fn check_wanted(&self) -> Result<(), NotDone> {
-        if since_boot() <= self.until {
-            return Ok(());
-        }
-        let problem = format!("{}: it took longer than {} s", self.path.display(), LIMIT.as_secs());
-        Err(NotDone { problem, advice: "see what keeps its file system busy, and try again".to_owned() })
-    }
-}
-
-impl Answer {
-    pub(super) fn seen(self) -> Result<Seen, NotDone> {
-        match self {
-            Self::Has(told) => {
-                let decoded = told.values.iter().map(|value| {
-                    let bytes = value.as_ref().map(|value| STANDARD.decode(value).unwrap_or_default());
-                    bytes.map(SecretValue::new)
-                });
-                let obstacle = told.obstacle.clone().map(|(problem, advice)| NotDone { problem, advice });
-                Ok(Seen { values: decoded.collect(), is_open: told.mode & 0o007 != 0, owner: told.owner, obstacle })
-            }
-            Self::Refused(problem, advice) => Err(NotDone { problem, advice }),
-        }
-    }
-}
+use message::{Answer, Asked, Told};
+pub(super) use message::{AskedOfPm2, Request};
+pub use message::{ByHand, NotDone, Seen, Wanted};
 
 /// Answers on `output` with what the file has once it was written.
 ///
@@ -205,19 +87,10 @@ pub(super) fn of_root_alone(path: &Path) -> Result<(), NotDone> {
 /// Nobody but its owner, or root, may have a say in which file is found at a path: whoever could put a link there would
 /// have us act as somebody else.
 fn of_one_alone(path: &Path, owner: u32) -> Result<(), NotDone> {
-    let Some(other) = of_another(path, owner) else { return Ok(()) };
+    let Some(doubt) = trusted::doubt(path, owner) else { return Ok(()) };
     let whose = if owner == 0 { "root's".to_owned() } else { format!("of the user {owner}") };
-    let problem = format!("{} is {whose}, and on the way to it {} is not", path.display(), other.display());
-    Err(NotDone { problem, advice: "give the file to the owner of its directory, or the directory to root".to_owned() })
-}
-
-/// What on the way to a path, or there, is neither root's nor the owner's, who are known by their numbers.
-pub fn of_another(path: &Path, owner: u32) -> Option<PathBuf> {
-    let mut places: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
-    places.extend(
-        fs::canonicalize(path).iter().flat_map(|real| real.ancestors().map(Path::to_owned).collect::<Vec<_>>()),
-    );
-    places.into_iter().find(|place| fs::symlink_metadata(place).is_ok_and(|stat| ![0, owner].contains(&stat.uid())))
+    let problem = format!("{} is {whose}, and on the way to it {doubt}", path.display());
+    Err(NotDone { problem, advice: doubt.advice() })
 }
 
 fn since_boot() -> Duration {
@@ -230,14 +103,16 @@ fn perform(request: &Request) -> Result<Told, NotDone> {
     let original = if writes { Original::open_alone(&request.path) } else { Original::open(&request.path) }?;
     let placed =
         |refusal: Refusal| NotDone { problem: format!("{}: {refusal}", request.path.display()), advice: String::new() };
+    let by_hand = by_hand(&request.slots, &original.text).map_err(placed)?;
     let mut text = Zeroizing::new(original.text.to_vec());
-    for (slot, value) in &request.slots {
-        let Some(value) = value else { continue };
-        let value = SecretValue::new(STANDARD.decode(value).unwrap_or_default());
+    for (slot, asked) in request.slots.iter().filter(|_| by_hand.is_none()) {
+        let Some(asked) = asked else { continue };
+        let value = SecretValue::new(STANDARD.decode(&asked.value).unwrap_or_default());
         if let Some(edited) = slot.put(&text, &value).map_err(placed)? {
             text = edited;
         }
     }
+    // What is written anew is the text that was looked at, and no other.
     if *text != *original.text {
         out_of_git(&request.path)?;
         request.check_wanted()?;
@@ -248,14 +123,26 @@ fn perform(request: &Request) -> Result<Told, NotDone> {
         wake.perform(*really)?;
     }
     let now = Original::open(&request.path)?;
-    let mut values = Vec::new();
+    let (mut values, mut plain) = (Vec::new(), Vec::new());
     for (slot, _) in &request.slots {
+        plain.push(slot.is_plain_in(&now.text).map_err(placed)?);
         let value = slot.value_in(&now.text).map_err(placed)?;
         values.push(value.map(|value| STANDARD.encode(value.reveal())));
     }
     let obstacle = out_of_git(&request.path).and_then(|()| Ok(now.check_replaceable()?)).err();
     let obstacle = obstacle.map(|NotDone { problem, advice }| (problem, advice));
-    Ok(Told { values, mode: now.mode(), owner: now.owner(), obstacle })
+    Ok(Told { values, plain, mode: now.mode(), owner: now.owner(), obstacle, by_hand })
+}
+
+/// The first place that has something else than it may have before it is written.
+fn by_hand(slots: &[(Slot, Option<Asked>)], text: &[u8]) -> Result<Option<ByHand>, Refusal> {
+    for (number, (slot, asked)) in slots.iter().enumerate() {
+        let Some(only_over) = asked.as_ref().and_then(|asked| asked.only_over.as_ref()) else { continue };
+        if !only_over.has(slot.value_in(text)?.as_ref()) {
+            return Ok(Some(ByHand { slot: number, line: slot.line_in(text)? }));
+        }
+    }
+    Ok(None)
 }
 
 /// A secret that git takes is everybody's.
@@ -284,6 +171,7 @@ pub(super) fn do_here(request: &Request) -> Result<Seen, NotDone> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LIMIT;
     use super::*;
 
     #[test]
@@ -293,7 +181,8 @@ mod tests {
         fs::write(&path, "A=first\n").unwrap();
         let slot = Slot::Env { key: "A".to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
         let request = |until: Duration| {
-            let mut request = Request::new(&path, &[(slot.clone(), Some(b"second"))]);
+            let wanted = Wanted { value: b"second", only_over: None };
+            let mut request = Request::new(&path, &[(slot.clone(), Some(wanted))], &[0; 32]);
             request.until = until;
             do_here(&request)
         };
@@ -302,5 +191,25 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=first\n");
         assert!(request(since_boot() + LIMIT).is_ok());
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=second\n");
+    }
+
+    #[test]
+    fn what_somebody_wrote_by_hand_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
+        let put = |text: &str, known: &'static [u8]| {
+            fs::write(&path, text).unwrap();
+            let wanted = |value| Some(Wanted { value, only_over: Some(vec![known]) });
+            let slots = [(slot("A"), wanted(b"new")), (slot("B"), wanted(b""))];
+            let seen = do_here(&Request::new(&path, &slots, &[7; 32])).unwrap_or_else(|why| panic!("{}", why.problem));
+            (seen.by_hand, fs::read_to_string(&path).unwrap())
+        };
+        let by_hand = |slot, line| Some(ByHand { slot, line });
+        assert_eq!(put("# x\nA=theirs\n", b"old"), (by_hand(0, Some(2)), "# x\nA=theirs\n".to_owned()));
+        assert_eq!(put("A=old\nB=theirs\n", b"old"), (by_hand(1, Some(2)), "A=old\nB=theirs\n".to_owned()));
+        assert_eq!(put("B=\n", b"old"), (by_hand(0, None), "B=\n".to_owned()), "it was removed");
+        assert_eq!(put("X=1\nA=old\nB=old\n", b"old"), (None, "X=1\nA=new\nB=\n".to_owned()));
+        assert_eq!(put("A=new\n", b"old"), (None, "A=new\n".to_owned()), "a delivery that is taken up again");
     }
 }

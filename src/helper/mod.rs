@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::rotation::{Fault, FaultCode};
+use crate::secret::random;
 use crate::store::{Keys, Locked};
 use crate::text::Slot;
 
@@ -36,7 +37,7 @@ mod service;
 mod startable;
 mod wake;
 
-pub use file::{NotDone, Seen, of_another};
+pub use file::{ByHand, NotDone, Seen, Wanted};
 pub use pm2::{Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::{Company, ProcessHelper};
@@ -121,16 +122,18 @@ impl Default for FileHelper {
 
 impl FileHelper {
     /// Gives the places in a file those values that there are, and reads all of them back by the rules of its reader. A
-    /// place that is not in the file is added where it can be, but not to be empty.
+    /// place that is not in the file is added where it can be, but not to be empty. Where one has something else than it may
+    /// have before, none is written.
     ///
     /// # Errors
     /// Where the helper does not answer; within, where the file is left as it is.
     pub async fn put(
         &self,
         path: &Path,
-        slots: &[(Slot, Option<&[u8]>)],
+        slots: &[(Slot, Option<Wanted<'_>>)],
     ) -> Result<Result<Seen, NotDone>, HelperError> {
-        self.ask(&file::Request::new(path, slots)).await
+        let key = random().map_err(|error| HelperError { socket: path.to_owned(), reason: error.to_string() })?;
+        self.ask(&file::Request::new(path, slots, &key)).await
     }
 
     /// Tells what reads an env file that it is another one now, as the file's owner; or, where it is not `really` to be

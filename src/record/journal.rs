@@ -6,6 +6,9 @@ use super::text;
 use super::{Happening, Hold, HookCame, Record, Seen, Standing, message_id};
 use crate::rotation::{Generation, Outcome, Phase};
 
+/// `REKEYD_ACTOR` of what is done without being asked again: going on with a rotation that was interrupted.
+const RECOVERY: &str = "recovery";
+
 /// How urgent an entry is, as in syslog(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Priority {
@@ -101,7 +104,8 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         entry.batch = batch.and_then(|batch| batch.as_ref().map(|batch| batch.id.to_string()));
     }
     if let Some(transaction) = &standing.transaction {
-        entry.actor = Some(transaction.actor.to_string());
+        entry.actor =
+            Some(if transaction.interruptions > 0 { RECOVERY.to_owned() } else { transaction.actor.to_string() });
         if let Some(phase) = transaction.phase() {
             let mut makes = transaction.plan.makes.iter();
             if makes.all(|made| standing.generation(*made).is_some()) {
@@ -110,7 +114,8 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         }
     }
     match &record.what {
-        Happening::Adopted { generation, source, actor, .. } => {
+        Happening::Adopted { generation, source, actor, weak, .. } => {
+            entry.advice = weak.then(|| format!("rekeyctl rotate {}", record.secret));
             point_to(&mut entry, standing, *generation);
             entry.target = Some(source.clone());
             entry.actor = Some(actor.to_string());
@@ -128,8 +133,9 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Happening::Began { phase } => place(&mut entry, phase, "began"),
         Happening::Passed { phase, took_us, seen } => {
             place(&mut entry, phase, "passed");
-            if let Seen::Delivered { targets, .. } = seen {
+            if let Seen::Delivered { targets, left, .. } = seen {
                 entry.target = Some(targets.join(", "));
+                entry.advice = left.first().map(|left| left.fault.advice.clone());
             }
             entry.duration = Some(took_us.to_string());
         }
@@ -157,7 +163,10 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
             entry.duration = Some(took_us.to_string());
             entry.reason = outcome.cause().map(|cause| cause.message.clone());
             entry.advice = outcome.cause().map(|cause| cause.advice.clone()).filter(|advice| !advice.is_empty());
-            entry.actor = standing.last.as_ref().map(|last| last.actor.to_string());
+            entry.actor = standing.last.as_ref().map(|last| match last.interrupted {
+                true => RECOVERY.to_owned(),
+                false => last.actor.to_string(),
+            });
             if let Some(view) = &standing.in_force {
                 point_to(&mut entry, standing, view.primary);
             }
@@ -186,6 +195,7 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
 fn kind(record: &Record) -> (Priority, &'static str) {
     use Priority::{Critical, Debug, Error, Info, Notice, Warning};
     match &record.what {
+        Happening::Adopted { weak: true, .. } => (Warning, message_id::SECRET_ADOPTED),
         Happening::Adopted { .. } => (Notice, message_id::SECRET_ADOPTED),
         Happening::Requested { .. } => (Notice, message_id::ROTATION_BEGAN),
         Happening::TurnedAway { .. } => (Warning, message_id::ROTATION_REFUSED),
@@ -195,6 +205,9 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         Happening::Began { .. } | Happening::CarriedOver { .. } => (Debug, message_id::STEP_BEGAN),
         Happening::Passed { seen: Seen::Delivered { exposed, .. }, .. } if !exposed.is_empty() => {
             (Warning, message_id::VALUE_EXPOSED)
+        }
+        Happening::Passed { seen: Seen::Delivered { left, .. }, .. } if !left.is_empty() => {
+            (Warning, message_id::STEP_PASSED)
         }
         Happening::Passed { .. } => (Info, message_id::STEP_PASSED),
         Happening::Failed { .. } => (Warning, message_id::STEP_FAILED),
@@ -237,4 +250,29 @@ fn place(entry: &mut Entry, phase: &Phase, result: &str) {
 fn point_to(entry: &mut Entry, standing: &Standing, number: Generation) {
     entry.generation = Some(number.to_string());
     entry.fingerprint = standing.generation(number).map(|generation| generation.fingerprint.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::record::{Actor, RotationId};
+    use crate::rotation::{Plan, View};
+
+    #[test]
+    fn what_is_gone_on_with_is_recoverys_and_says_who_had_asked_no_more() {
+        let plan = Plan::replace(View::of(Generation(1)), Generation(2));
+        let requested = Happening::Requested { plan, actor: Actor::Timer, reason: String::new(), batch: None };
+        let ended = Happening::Ended { outcome: Outcome::Committed, took_us: 1 };
+        let mut standing = Standing::default();
+        let mut actors = Vec::new();
+        for (what, seq) in [requested, Happening::Resumed, ended].into_iter().zip(1..) {
+            let (secret, rotation) = ("jwt".to_owned().try_into().unwrap(), Some(RotationId::from_bytes([1; 16])));
+            let record = Record { seq, at: Timestamp::UNIX_EPOCH, secret, rotation, what };
+            standing.apply(&record).unwrap();
+            actors.push(entry(&record, &Head::default(), &standing).actor.unwrap());
+        }
+        assert_eq!(actors, ["timer", "recovery", "recovery"]);
+    }
 }

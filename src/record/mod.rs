@@ -23,7 +23,7 @@ mod seen;
 mod standing;
 pub mod text;
 
-pub use seen::{Activated, Evidence, Found, NewValue, Noted, Seen};
+pub use seen::{Activated, Evidence, Found, Left, NewValue, Noted, Seen};
 pub use standing::{
     Contradiction, Counts, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway,
 };
@@ -58,6 +58,9 @@ pub enum Happening {
         source: String,
         /// Who asked.
         actor: Actor,
+        /// Whether it is shorter, or simpler, than `bytes` asks for.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        weak: bool,
     },
     /// A rotation was asked for and accepted.
     Requested {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rotation::Generation;
+use crate::rotation::{Fault, Generation};
 use crate::secret::Fingerprint;
 
 /// One observation of the live consumer.
@@ -208,6 +208,15 @@ pub struct Noted {
     pub details: BTreeMap<String, String>,
 }
 
+/// A target that does not go back with the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The target, by its label.
+    pub target: String,
+    /// Why it is left as it is.
+    pub fault: Fault,
+}
+
 /// What an activation did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "did", rename_all = "kebab-case")]
@@ -318,6 +327,9 @@ pub enum Seen {
         /// What they must know to go on.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         noted: Vec<Noted>,
+        /// On the way back: those that are left as they are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<Left>,
     },
     /// Activate.
     Active {

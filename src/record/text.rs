@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Activated, Evidence, Found, Happening, Hook, HookCame, NewValue, Record, Seen, Standing};
+use super::{Activated, Evidence, Found, Happening, Hook, HookCame, Left, NewValue, Record, Seen, Standing};
 use crate::rotation::{Fault, Intent, Outcome};
+
+/// What is said of a weak value.
+pub const WEAK: &str = "it is shorter or simpler than `bytes` asks for, and may be guessed";
 
 /// What happened, in a sentence without a full stop.
 pub fn sentence(record: &Record, standing: &Standing) -> String {
     match &record.what {
-        Happening::Adopted { generation, fingerprint, source, .. } => {
-            format!("adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint})")
+        Happening::Adopted { generation, fingerprint, source, weak, .. } => {
+            let weak = if *weak { format!("; {WEAK}: rotate it soon") } else { String::new() };
+            format!(
+                "adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint}){weak}"
+            )
         }
         Happening::Requested { plan, actor, reason, batch } => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -138,9 +144,10 @@ pub fn seen_in_words(seen: &Seen) -> String {
             };
             made.iter().map(one).collect::<Vec<_>>().join("; ")
         }
-        Seen::Delivered { targets, exposed, .. } => {
-            let written = format!("{} written and read back", targets.join(", "));
-            std::iter::once(&written).chain(exposed).map(String::as_str).collect::<Vec<_>>().join("; ")
+        Seen::Delivered { targets, exposed, left, .. } => {
+            let written = (!targets.is_empty()).then(|| format!("{} written and read back", targets.join(", ")));
+            let left = left.iter().map(|Left { target, fault }| format!("{target} left as it is: {}", fault.message));
+            written.into_iter().chain(left).chain(exposed.iter().cloned()).collect::<Vec<_>>().join("; ")
         }
         Seen::Active { reload, activated } => {
             let reload = match reload {

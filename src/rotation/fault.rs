@@ -117,6 +117,8 @@ fault_codes! {
     ErrorBudget = "error-budget",
     /// An env file cannot be read or changed with certainty.
     FileUnusable = "file-unusable",
+    /// What stands in a file was written by hand during the rotation, and is left there.
+    ChangedByHand = "changed-by-hand",
     /// What reads an env file could not be told that it is another one.
     NotTold = "not-told",
     /// A program that is a target refused what it was asked, and touched nothing.
@@ -152,6 +154,11 @@ fault_codes! {
 }
 
 impl FaultCode {
+    /// Whether a file is left as it is, since what stands there is not rekeyd's to replace or cannot be replaced.
+    pub fn leaves_a_file(self) -> bool {
+        matches!(self, Self::FileUnusable | Self::ChangedByHand)
+    }
+
     /// Whether a probe has found it.
     pub fn is_of_a_probe(self) -> bool {
         matches!(
@@ -187,6 +194,18 @@ impl Fault {
     /// A fault without advice.
     pub fn new(code: FaultCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), advice: String::new() }
+    }
+
+    /// With another one that was there besides, so that none is lost where one alone can be told.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (all, more) in [(&mut self.message, &other.message), (&mut self.advice, &other.advice)] {
+            if !all.is_empty() && !more.is_empty() {
+                all.push_str("; and ");
+            }
+            all.push_str(more);
+        }
+        self
     }
 
     /// Adds what to do.

@@ -44,6 +44,9 @@ pub enum Phase {
         /// Whether something may have been signed with the new value, which then stays accepted.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         signed: bool,
+        /// Why some targets were left as they are: the others go back all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<Fault>,
     },
     /// Record that the new view is the one in force.
     Commit,
@@ -54,6 +57,8 @@ pub enum Phase {
 pub enum Event {
     /// It did what it was for.
     Passed,
+    /// It did so but for targets that are to be left as they are, for this reason.
+    Partly(Fault),
     /// It could not.
     Failed(Fault),
 }
@@ -92,23 +97,36 @@ pub fn advance(plan: &Plan, phase: Phase, event: Event) -> Next {
             End(Outcome::RollbackFailed { cause, rollback: not_on_a_guess() })
         }
         (Forth { movement, step }, Event::Failed(cause)) => {
-            Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, step) })
+            Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, step), left: None })
         }
 
-        (Back { movement, step: Deliver, cause, signed }, Event::Passed) => {
-            Enter(Back { movement, step: Activate, cause, signed })
+        (Back { movement, step: Deliver, cause, signed, .. }, Event::Passed) => {
+            Enter(Back { movement, step: Activate, cause, signed, left: None })
         }
-        (Back { movement, step: Activate, cause, signed }, Event::Passed) => {
-            Enter(Back { movement, step: Prove, cause, signed })
+        (Back { movement, step: Deliver, cause, signed, .. }, Event::Partly(left)) => {
+            Enter(Back { movement, step: Activate, cause, signed, left: Some(left) })
         }
-        (Back { step: Prove, cause, .. }, Event::Passed) => End(Outcome::RolledBack { cause }),
-        (Back { cause, .. }, Event::Failed(rollback)) => End(Outcome::RollbackFailed { cause, rollback }),
+        (Back { movement, step: Activate, cause, signed, left }, Event::Passed) => {
+            Enter(Back { movement, step: Prove, cause, signed, left })
+        }
+        (Back { step: Prove, cause, left: None, .. }, Event::Passed) => End(Outcome::RolledBack { cause }),
+        // That view is not in force where a target was left.
+        (Back { step: Prove, cause, left: Some(rollback), .. }, Event::Passed) => {
+            End(Outcome::RollbackFailed { cause, rollback })
+        }
+        (Back { cause, left, .. }, Event::Failed(fault)) => {
+            let rollback = left.iter().fold(fault, Fault::and);
+            End(Outcome::RollbackFailed { cause, rollback })
+        }
 
         (Commit, Event::Passed) => End(Outcome::Committed),
         (Commit, Event::Failed(cause)) => {
             let movement = plan.last_movement();
-            Enter(Back { movement, step: Deliver, cause, signed: plan.may_have_signed(movement, Prove) })
+            let signed = plan.may_have_signed(movement, Prove);
+            Enter(Back { movement, step: Deliver, cause, signed, left: None })
         }
+        // Only on the way back is something left.
+        (phase, Event::Partly(fault)) => advance(plan, phase, Event::Failed(fault)),
     }
 }
 
@@ -178,8 +196,11 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forth { movement, step } => write!(f, "{} ({})", step.as_str(), movement + 1),
-            Self::Back { step, signed: false, .. } => write!(f, "{} (back)", step.as_str()),
-            Self::Back { step, signed: true, .. } => write!(f, "{} (back, both accepted)", step.as_str()),
+            Self::Back { step, signed, left, .. } => {
+                let accepted = if *signed { ", both accepted" } else { "" };
+                let left = if left.is_some() { ", some left" } else { "" };
+                write!(f, "{} (back{accepted}{left})", step.as_str())
+            }
             other => f.write_str(other.step_name()),
         }
     }
@@ -226,8 +247,10 @@ mod tests {
         while let Some(phase) = to_visit.pop_front() {
             let unsure = matches!(phase, Phase::Forth { .. })
                 .then(|| ("unsure", Event::Failed(Fault::new(FaultCode::Unsure, "x"))));
+            let partly =
+                matches!(phase, Phase::Back { step: Step::Deliver, .. }).then(|| ("partly", Event::Partly(fault("x"))));
             let events = [("passed", Event::Passed), ("failed", Event::Failed(fault("x")))];
-            for (label, event) in events.into_iter().chain(unsure) {
+            for (label, event) in events.into_iter().chain(unsure).chain(partly) {
                 let next = advance(plan, phase.clone(), event);
                 let edge = format!("{phase} --{label}--> {}", name(&next));
                 if !edges.contains(&edge) {
@@ -273,6 +296,23 @@ mod tests {
             };
             assert_eq!(outcome, Outcome::Committed, "{title}");
         }
+    }
+
+    #[test]
+    fn where_a_target_was_left_the_others_go_back_and_the_end_says_so() {
+        let plan = Plan::replace(View::of(Generation(1)), Generation(2));
+        let back = |step, left| Phase::Back { movement: 0, step, cause: fault("cause"), signed: false, left };
+        let left = Some(fault("left"));
+        let next = advance(&plan, back(Step::Deliver, None), Event::Partly(fault("left")));
+        assert_eq!(next, Next::Enter(back(Step::Activate, left.clone())));
+        let next = advance(&plan, back(Step::Activate, left.clone()), Event::Passed);
+        assert_eq!(next, Next::Enter(back(Step::Prove, left.clone())));
+        let ended = |event| match advance(&plan, back(Step::Prove, left.clone()), event) {
+            Next::End(Outcome::RollbackFailed { cause, rollback }) => (cause.message, rollback.message),
+            next => panic!("{next:?}"),
+        };
+        assert_eq!(ended(Event::Passed), ("cause".to_owned(), "left".to_owned()));
+        assert_eq!(ended(Event::Failed(fault("x"))), ("cause".to_owned(), "x; and left".to_owned()));
     }
 
     #[test]
@@ -364,7 +404,7 @@ mod tests {
     #[test]
     fn a_rotation_that_kills_its_daemon_each_time_goes_back_and_then_gives_up() {
         let forth = Phase::Forth { movement: 0, step: Step::Activate };
-        let back = Phase::Back { movement: 0, step: Step::Activate, cause: fault("x"), signed: false };
+        let back = Phase::Back { movement: 0, step: Step::Activate, cause: fault("x"), signed: false, left: None };
         assert_eq!(after_interruption(&forth, 5), None);
         assert!(after_interruption(&forth, 6).is_some());
         assert_eq!(after_interruption(&back, 6), None);

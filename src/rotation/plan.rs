@@ -148,6 +148,25 @@ impl Plan {
         }
     }
 
+    /// The views that places may have had when `phase` writes its own: what else stands there is somebody else's. None where
+    /// whatever stands there is to be replaced: a person asked for an earlier value, or no value is known.
+    pub fn views_before(&self, phase: &Phase) -> Option<Vec<View>> {
+        let asked_for = matches!(self.intent, Intent::Return | Intent::Initial);
+        match phase {
+            Phase::Preflight | Phase::Generate => None,
+            Phase::Forth { step: Step::Deliver, .. } if asked_for => None,
+            Phase::Commit => Some(vec![self.goal().clone()]),
+            Phase::Forth { movement, .. } => {
+                let Movement { from, to } = self.movement(*movement);
+                Some(vec![from.clone(), to.clone()])
+            }
+            Phase::Back { movement, .. } => {
+                let reached = (0..=*movement).map(|number| self.movement(number).to.clone());
+                Some(std::iter::once(self.start().clone()).chain(reached).chain([self.view_in(phase)]).collect())
+            }
+        }
+    }
+
     /// Whether a consumer may have signed with the new value when `step` of a movement fails, and its tokens are to
     /// be accepted for as long as they live.
     pub(super) fn may_have_signed(&self, movement: u32, step: Step) -> bool {

@@ -4,6 +4,7 @@ mod fingerprint;
 mod generate;
 pub mod passphrase;
 mod seal;
+mod strength;
 mod value;
 
 pub use fingerprint::{Fingerprint, FingerprintKey, digest, is_same_digest};

@@ -11,3 +11,4 @@ pub mod http;
 pub mod kept;
 pub mod printed;
 pub mod process;
+pub mod trusted;

@@ -2,7 +2,16 @@
 
 use std::path::Path;
 
-use rustix::process::Pid;
+use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
+
+/// From now on nobody but root sees the memory of this process: not in a core dump, and not by ptrace(2). What it starts is
+/// as it would be anyway, which a limit of dumps would not leave: prctl(2), `PR_SET_DUMPABLE`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn hide_memory() -> rustix::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
 
 /// When a process was started, in ticks since the boot: proc_pid_stat(5), field 22. None of one that is gone, or dead and
 /// buried by nobody.

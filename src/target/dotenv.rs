@@ -67,17 +67,16 @@ impl DotenvTarget {
         &self.key
     }
 
-    /// Gives the file those values that there are, and reads all keys back.
-    async fn keys(&self, keys: &[(&str, Option<&[u8]>)]) -> Result<Seen, Fault> {
+    /// Gives the file what there is for it, and reads all keys back.
+    async fn keys(&self, errand: Option<&Errand<'_>>) -> Result<Seen, Fault> {
         let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: self.settings.dialect };
-        let slots: Vec<_> = keys.iter().map(|(key, value)| (slot(key), *value)).collect();
-        let done = self.files.put(self.path(), &slots).await?;
-        done.map_err(Fault::from)
+        let wanted = |is_previous| errand.map(|errand| file::wanted(errand, is_previous));
+        let slots: Vec<_> = self.names().map(slot).zip([false, true].map(wanted)).collect();
+        self.files.put(self.path(), &slots).await?.map_err(Fault::from)
     }
 
     async fn read(&self) -> Result<Seen, Fault> {
-        let keys: Vec<_> = self.names().map(|key| (key, None)).collect();
-        self.keys(&keys).await
+        self.keys(None).await
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -222,11 +221,10 @@ impl Target for DotenvTarget {
     }
 
     async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
-        let view = errand.view;
-        let previous = view.previous.map_or(&[][..], SecretValue::reveal);
-        let values = std::iter::once(view.primary.reveal()).chain(std::iter::once(previous));
-        let keys: Vec<_> = self.names().zip(values.map(Some)).collect();
-        self.check(&self.keys(&keys).await?, view).map(|()| Vec::new())
+        let file = self.keys(Some(errand)).await?;
+        let name = |number| format!("{} in {}", self.names().nth(number).unwrap_or_default(), self.path().display());
+        file::check_written(&file, &self.secret, name)?;
+        self.check(&file, errand.view).map(|()| Vec::new())
     }
 
     fn exposes(&self) -> Option<String> {

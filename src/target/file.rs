@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::helper::Seen;
+use super::{Disclosed, Errand};
+use crate::helper::{ByHand, Seen, Wanted};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
 
@@ -13,6 +14,26 @@ pub(super) fn has(value: Option<&SecretValue>, wanted: Option<&SecretValue>) -> 
         (None, None) => true,
         _ => false,
     }
+}
+
+/// What a place for the primary value, or for the one that is accepted besides, is to have.
+pub(super) fn wanted<'a>(errand: &Errand<'a>, is_previous: bool) -> Wanted<'a> {
+    let of = |view: &Disclosed<'a>| match is_previous {
+        true => view.previous.map_or(&[][..], SecretValue::reveal),
+        false => view.primary.reveal(),
+    };
+    Wanted { value: of(errand.view), only_over: errand.before.map(|views| views.iter().map(of).collect()) }
+}
+
+/// Whether the file was written. `name` tells a place by its number.
+pub(super) fn check_written(seen: &Seen, secret: &str, name: impl Fn(usize) -> String) -> Result<(), Fault> {
+    let Some(ByHand { slot, line }) = seen.by_hand else { return Ok(()) };
+    let line = line.map_or(", where it is no more".to_owned(), |line| format!(", line {line}"));
+    let message = format!("{}{line}: it was changed by hand since the rotation began, and is left so", name(slot));
+    Err(Fault::new(FaultCode::ChangedByHand, message).advise(format!(
+        "if that is meant to stay, restart what reads it and take it over: rekeyctl adopt {secret}; if not, write the \
+         former value; then rekeyctl release {secret}"
+    )))
 }
 
 /// The fault, where a file has not what was left in it. `first` says what is to be done before its value can be taken over.

@@ -97,6 +97,9 @@ impl Known<'_> {
 pub struct Errand<'a> {
     /// The view.
     pub view: &'a Disclosed<'a>,
+    /// The views that may have been in place before: of files, what else stands there is left. None where whatever stands
+    /// there is to be replaced.
+    pub before: Option<&'a [Disclosed<'a>]>,
     /// Whether a movement is undone: the way in which the consumer got the value before is restored, too.
     pub back: bool,
     /// What preflight found of all consumers of the secret, as it was recorded before anything was touched.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Refusal;
-use super::compose_file;
+use super::compose_file::{self, Quotes};
 use super::ecosystem::{self, Variable};
 use super::env_file::{self, Dialect};
 use crate::secret::SecretValue;
@@ -26,6 +26,9 @@ pub enum Slot {
         service: String,
         /// The variable.
         key: String,
+        /// How it is written.
+        #[serde(default)]
+        quotes: Quotes,
     },
     /// All of the file, but for a line feed at its end.
     Whole,
@@ -41,12 +44,38 @@ impl Slot {
     pub fn value_in(&self, text: &[u8]) -> Result<Option<SecretValue>, Refusal> {
         match self {
             Self::Env { key, dialect } => env_file::value_of(text, key, *dialect),
-            Self::Compose { service, key } => compose_file::value_of(text, service, key),
+            Self::Compose { service, key, .. } => compose_file::value_of(text, service, key),
             Self::Whole => {
                 let value = text.strip_suffix(b"\n").unwrap_or(text);
                 Ok((!value.is_empty()).then(|| SecretValue::new(value.to_vec())))
             }
             Self::Ecosystem(variable) => ecosystem::value_of(text, variable),
+        }
+    }
+
+    /// In which line its value stands, from 1; `None` where there is no such place.
+    ///
+    /// # Errors
+    /// As for [`Slot::value_in`].
+    pub fn line_in(&self, text: &[u8]) -> Result<Option<usize>, Refusal> {
+        Ok(match self {
+            Self::Env { key, dialect } => env_file::find(text, key, *dialect)?.map(|found| found.line),
+            Self::Compose { service, key, .. } => {
+                compose_file::offset_of(text, service, key)?.map(|offset| line_of(text, offset))
+            }
+            Self::Whole => Some(1),
+            Self::Ecosystem(variable) => ecosystem::offset_of(text, variable)?.map(|offset| line_of(text, offset)),
+        })
+    }
+
+    /// Whether its value is written without quotes, where rekeyd itself would write some.
+    ///
+    /// # Errors
+    /// As for [`Slot::value_in`].
+    pub fn is_plain_in(&self, text: &[u8]) -> Result<bool, Refusal> {
+        match self {
+            Self::Compose { service, key, .. } => compose_file::is_plain(text, service, key),
+            Self::Env { .. } | Self::Whole | Self::Ecosystem(_) => Ok(false),
         }
     }
 
@@ -70,10 +99,10 @@ impl Slot {
                 let write = if is_there { env_file::replace } else { env_file::append };
                 write(text, key, value, *dialect).map(|edited| edited.text)
             }
-            Self::Compose { service, key } => {
-                let write = if is_there { compose_file::replace } else { compose_file::append };
-                write(text, service, key, value)
+            Self::Compose { service, key, quotes } if is_there => {
+                compose_file::replace(text, service, key, value, *quotes)
             }
+            Self::Compose { service, key, .. } => compose_file::append(text, service, key, value),
             Self::Whole => {
                 let mut new = Zeroizing::new(Vec::with_capacity(value.reveal().len() + 1));
                 new.extend_from_slice(value.reveal());
@@ -83,4 +112,8 @@ impl Slot {
             Self::Ecosystem(variable) => ecosystem::replace(text, variable, value),
         }
     }
+}
+
+fn line_of(text: &[u8], offset: usize) -> usize {
+    text.iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
 }

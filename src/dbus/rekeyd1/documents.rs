@@ -33,6 +33,9 @@ pub struct SecretStatus {
     pub fingerprint: Option<Fingerprint>,
     /// Since when it has been in force.
     pub since: Option<Timestamp>,
+    /// Whether it was taken over, and is shorter, or simpler, than `bytes` asked for.
+    #[serde(default)]
+    pub weak: bool,
     /// When the schedule rotates next.
     pub next: Option<Timestamp>,
     /// When it is tried again after a rollback.
@@ -112,8 +115,14 @@ pub struct Condition {
 pub struct Forgotten {
     /// Where the value was delivered, from where the consumers go on reading it.
     pub delivered: Option<String>,
-    /// The drop-ins that read it.
+    /// What reads it, or has the value itself: drop-ins, and units that systemd has loaded.
     pub drop_ins: Vec<String>,
+    /// Other targets, which keep the value.
+    #[serde(default)]
+    pub elsewhere: Vec<String>,
+    /// Generations that the consumers still accept beside it.
+    #[serde(default)]
+    pub accepted: Vec<Generation>,
     /// The file that still configures the secret.
     pub file: Option<String>,
 }

@@ -23,6 +23,7 @@ mod transient;
 pub use call::SystemdError;
 pub use ended::Ends;
 pub use job::JobEnd;
+pub use transient::OUTPUT;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";

@@ -30,7 +30,7 @@ const VALUE: &str = "value";
 /// Those of the values that are accepted besides have numbers from 1.
 const ACCEPTED: &str = "accepted";
 /// Where it is kept what programs printed that failed: for root alone.
-const OUTPUT: &str = "/var/lib/rekeyd/output";
+pub const OUTPUT: &str = "/var/lib/rekeyd/output";
 /// So many former runs may have left something that lives on.
 const FORMER: u32 = 16;
 /// What systemd says to a program besides; the rest of the manager's environment is taken away.

@@ -19,6 +19,7 @@ use crate::store::{Keys, StoreLock};
 use crate::target::{Errand, Health};
 
 mod batches;
+mod by_hand;
 mod hosting;
 mod overlap;
 

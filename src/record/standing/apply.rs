@@ -35,9 +35,13 @@ impl Standing {
             {
                 return Err(contradiction("a rotation is under way"));
             }
-            Happening::Adopted { generation, fingerprint, .. } => {
+            Happening::Adopted { generation, fingerprint, weak, .. } => {
                 self.supersede(record.at);
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
+                self.generations
+                    .iter_mut()
+                    .filter(|entered| entered.number == *generation)
+                    .for_each(|it| it.weak = *weak);
                 self.in_force = Some(View::of(*generation));
                 self.turned_away = None;
             }
@@ -61,6 +65,7 @@ impl Standing {
                     interruptions: 0,
                     found: Vec::new(),
                     noted: Vec::new(),
+                    left: Vec::new(),
                     back_to: None,
                     hooks: Vec::new(),
                 });
@@ -89,10 +94,13 @@ impl Standing {
                 let transaction = self.under_way(record)?;
                 match seen {
                     Seen::Ready { found, .. } => transaction.found.clone_from(found),
-                    Seen::Delivered { noted, .. } => transaction.noted.clone_from(noted),
+                    Seen::Delivered { noted, left, .. } => {
+                        transaction.noted.clone_from(noted);
+                        transaction.left.clone_from(left);
+                    }
                     _ => {}
                 }
-                transaction.advance(phase, Event::Passed);
+                transaction.advance(phase, passed(seen));
             }
             Happening::Failed { phase, fault, .. } => {
                 self.due(record, phase)?;
@@ -164,7 +172,7 @@ impl Standing {
 
     fn enter(&mut self, number: Generation, fingerprint: Fingerprint, stage: Stage, since: Timestamp) {
         self.generations.retain(|generation| generation.number != number);
-        self.generations.push(GenerationStanding { number, fingerprint, stage, since });
+        self.generations.push(GenerationStanding { number, fingerprint, stage, since, weak: false });
     }
 
     /// A value that was made ahead, and that nobody accepts any more, is not waited for.
@@ -253,9 +261,11 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let Transaction { id, actor, batch, hooks, .. } = transaction;
+        let Transaction { id, actor, batch, hooks, interruptions, .. } = transaction;
+        let interrupted = interruptions > 0;
         let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
-        self.last = Some(LastRotation { id, actor, batch, retires, outcome: outcome.clone(), hook_failed, at });
+        self.last =
+            Some(LastRotation { id, actor, batch, retires, interrupted, outcome: outcome.clone(), hook_failed, at });
     }
 }
 
@@ -269,6 +279,15 @@ impl Transaction {
             Next::End(outcome) => Progress::Decided(outcome),
         };
     }
+}
+
+fn passed(seen: &Seen) -> Event {
+    let left = match seen {
+        Seen::Delivered { left, .. } => left.as_slice(),
+        _ => &[],
+    };
+    let faults = left.iter().map(|left| left.fault.clone());
+    faults.reduce(|all, fault| all.and(&fault)).map_or(Event::Passed, Event::Partly)
 }
 
 fn longest_token(seen: &Seen) -> Option<u64> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Batch, Found, Hook, Noted, RotationId};
+use super::{Actor, Batch, Found, Hook, Left, Noted, RotationId};
 
 use crate::config::SecretName;
 use crate::policy::{AfterRollback, after_rollback};
@@ -95,6 +95,9 @@ pub struct GenerationStanding {
     pub stage: Stage,
     /// Since when it is in that stage.
     pub since: Timestamp,
+    /// Whether it was taken over, and is shorter, or simpler, than `bytes` asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weak: bool,
 }
 
 /// How far a generation has come.
@@ -138,6 +141,9 @@ pub struct Transaction {
     /// What the targets noted when they were last delivered to.
     #[serde(default)]
     pub noted: Vec<Noted>,
+    /// The targets that are left as they are on the way back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
     /// The view that the way back leads to, once it was taken.
     #[serde(default)]
     pub back_to: Option<View>,
@@ -184,6 +190,9 @@ pub struct LastRotation {
     /// Whether it was to end an overlap.
     #[serde(default)]
     pub retires: bool,
+    /// Whether it was taken up again after an interruption.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// What was to follow once it was proven, and failed.

@@ -122,7 +122,7 @@ impl Target for ComposeTarget {
     }
 
     async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
-        self.put(errand.view).await.map(|()| Vec::new())
+        self.put(errand).await.map(|()| Vec::new())
     }
 
     fn exposes(&self) -> Option<String> {

@@ -3,11 +3,26 @@
 use super::ComposeTarget;
 use crate::config::ComposePlace;
 use crate::helper::Seen;
+use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
-use crate::target::{Disclosed, file};
+use crate::target::{Disclosed, Errand, Health, file};
 use crate::text::Slot;
+use crate::text::compose_file::Quotes;
 use crate::text::env_file::Dialect;
+
+/// That a service's literal has no quotes.
+const PLAIN: &str = "plain";
+
+/// The services whose literals have no quotes.
+pub(super) struct Written(Vec<String>);
+
+impl Written {
+    /// What is recorded of a service.
+    pub(super) fn details(&self, service: &String) -> Option<(String, String)> {
+        self.0.contains(service).then(|| (PLAIN.to_owned(), "yes".to_owned()))
+    }
+}
 
 impl ComposeTarget {
     /// The places of the value, and of the one that is accepted besides.
@@ -22,8 +37,11 @@ impl ComposeTarget {
             }
             ComposePlace::Literal(_) => {
                 let services = self.settings.services.iter();
-                let slot =
-                    |service: &String, key: &String| Slot::Compose { service: service.clone(), key: key.clone() };
+                let slot = |service: &String, key: &String| Slot::Compose {
+                    service: service.clone(),
+                    key: key.clone(),
+                    quotes: Quotes::Always,
+                };
                 services.flat_map(|service| keys().map(move |(key, is)| (slot(service, key), is))).collect()
             }
             ComposePlace::SecretFile(_) => vec![(Slot::Whole, false)],
@@ -36,12 +54,36 @@ impl ComposeTarget {
     }
 
     /// Gives the file the view, and reads it back.
-    pub(super) async fn put(&self, view: &Disclosed<'_>) -> Result<(), Fault> {
-        let previous = view.previous.map_or(&[][..], SecretValue::reveal);
-        let value = |is_previous| if is_previous { previous } else { view.primary.reveal() };
-        let slots: Vec<_> = self.slots().into_iter().map(|(slot, is)| (slot, Some(value(is)))).collect();
+    pub(super) async fn put(&self, errand: &Errand<'_>) -> Result<(), Fault> {
+        let slot = |(mut slot, is_previous): (Slot, bool)| {
+            if !is_previous {
+                self.unquote(&mut slot, errand);
+            }
+            (slot, Some(file::wanted(errand, is_previous)))
+        };
+        let slots: Vec<_> = self.slots().into_iter().map(slot).collect();
         let file = self.files.put(self.path(), &slots).await?.map_err(Fault::from)?;
-        self.check(&file, view)
+        let name = |number: usize| slots.get(number).map_or_else(String::new, |(slot, _)| self.name_of(slot));
+        file::check_written(&file, &self.secret, name)?;
+        self.check(&file, errand.view)
+    }
+
+    /// On the way back a literal that had no quotes, as preflight found it, is written as it was.
+    fn unquote(&self, slot: &mut Slot, errand: &Errand<'_>) {
+        let Slot::Compose { service, quotes, .. } = slot else { return };
+        let was_plain = |(found, of): &(&Found, String)| of == service && found.details.contains_key(PLAIN);
+        if errand.back && self.ours(errand.found).iter().any(was_plain) {
+            *quotes = Quotes::IfNeeded;
+        }
+    }
+
+    fn name_of(&self, slot: &Slot) -> String {
+        let path = self.path().display();
+        match slot {
+            Slot::Env { key, .. } => format!("{key} in {path}"),
+            Slot::Compose { service, key, .. } => format!("{key} of {service} in {path}"),
+            Slot::Whole | Slot::Ecosystem(_) => path.to_string(),
+        }
     }
 
     /// Whether the file has the view. A variable that is empty is one that is not there.
@@ -49,23 +91,28 @@ impl ComposeTarget {
         for ((slot, is_previous), has) in self.slots().iter().zip(&seen.values) {
             let wanted = if *is_previous { view.previous } else { Some(view.primary) };
             if !file::has(has.as_ref(), wanted) {
-                let what = match slot {
-                    Slot::Env { key, .. } => format!("{key} in {}", self.path().display()),
-                    Slot::Compose { service, key } => format!("{key} of {service} in {}", self.path().display()),
-                    Slot::Whole | Slot::Ecosystem(_) => self.path().display().to_string(),
-                };
-                let message = format!("{what} is not that of the view {}", view.view);
+                let message = format!("{} is not that of the view {}", self.name_of(slot), view.view);
                 return Err(Fault::new(FaultCode::WrongValue, message));
             }
         }
         Ok(())
     }
 
-    /// Whether the file is as it was left, and can be written.
-    pub(super) async fn check_file(&self, in_force: &Disclosed<'_>) -> Result<(), Fault> {
+    /// Whether the file is as it was left, and can be written, where that counts. What must be known of it later, by service.
+    pub(super) async fn check_file(&self, in_force: &Disclosed<'_>, health: Health) -> Result<Written, Fault> {
         let file = self.read().await?;
-        self.check(&file, in_force).map_err(|fault| file::changed_by_hand(&fault, "", &self.secret))?;
-        file::check_usable(file, self.path(), self.settings.expose)
+        let plain =
+            self.slots().into_iter().zip(&file.plain).filter(|((_, is_previous), plain)| !is_previous && **plain);
+        let services = plain.filter_map(|((slot, _), _)| match slot {
+            Slot::Compose { service, .. } => Some(service),
+            _ => None,
+        });
+        let written = Written(services.collect());
+        if health == Health::Needed {
+            self.check(&file, in_force).map_err(|fault| file::changed_by_hand(&fault, "", &self.secret))?;
+            file::check_usable(file, self.path(), self.settings.expose)?;
+        }
+        Ok(written)
     }
 
     /// The value that is in the file, in each of its places.

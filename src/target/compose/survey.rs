@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::project::{HASH, Project, is_odd};
 use super::tool::{Tool, by_hand};
 use super::{ComposeTarget, image};
-use crate::helper::of_another;
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
 use crate::sys::docker::Container;
+use crate::sys::trusted;
 use crate::target::{Disclosed, Health};
 
 impl ComposeTarget {
@@ -22,8 +22,8 @@ impl ComposeTarget {
             return Ok(());
         }
         let files = std::iter::once(&project.directory).chain(&project.files).chain(&project.env_files);
-        let Some(other) = files.into_iter().find_map(|file| of_another(Path::new(file), 0)) else { return Ok(()) };
-        let message = format!("docker would be run as root, on what is another user's: {}", other.display());
+        let Some(other) = files.into_iter().find_map(|file| trusted::doubt(Path::new(file), 0)) else { return Ok(()) };
+        let message = format!("docker would be run as root, on what is another user's: {}", other.place.display());
         Err(Fault::new(FaultCode::UnitUnusable, message).advise(
             "say whom it is to be run as: user = \"…\", who must be of the group docker; or give the project to root",
         ))
@@ -37,14 +37,12 @@ impl ComposeTarget {
     ) -> Result<Vec<Found>, Fault> {
         let tool = self.tool().await?;
         self.check_engine().await?;
-        match health {
-            Health::Needed => self.check_file(in_force).await?,
-            Health::Irrelevant => drop(self.read().await?),
-        }
+        let written = self.check_file(in_force, health).await?;
         let Some(project) = self.project().await? else {
             let none = |service: &String| {
                 let unit = self.settings.consumer(service);
-                Found { configured: unit.clone(), unit, ..Found::default() }
+                let details = written.details(service).into_iter().collect();
+                Found { configured: unit.clone(), unit, details, ..Found::default() }
             };
             return Ok(self.settings.services.iter().map(none).collect());
         };
@@ -72,6 +70,7 @@ impl ComposeTarget {
             }
             let mut details = project.details();
             details.extend(described(&tool, &containers, hash));
+            details.extend(written.details(service));
             found.push(Found {
                 configured: self.settings.consumer(service),
                 unit,

@@ -85,15 +85,23 @@ impl Pm2Target {
         std::iter::once(self.key.as_str()).chain(self.previous_env.as_deref())
     }
 
-    /// Gives each key its value, where there are any, and reads all back.
-    async fn file(&self, view: Option<&Disclosed<'_>>) -> Result<Seen, Fault> {
-        let previous = view.map(|view| view.previous.map_or(&[][..], SecretValue::reveal));
-        let values = [view.map(|view| view.primary.reveal()), previous];
+    /// Gives each key what there is for it, and reads all back.
+    async fn file(&self, errand: Option<&Errand<'_>>) -> Result<Seen, Fault> {
         let mut slots = Vec::new();
-        for (key, value) in self.keys().zip(values) {
-            slots.extend(self.slots(key).into_iter().map(|slot| (slot, value)));
+        for (key, is_previous) in self.keys().zip([false, true]) {
+            let wanted = || errand.map(|errand| file::wanted(errand, is_previous));
+            slots.extend(self.slots(key).into_iter().map(|slot| (slot, wanted())));
         }
         self.files.put(self.path(), &slots).await?.map_err(Fault::from)
+    }
+
+    /// Gives the file the view, and reads it back.
+    async fn write(&self, errand: &Errand<'_>) -> Result<(), Fault> {
+        let file = self.file(Some(errand)).await?;
+        let places = self.slots("").len();
+        let key = |number: usize| self.keys().nth(number / places).unwrap_or_default();
+        file::check_written(&file, &self.secret, |number| format!("{} in {}", key(number), self.path().display()))?;
+        self.check(&file, errand.view)
     }
 
     /// What the file has for each key, by place. A key that is empty is one that is not there.
@@ -169,7 +177,7 @@ impl Target for Pm2Target {
     }
 
     async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
-        self.check(&self.file(Some(errand.view)).await?, errand.view).map(|()| Vec::new())
+        self.write(errand).await.map(|()| Vec::new())
     }
 
     fn exposes(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 //! What Compose makes of a file goes far: anchors, merges, `extends:`, `${}`. A value is only touched where all of that
 //! leaves no doubt, and what was written is read back with a parser of YAML and held against what was there before.
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use self::place::{Form, Place};
@@ -14,6 +15,17 @@ mod place;
 mod scalar;
 #[cfg(test)]
 mod tests;
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quotes {
+    /// In single ones where it has them, and else in double ones.
+    #[default]
+    Always,
+    /// Without any, as somebody had written it once, if it is surely read back as the same value.
+    IfNeeded,
+}
 
 /// The value of a variable of a service; `None` where its `environment:` does not have it.
 ///
@@ -27,27 +39,60 @@ pub fn value_of(text: &[u8], service: &str, key: &str) -> Result<Option<SecretVa
     }
 }
 
-/// The file with another value there, in single quotes where it has them and else in double ones; the variable must be
-/// there already.
+/// At which byte the value of a variable of a service is written; `None` where its `environment:` does not have it.
+///
+/// # Errors
+/// As for [`value_of`].
+pub fn offset_of(text: &[u8], service: &str, key: &str) -> Result<Option<usize>, Refusal> {
+    let root = yaml::parse(text)?;
+    match Place::find(text, &root, service, key)? {
+        Place::There { range, .. } => Ok(Some(range.start)),
+        Place::Missing { .. } => Ok(None),
+    }
+}
+
+/// Whether the value of a variable of a service is written without quotes.
+///
+/// # Errors
+/// As for [`value_of`].
+pub fn is_plain(text: &[u8], service: &str, key: &str) -> Result<bool, Refusal> {
+    let offset = offset_of(text, service, key)?;
+    Ok(offset.is_some_and(|offset| !matches!(text.get(offset), Some(b'"' | b'\''))))
+}
+
+/// The file with another value there; the variable must be there already.
 ///
 /// # Errors
 /// Where the file cannot be read with certainty, or the value not be written.
-pub fn replace(text: &[u8], service: &str, key: &str, value: &SecretValue) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+pub fn replace(
+    text: &[u8],
+    service: &str,
+    key: &str,
+    value: &SecretValue,
+    quotes: Quotes,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let root = yaml::parse(text)?;
     let Place::There { scalar, range, form, .. } = Place::find(text, &root, service, key)? else {
         return Err(Refusal::general(format!("{key} is not there"), "add it by hand"));
     };
-    let new = scalar::written(form, key, value, text.get(range.start) == Some(&b'\''))?;
-    let mut edited = Zeroizing::new(Vec::with_capacity(text.len() + new.len()));
-    edited.extend_from_slice(&text[..range.start]);
-    edited.extend_from_slice(new.as_bytes());
-    edited.extend_from_slice(&text[range.end..]);
     // Of all that is in the tree, that one alone may be another.
     let (before, at) = (root.shape(), position(&root, scalar));
-    check(&edited, service, key, value, |after| {
-        after.len() == before.len() && before.iter().zip(after).enumerate().all(|(i, (a, b))| Some(i) == at || a == b)
-    })?;
-    Ok(edited)
+    let with = |new: &str| {
+        let mut edited = Zeroizing::new(Vec::with_capacity(text.len() + new.len()));
+        edited.extend_from_slice(&text[..range.start]);
+        edited.extend_from_slice(new.as_bytes());
+        edited.extend_from_slice(&text[range.end..]);
+        check(&edited, service, key, value, |after| {
+            let is_kept = |(i, (a, b)): (usize, _)| Some(i) == at || a == b;
+            after.len() == before.len() && before.iter().zip(after).enumerate().all(is_kept)
+        })?;
+        Ok(edited)
+    };
+    let plain = scalar::plain(form, key, value).filter(|_| quotes == Quotes::IfNeeded);
+    if let Some(Ok(edited)) = plain.map(|new| with(&new)) {
+        return Ok(edited);
+    }
+    with(&scalar::written(form, key, value, text.get(range.start) == Some(&b'\''))?)
 }
 
 /// The file with a further variable, in a line of its own after the last one of the service.

@@ -100,6 +100,23 @@ pub(super) fn written(
     Ok(new)
 }
 
+/// A value as it is written without quotes; none where there are characters that cannot stand there.
+pub(super) fn plain(form: Form, key: &str, value: &SecretValue) -> Option<Zeroizing<String>> {
+    let value = std::str::from_utf8(value.reveal()).ok().filter(|value| !value.contains(char::is_control))?;
+    let mut new = Zeroizing::new(String::with_capacity(value.len() * 2 + key.len() + 1));
+    if form == Form::List {
+        new.push_str(key);
+        new.push('=');
+    }
+    for char in value.chars() {
+        new.push(char);
+        if char == '$' {
+            new.push(char);
+        }
+    }
+    Some(new)
+}
+
 /// The length of what is in quotes, both included, where it ends on its own line.
 fn quoted(rest: &[u8], quote: u8) -> Option<usize> {
     let mut at = 1;

@@ -23,7 +23,7 @@ fn read(environment: &str) -> Option<String> {
 }
 
 fn replaced(environment: &str, new: &str) -> String {
-    let edited = replace(file(environment).as_bytes(), "web", "JWT_SECRET", &value(new)).unwrap();
+    let edited = replace(file(environment).as_bytes(), "web", "JWT_SECRET", &value(new), Quotes::Always).unwrap();
     String::from_utf8(edited.to_vec()).unwrap()
 }
 
@@ -50,7 +50,9 @@ fn a_literal_is_replaced_in_quotes_and_all_else_kept() {
 #[test]
 fn a_dollar_is_doubled_and_quotes_are_escaped() {
     assert_eq!(replaced("      JWT_SECRET: a\n", "a$b\"c\\d"), file("      JWT_SECRET: \"a$$b\\\"c\\\\d\"\n"));
-    assert!(replace(file("      JWT_SECRET: a\n").as_bytes(), "web", "JWT_SECRET", &value("a\nb")).is_err());
+    assert!(
+        replace(file("      JWT_SECRET: a\n").as_bytes(), "web", "JWT_SECRET", &value("a\nb"), Quotes::Always).is_err()
+    );
 }
 
 #[test]
@@ -61,8 +63,35 @@ fn a_value_that_comes_back_has_the_quotes_that_it_had() {
         ("      JWT_SECRET: \"a'b$$c\\\\\"\n", "a'b$c\\"),
     ] {
         let new = replaced(before, NEW);
-        let back = replace(new.as_bytes(), "web", "JWT_SECRET", &self::value(value)).unwrap();
+        let back = replace(new.as_bytes(), "web", "JWT_SECRET", &self::value(value), Quotes::Always).unwrap();
         assert_eq!(String::from_utf8(back.to_vec()).unwrap(), file(before));
+    }
+}
+
+#[test]
+fn a_value_that_had_no_quotes_comes_back_without_them() {
+    for (before, value) in [
+        ("      JWT_SECRET:   abc # sessions\n", "abc"),
+        ("      JWT_SECRET: a$$b'c\"d\\e\r\n", "a$b'c\"d\\e"),
+        ("      JWT_SECRET: 12345\n", "12345"),
+        ("      - A=1\n      -   JWT_SECRET=a b # x\n", "a b"),
+    ] {
+        assert!(is_plain(file(before).as_bytes(), "web", "JWT_SECRET").unwrap(), "{before}");
+        let new = replaced(before, NEW);
+        assert!(!is_plain(new.as_bytes(), "web", "JWT_SECRET").unwrap(), "{new}");
+        let back = replace(new.as_bytes(), "web", "JWT_SECRET", &self::value(value), Quotes::IfNeeded).unwrap();
+        assert_eq!(String::from_utf8(back.to_vec()).unwrap(), file(before));
+    }
+    for value in ["yes", "a: b", "a #b", "*a", "", " a", "0x1f"] {
+        let back = replace(
+            file("      JWT_SECRET: a\n").as_bytes(),
+            "web",
+            "JWT_SECRET",
+            &self::value(value),
+            Quotes::IfNeeded,
+        );
+        let quoted = format!("      JWT_SECRET: \"{value}\"\n");
+        assert_eq!(String::from_utf8(back.unwrap().to_vec()).unwrap(), file(&quoted), "it would be read as another");
     }
 }
 
@@ -136,7 +165,7 @@ proptest! {
     ) {
         let environment = format!("{before}      JWT_SECRET: {old}{comment}\n");
         let text = file(&environment);
-        if let Ok(edited) = replace(text.as_bytes(), "web", "JWT_SECRET", &value(&new)) {
+        if let Ok(edited) = replace(text.as_bytes(), "web", "JWT_SECRET", &value(&new), Quotes::Always) {
             let read = value_of(&edited, "web", "JWT_SECRET").unwrap().unwrap();
             prop_assert_eq!(read.reveal(), new.as_bytes());
             let edited = String::from_utf8(edited.to_vec()).unwrap();
@@ -146,7 +175,7 @@ proptest! {
             prop_assert_eq!(&edited[edited.len() - same..], &text[text.len() - same..]);
             if let Some(kept) = comment.strip_prefix(' ') {
                 let is_comment = old.is_empty() || !kept.is_empty();
-                prop_assert!(!is_comment || edited.contains(comment.trim_start()) || old.contains('#'));
+                prop_assert!(!is_comment || edited.contains(comment.trim_start()) || old.contains(['#', '\'', '"']));
             }
         }
     }
@@ -155,6 +184,6 @@ proptest! {
     fn no_text_makes_it_panic(text in "[ -~\n\r\tü]{0,200}", tail in "services:\n  web:\n    environment:\n(      [ -~]{0,30}\n){0,4}") {
         let text = format!("{text}\n{tail}");
         let _ = value_of(text.as_bytes(), "web", "JWT_SECRET");
-        let _ = replace(text.as_bytes(), "web", "JWT_SECRET", &value(NEW));
+        let _ = replace(text.as_bytes(), "web", "JWT_SECRET", &value(NEW), Quotes::IfNeeded);
     }
 }

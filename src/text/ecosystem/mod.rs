@@ -89,6 +89,14 @@ pub fn value_of(text: &[u8], variable: &Variable) -> Result<Option<SecretValue>,
     Ok(find(text, variable)?.map(|found| found.value))
 }
 
+/// At which byte the value of the variable is written; `None` where its app does not have it.
+///
+/// # Errors
+/// As for [`value_of`].
+pub fn offset_of(text: &[u8], variable: &Variable) -> Result<Option<usize>, Refusal> {
+    Ok(find(text, variable)?.map(|found| found.written.start))
+}
+
 /// The text with `value` in the place of the value of the variable.
 ///
 /// # Errors

@@ -139,7 +139,7 @@ impl Lab {
             store.put(&settings.name, Generation::FIRST, &value).unwrap();
             let fingerprint = store.fingerprint(&value).unwrap();
             let (generation, source, actor) = (Generation::FIRST, "a test".to_owned(), Actor::Timer);
-            engine.note(Happening::Adopted { generation, fingerprint, source, actor }).unwrap();
+            engine.note(Happening::Adopted { generation, fingerprint, source, actor, weak: false }).unwrap();
         }
         if plan == Wish::GiveUp {
             let fault = Fault::new(FaultCode::DeadlinePassed, "nobody went on with it");
