@@ -27,6 +27,7 @@ mod outage;
 mod overlap;
 mod package;
 mod pm2;
+mod probes;
 mod refusals;
 mod removal;
 mod rotation;

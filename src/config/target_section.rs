@@ -157,7 +157,7 @@ fn activate(section: &mut Reader<'_>, deliver: Deliver, context: Context<'_>, re
             report.error(
                 word.span(),
                 message,
-                "add a [[probe]] with `type = \"jwt\"`, or use `activate = \"restart\"`",
+                "add a [[probe]] with `type = \"jwt\"` or `\"command\"`, or use `activate = \"restart\"`",
             );
         }
     }

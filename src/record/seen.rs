@@ -146,6 +146,16 @@ pub enum Evidence {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lifetime_s: Option<u64>,
     },
+    /// A program of the administrator's, which was shown the value, ended with 0.
+    Command {
+        /// The program.
+        program: String,
+        /// The generation that it was shown.
+        generation: Generation,
+        /// The last line that it printed; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        said: String,
+    },
     /// A request was answered as expected.
     Http {
         /// The URL.

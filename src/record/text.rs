@@ -204,6 +204,10 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
             let gap = duration(longest_gap_ms * 1000);
             format!("{failed} of {sent} requests to {url} failed, longest gap {gap}")
         }
+        Evidence::Command { program, generation, said } => {
+            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+            format!("{program} ended well with generation {generation}{said}")
+        }
         Evidence::Http { url, status } => format!("{url} answered {status}"),
     }
 }

@@ -254,7 +254,14 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         (units("[\"a.service\"]\ndaemon-reload = \"never\""), "6:17", "cannot be \"never\"", "\"auto\", \"always\""),
         // [[probe]]
         (section("[[probe]]\nurl = \"http://h/\""), "7:1", "`type` is missing", "type = "),
-        (section("[[probe]]\ntype = \"command\""), "8:8", "not available in this version yet", "\"jwt\", \"http\""),
+        (section("[[probe]]\ntype = \"unit\""), "8:8", "not available in this version yet", "\"jwt\", \"http\""),
+        (section("[[probe]]\ntype = \"command\""), "7:1", "`command` is missing", "command = ["),
+        (
+            section("[[probe]]\ntype = \"command\"\ncommand = [\"check\"]"),
+            "9:11",
+            "does not begin with an absolute path",
+            "/usr/local/bin/check-login",
+        ),
         (http(""), "7:1", "`url` is missing", "url = "),
         (http("url = \"ftp://h/\""), "9:7", "only http and https", "http://"),
         (http("url = \"http://me:geheim@h/\""), "9:7", "user or password", "json-file"),

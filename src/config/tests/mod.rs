@@ -82,6 +82,11 @@ fn everything_that_can_be_said_is_taken_over() {
         type = "http"
         url = "http://[::1]:80/"
         status = 204
+        [[probe]]
+        type = "command"
+        command = ["/usr/local/bin/check", "--fast"]
+        user = "app"
+        timeout = "5s"
     "#;
     let loaded = checked("my-key.toml", text);
     assert_eq!(loaded.findings, []);
@@ -109,6 +114,9 @@ fn everything_that_can_be_said_is_taken_over() {
     assert!(
         matches!(&secret.probes[1], ProbeSettings::Http(http) if http.status == 204 && http.timeout.as_secs() == 20)
     );
+    let ProbeSettings::Command(command) = &secret.probes[2] else { panic!("{:?}", secret.probes) };
+    assert_eq!(command.argv, ["/usr/local/bin/check", "--fast"]);
+    assert_eq!((command.user.as_deref(), command.timeout.as_secs()), (Some("app"), 5));
 }
 
 #[test]
