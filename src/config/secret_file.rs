@@ -56,8 +56,10 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let probes = probe_section::read(probes, deadline, report);
     // A probe that is written but wrong has findings of its own.
     let is_probed = probes.len() < written || probes.iter().any(ProbeSettings::sees_the_value);
+    let asks_with_tokens = probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_)));
     let env = identity.as_ref().and_then(|identity| identity.env.as_ref()).map(|(name, _)| name.as_str());
-    let targets = target_section::read(targets, target_section::Context { env, is_probed }, report);
+    let context = target_section::Context { env, is_probed, asks_with_tokens, overlaps: overlap.is_some() };
+    let targets = target_section::read(targets, context, report);
 
     let deadline = said.unwrap_or_else(|| deadline + deploying(&targets, overlap.is_some()));
     let Identity { env, kind, bytes, format, keep, re_encrypt } = identity?;

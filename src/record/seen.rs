@@ -185,6 +185,9 @@ pub struct Found {
     pub unit: String,
     /// Whether it runs; a unit that is stopped on purpose gets the value and stays stopped.
     pub running: bool,
+    /// Whether it is not restarted, and takes the view with its next start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_alone: bool,
     /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependents: Vec<String>,

@@ -245,7 +245,15 @@ fn activated_in_words(activated: &Activated) -> String {
 }
 
 fn committed_in_words(took_us: u64, standing: &Standing) -> String {
-    format!("{} is in force and proven, after {}", in_force(standing), duration(took_us))
+    let (in_force, took) = (in_force(standing), duration(took_us));
+    match &standing.last {
+        // At the end of an overlap, all have the value in force already.
+        Some(last) if !last.retires && !last.waiting.is_empty() => {
+            let units = last.waiting.join(", ");
+            format!("{in_force} is delivered and read back, after {took}; until its next start the value before is in use by {units}")
+        }
+        _ => format!("{in_force} is in force and proven, after {took}"),
+    }
 }
 
 /// The generation in force, with its fingerprint.

@@ -140,6 +140,16 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn a_jwt_probe_goes_with_units_that_are_left_alone_beside_one_that_is_not() {
+    let left = "[[target]]\ntype = \"systemd\"\nunits = [\"b.service\"]\nactivate = \"none\"\n";
+    let probe = "[[probe]]\ntype = \"jwt\"\nlogin = { url = \"http://h/\" }\nprotected = { url = \"http://h/\" }\n";
+    let loaded = checked("a.toml", format!("{GOOD}{left}{probe}"));
+    assert_eq!(loaded.findings, []);
+    let secret = loaded.settings.secrets.values().next().unwrap();
+    assert!(matches!(&secret.targets[1], TargetSettings::Systemd(target) if target.activate == Activate::None));
+}
+
+#[test]
 fn the_shipped_files_are_valid_as_they_stand() {
     let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
     let mut files: Vec<PathBuf> =

@@ -63,6 +63,7 @@ impl Standing {
                     noted: Vec::new(),
                     back_to: None,
                     hooks: Vec::new(),
+                    waiting: Vec::new(),
                 });
             }
             Happening::TurnedAway { actor, cause } => {
@@ -90,6 +91,7 @@ impl Standing {
                 match seen {
                     Seen::Ready { found, .. } => transaction.found.clone_from(found),
                     Seen::Delivered { noted, .. } => transaction.noted.clone_from(noted),
+                    Seen::Proven { evidence } => transaction.waiting = waiting(evidence),
                     _ => {}
                 }
                 transaction.advance(phase, Event::Passed);
@@ -253,9 +255,10 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let Transaction { id, actor, batch, hooks, .. } = transaction;
+        let Transaction { id, actor, batch, hooks, waiting, .. } = transaction;
         let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
-        self.last = Some(LastRotation { id, actor, batch, retires, outcome: outcome.clone(), hook_failed, at });
+        let outcome = outcome.clone();
+        self.last = Some(LastRotation { id, actor, batch, retires, outcome, hook_failed, waiting, at });
     }
 }
 
@@ -278,6 +281,14 @@ fn longest_token(seen: &Seen) -> Option<u64> {
         _ => None,
     };
     evidence.iter().filter_map(lifetime).max()
+}
+
+fn waiting(evidence: &[Evidence]) -> Vec<String> {
+    let waits = |seen: &Evidence| match seen {
+        Evidence::AtNextRestart { unit } => Some(unit.clone()),
+        _ => None,
+    };
+    evidence.iter().filter_map(waits).collect()
 }
 
 fn restarts(seen: &Seen) -> impl Iterator<Item = (String, u64)> {

@@ -21,6 +21,7 @@ use crate::store;
 
 mod activate;
 mod adopt;
+mod alone;
 mod delivery;
 mod evidence;
 mod in_force;
@@ -162,6 +163,9 @@ impl Target for SystemdTarget {
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let consumers = self.consumers(errand.found).await?;
         let mut activated = Vec::new();
+        if self.activate == Activate::None {
+            return self.leave_alone(errand.view, &consumers).await;
+        }
         for together in consumers.chunks(self.max_unavailable) {
             let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.back, errand.deadline));
             // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
@@ -173,7 +177,11 @@ impl Target for SystemdTarget {
     }
 
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
-        self.gather(errand.view, &self.consumers(errand.found).await?, errand.deadline).await
+        let consumers = self.consumers(errand.found).await?;
+        if self.activate == Activate::None {
+            return self.evidence_of_delivery(errand, &consumers).await;
+        }
+        self.gather(errand.view, &consumers, errand.deadline).await
     }
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
