@@ -21,6 +21,7 @@ mod hosting;
 mod house;
 mod journal;
 mod kills;
+mod leaks;
 mod left_alone;
 mod logout;
 mod notice;

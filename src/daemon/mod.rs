@@ -29,6 +29,7 @@ mod drift;
 mod gate;
 mod host;
 mod journal;
+mod leaks;
 mod listeners;
 mod metrics;
 mod notice;

@@ -68,6 +68,7 @@ fn is_end(record: &Record) -> bool {
             | Happening::Requested { .. }
             | Happening::Ended { .. }
             | Happening::Revealed { .. }
+            | Happening::Searched { .. }
             | Happening::Forgotten { .. }
     )
 }

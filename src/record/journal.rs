@@ -172,7 +172,7 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
             entry.actor = Some(actor.to_string());
             entry.chain = Some(head.to_string());
         }
-        Happening::Forgotten { actor } => {
+        Happening::Forgotten { actor } | Happening::Searched { actor } => {
             entry.actor = Some(actor.to_string());
             entry.chain = Some(head.to_string());
         }
@@ -219,6 +219,7 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         Happening::Held { .. } => (Error, message_id::SECRET_HELD),
         Happening::Released { .. } => (Notice, message_id::SECRET_RELEASED),
         Happening::Revealed { .. } => (Warning, message_id::VALUE_REVEALED),
+        Happening::Searched { .. } => (Notice, message_id::VALUE_SEARCHED),
         Happening::Abandoned { .. } => (Error, message_id::ROTATION_ABANDONED),
         Happening::Forgotten { .. } => (Notice, message_id::SECRET_FORGOTTEN),
         Happening::Paused { .. } => (Notice, message_id::SCHEDULE_PAUSED),

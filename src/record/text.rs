@@ -46,6 +46,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         Happening::Revealed { generation, actor } => {
             format!("the value of generation {generation} was given to {actor}")
         }
+        Happening::Searched { actor } => format!("this host is searched for the values, asked for by {actor}"),
         Happening::Abandoned { fault } => {
             format!("the rotation under way is not gone on with: {}", fault_in_words(fault))
         }
@@ -250,7 +251,9 @@ fn committed_in_words(took_us: u64, standing: &Standing) -> String {
         // At the end of an overlap, all have the value in force already.
         Some(last) if !last.retires && !last.waiting.is_empty() => {
             let units = last.waiting.join(", ");
-            format!("{in_force} is delivered and read back, after {took}; until its next start the value before is in use by {units}")
+            format!(
+                "{in_force} is delivered and read back, after {took}; until its next start the value before is in use by {units}"
+            )
         }
         _ => format!("{in_force} is in force and proven, after {took}"),
     }

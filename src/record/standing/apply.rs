@@ -125,7 +125,7 @@ impl Standing {
                 self.transaction = None;
             }
             Happening::Forgotten { .. } => self.forget(record.at),
-            Happening::Revealed { .. } => {}
+            Happening::Revealed { .. } | Happening::Searched { .. } => {}
             Happening::Paused { .. } => self.paused = true,
             Happening::Unpaused { .. } => self.paused = false,
         }
