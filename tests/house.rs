@@ -40,6 +40,7 @@ fn the_pure_core_uses_nothing_that_acts() {
                         "Phase::",
                         "Step::",
                         "drift::",
+                        "leak::",
                         "crate::rotation::Generation;",
                     ])
                     .any(|start| used.starts_with(start));

@@ -36,7 +36,7 @@ support::on_both_debians! {
         let exposure: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
         assert!(exposure <= 1.5, "{line}");
         rotation::rotate_ok(&machine);
-        machine.ok(&["systemd-analyze", "verify", "--man=no", "rekeyd.service", "rekeyd-process.socket", "rekeyd-key.socket", "rekeyd-file.socket", "rekeyd-timers.target"]);
+        machine.ok(&["systemd-analyze", "verify", "--man=no", "rekeyd.service", "rekeyd-process.socket", "rekeyd-key.socket", "rekeyd-file.socket", "rekeyd-search.socket", "rekeyd-timers.target"]);
     }
 
     fn removing_purging_and_installing_again_keeps_the_consumer_and_fails_nowhere(debian) {

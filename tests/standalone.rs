@@ -175,6 +175,28 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_program_of_the_checkout_can_be_the_probe() {
+    let checkout = Checkout::new("");
+    let probe = "[[probe]]\ntype = \"command\"\ncommand = [\"./check.sh\", \"now\"]\ntimeout = \"1s\"\n";
+    checkout.put("rekeyd.toml", 0o644, &(checkout.toml("") + probe));
+    let check = |more: &str| {
+        let script =
+            format!("#!/bin/sh\ngrep -qF \"$(cat $REKEYD_VALUE_FILE)\" .env || exit 9\n{more}\necho $1 it has it\n");
+        checkout.put("check.sh", 0o755, &script);
+    };
+    check("");
+    checkout.ends(&["rotate", "--standalone"], 0, "check.sh ended well with generation 2: now it has it");
+    let value = checkout.value();
+    check("test $REKEYD_PRIMARY = 2 || { cat $REKEYD_VALUE_FILE; exit 1; }");
+    let said = checkout.ends(&["rotate", "--standalone"], 1, "check.sh ended with status 1: (its message has");
+    assert!(said.contains("rolled back") && checkout.value() == value, "{said}");
+    check("echo broken; exit 1");
+    checkout.ends(&["rotate", "--standalone"], 3, "check.sh ended with status 1: broken");
+    checkout.put("rekeyd.toml", 0o644, &(checkout.toml("") + probe + "user = \"app\"\n"));
+    checkout.ends(&["rotate", "--standalone"], 78, "`user` needs the daemon");
+}
+
+#[test]
 fn a_server_gets_a_new_value_that_is_proven_and_nothing_tells_it() {
     let checkout = Checkout::new("");
     let first =

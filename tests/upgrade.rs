@@ -25,6 +25,7 @@ support::on_both_debians! {
             "active rekeyd-key.socket",
             "active rekeyd-process.socket",
             "active rekeyd-rotate@my-backend-jwt.timer",
+            "active rekeyd-search.socket",
             "active rekeyd-timers.target",
             "active rekeyd.service",
             "enabled rekeyd-rearm.service",

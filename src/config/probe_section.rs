@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::claims;
+use super::hook_section::{argv, user};
 use super::reader::Reader;
 use super::report::Report;
 use super::settings::{
-    HttpProbe, JwtProbe, KeyEncoding, Login, LoginBody, Mint, ProbeSettings, Protected, TokenCarrier, TokenPlace,
-    TokenSource,
+    CommandProbe, HttpProbe, JwtProbe, KeyEncoding, Login, LoginBody, Mint, ProbeSettings, Protected, TokenCarrier,
+    TokenPlace, TokenSource,
 };
 use super::values::{Bounds, duration, human, method, pointer, scheme, token, url};
 
@@ -16,6 +17,7 @@ const LOGIN: &str =
     "login = { url = \"http://127.0.0.1:3000/api/login\", json-file = \"/etc/rekeyd/login.json\", token = \"/token\" }";
 const MINT: &str = "mint = { claims = { sub = \"rekeyd\" } }";
 const PROTECTED: &str = "protected = { url = \"http://127.0.0.1:3000/api/me\" }";
+const COMMAND: &str = "command = [\"/usr/local/bin/check-login\"]";
 const TIMEOUT: Bounds = Bounds { least: Duration::from_millis(100), most: Duration::from_secs(3600) };
 
 /// Reads all probes of a secret.
@@ -24,10 +26,11 @@ pub(super) fn read(sections: Vec<Reader<'_>>, deadline: Duration, report: &mut R
 }
 
 fn probe(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) -> Option<ProbeSettings> {
-    let kind = section.choice::<String>("type", &["jwt", "http"], &["command", "retirement", "unit", "impact"], report);
+    let kind = section.choice::<String>("type", &["jwt", "http", "command"], &["retirement", "unit", "impact"], report);
     section.need("type", "type = \"http\"", report);
     match kind?.get_ref().as_str() {
         "jwt" => jwt(section, deadline, report).map(ProbeSettings::Jwt),
+        "command" => command(section, deadline, report).map(ProbeSettings::Command),
         _ => http(section, deadline, report).map(ProbeSettings::Http),
     }
 }
@@ -143,6 +146,18 @@ fn http(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) ->
     section.finish(report);
     let method = method.map_or_else(|| "GET".to_owned(), |method| method.into_inner());
     Some(HttpProbe { url: url?.into_inner(), method, status: u16::try_from(number).ok()?, timeout })
+}
+
+fn command(mut section: Reader<'_>, deadline: Duration, report: &mut Report<'_>) -> Option<CommandProbe> {
+    let argv = argv(&mut section, "command", COMMAND, report);
+    section.need("command", COMMAND, report);
+    let user = section.text("user", "user = \"my-backend\"", report, user);
+    if let Some(user) = user.as_ref().filter(|_| report.source.checkout.is_some()) {
+        report.error(user.span(), "`user` needs the daemon: without it, programs run as you", "leave it out");
+    }
+    let timeout = timeout(&mut section, deadline, report);
+    section.finish(report);
+    Some(CommandProbe { argv: argv?.into_inner(), user: user.map(toml::Spanned::into_inner), timeout })
 }
 
 fn timeout(section: &mut Reader<'_>, deadline: Duration, report: &mut Report<'_>) -> Duration {

@@ -55,9 +55,11 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let written = probes.len();
     let probes = probe_section::read(probes, deadline, report);
     // A probe that is written but wrong has findings of its own.
-    let is_probed = probes.len() < written || probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_)));
+    let is_probed = probes.len() < written || probes.iter().any(ProbeSettings::sees_the_value);
+    let asks_with_tokens = probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_)));
     let env = identity.as_ref().and_then(|identity| identity.env.as_ref()).map(|(name, _)| name.as_str());
-    let targets = target_section::read(targets, target_section::Context { env, is_probed }, report);
+    let context = target_section::Context { env, is_probed, asks_with_tokens, overlaps: overlap.is_some() };
+    let targets = target_section::read(targets, context, report);
 
     let deadline = said.unwrap_or_else(|| deadline + deploying(&targets, overlap.is_some()));
     let Identity { env, kind, bytes, format, keep, re_encrypt } = identity?;
@@ -127,7 +129,7 @@ fn has_files_of_ours(target: &TargetSettings) -> bool {
 fn sees_only_its_own_tokens(probes: &[ProbeSettings]) -> bool {
     let mut of_tokens = probes.iter().filter_map(|probe| match probe {
         ProbeSettings::Jwt(jwt) => Some(matches!(jwt.token, TokenSource::Mint(_))),
-        ProbeSettings::Http(_) => None,
+        ProbeSettings::Http(_) | ProbeSettings::Command(_) => None,
     });
     let first = of_tokens.next();
     first == Some(true) && of_tokens.all(|mints| mints)

@@ -266,6 +266,15 @@ pub enum ProbeSettings {
     Jwt(JwtProbe),
     /// `type = "http"`.
     Http(HttpProbe),
+    /// `type = "command"`.
+    Command(CommandProbe),
+}
+
+impl ProbeSettings {
+    /// Whether it can tell which value the consumer uses.
+    pub fn sees_the_value(&self) -> bool {
+        matches!(self, Self::Jwt(_) | Self::Command(_))
+    }
 }
 
 /// `type = "jwt"`: a token of the consumer is verified and its protected endpoint is tried.
@@ -385,5 +394,16 @@ pub struct HttpProbe {
     /// `status`, default 200.
     pub status: u16,
     /// `timeout`, default 20 s.
+    pub timeout: Duration,
+}
+
+/// `type = "command"`: a program of the administrator's that ends with 0 where the consumer works with the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandProbe {
+    /// `command`: the program, an absolute path, and its arguments.
+    pub argv: Vec<String>,
+    /// `user`; one of its own for each run where it is left out.
+    pub user: Option<String>,
+    /// `timeout`, default 20 s: until when it must have ended with 0; it is run again until then.
     pub timeout: Duration,
 }

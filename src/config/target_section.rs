@@ -1,5 +1,7 @@
 //! `[[target]]`: where a secret is delivered to.
 
+use std::ops::Range;
+
 use toml::Spanned;
 
 use super::command_section;
@@ -24,18 +26,41 @@ pub(super) struct Context<'a> {
     pub env: Option<&'a str>,
     /// Whether a probe sees which value the consumer uses.
     pub is_probed: bool,
+    /// Whether one of them asks with tokens.
+    pub asks_with_tokens: bool,
+    /// Whether the old value stays accepted for a while.
+    pub overlaps: bool,
+}
+
+/// What the targets that were read so far say that matters to the next ones, or to all.
+#[derive(Default)]
+struct Read {
+    /// The consumers that are named.
+    named: Vec<String>,
+    /// Where it is said that nothing is activated.
+    left_alone: Vec<Range<usize>>,
 }
 
 /// Reads all targets of a secret.
 pub(super) fn read(sections: Vec<Reader<'_>>, context: Context<'_>, report: &mut Report<'_>) -> Vec<TargetSettings> {
-    let mut named = Vec::new();
-    sections.into_iter().filter_map(|section| target(section, context, &mut named, report)).collect()
+    let mut read = Read::default();
+    let written = sections.len();
+    let targets = sections.into_iter().filter_map(|section| target(section, context, &mut read, report)).collect();
+    if let Some(first) =
+        read.left_alone.first().filter(|_| context.asks_with_tokens && read.left_alone.len() == written)
+    {
+        let message = "the jwt probe is answered by processes that keep the value they were started with: it could never \
+                       see the new one";
+        let advice = "use `activate = \"restart\"`, or leave the probe out, or use one with `type = \"http\"`";
+        report.error(first.clone(), message, advice);
+    }
+    targets
 }
 
 fn target(
     mut section: Reader<'_>,
     context: Context<'_>,
-    named: &mut Vec<String>,
+    read: &mut Read,
     report: &mut Report<'_>,
 ) -> Option<TargetSettings> {
     let kind = section.choice::<String>("type", KINDS, &[], report);
@@ -47,6 +72,7 @@ fn target(
         report.error(kind_span, message, "use \"dotenv\" with a `restart-command`, or \"command\"");
         return None;
     }
+    let named = &mut read.named;
     match kind.get_ref().as_str() {
         "compose" => compose_section::read(section, report).map(TargetSettings::Compose),
         "dotenv" => dotenv_section::read(section, named, report).map(TargetSettings::Dotenv),
@@ -58,25 +84,29 @@ fn target(
         hosting if hosting_section::TYPES.contains(&hosting) => {
             hosting_section::read(hosting, section, report).map(TargetSettings::Hosting)
         }
-        _ => systemd(section, context, named, report).map(TargetSettings::Systemd),
+        _ => systemd(section, context, read, report).map(TargetSettings::Systemd),
     }
 }
 
 fn systemd(
     mut section: Reader<'_>,
     context: Context<'_>,
-    named: &mut Vec<String>,
+    read: &mut Read,
     report: &mut Report<'_>,
 ) -> Option<SystemdTarget> {
     let example = "units = [\"my-backend.service\"]";
     let units = section.texts("units", example, report, service_name);
     section.need("units", example, report);
     let (deliver, path_env) = way(&mut section, context, report);
-    let activate = activate(&mut section, deliver, context, report);
+    let activate = activate(&mut section, deliver, context, read, report);
     let daemon_reload = section.choice::<DaemonReload>("daemon-reload", &["auto", "always"], &[], report);
+    if let Some((span, _)) = section.take_raw("max-unavailable").filter(|_| activate == Activate::None) {
+        let message = "`max-unavailable` means nothing with `activate = \"none\"`, which restarts nothing";
+        report.error(span, message, "leave it out");
+    }
     let max_unavailable = max_unavailable(&mut section, report);
     section.finish(report);
-    let units = each_once("units", units?.into_inner(), named, report);
+    let units = each_once("units", units?.into_inner(), &mut read.named, report);
     let daemon_reload = daemon_reload.map(|when| when.into_inner()).unwrap_or_default();
     Some(SystemdTarget { units, deliver, path_env, activate, max_unavailable, daemon_reload })
 }
@@ -144,9 +174,24 @@ fn way(section: &mut Reader<'_>, context: Context<'_>, report: &mut Report<'_>) 
     (deliver, path_env.map(|name| name.into_inner()))
 }
 
-/// `activate`: by a reload only where that can bring the value, and where something can see that it did.
-fn activate(section: &mut Reader<'_>, deliver: Deliver, context: Context<'_>, report: &mut Report<'_>) -> Activate {
-    let activate = section.choice::<Activate>("activate", &["restart", "reload"], &["none"], report);
+/// `activate`: by a reload only where that can bring the value, and where something can see that it did; not at all only
+/// where nobody is promised that the consumers know the value by a certain time.
+fn activate(
+    section: &mut Reader<'_>,
+    deliver: Deliver,
+    context: Context<'_>,
+    read: &mut Read,
+    report: &mut Report<'_>,
+) -> Activate {
+    let activate = section.choice::<Activate>("activate", &["restart", "reload", "none"], &[], report);
+    if let Some(word) = activate.as_ref().filter(|word| *word.get_ref() == Activate::None) {
+        read.left_alone.push(word.span());
+        if context.overlaps {
+            let message = "units that nothing restarts learn neither of a new value nor of the end of an overlap";
+            let advice = "use `activate = \"restart\"`, or [invalidation] `mode = \"immediate\"`";
+            report.error(word.span(), message, advice);
+        }
+    }
     if let Some(word) = activate.as_ref().filter(|word| *word.get_ref() == Activate::Reload) {
         if deliver.is_credential() {
             let message = "a reload brings no new credential: systemd loads credentials when a unit starts";
@@ -157,7 +202,7 @@ fn activate(section: &mut Reader<'_>, deliver: Deliver, context: Context<'_>, re
             report.error(
                 word.span(),
                 message,
-                "add a [[probe]] with `type = \"jwt\"`, or use `activate = \"restart\"`",
+                "add a [[probe]] with `type = \"jwt\"` or `\"command\"`, or use `activate = \"restart\"`",
             );
         }
     }

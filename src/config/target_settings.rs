@@ -333,6 +333,8 @@ pub enum Activate {
     Restart,
     /// By its `ExecReload=`, which gets the new value; its processes keep the environment that they have.
     Reload,
+    /// Not at all: by whatever starts it next.
+    None,
 }
 
 /// `daemon-reload`.

@@ -14,8 +14,16 @@ const NEVER: &[&str] = &["dbus.service", "dbus-broker.service", "systemd-journal
 const OWN: &[&str] = &["rekeyd", "rekeyd-process", "rekeyd-rearm"];
 
 /// Our own services of which there are instances.
-const OWN_TEMPLATES: &[&str] =
-    &["rekeyd-file", "rekeyd-key", "rekeyd-recover", "rekeyd-retire", "rekeyd-retry", "rekeyd-rotate", "rekeyd-tool"];
+const OWN_TEMPLATES: &[&str] = &[
+    "rekeyd-file",
+    "rekeyd-key",
+    "rekeyd-recover",
+    "rekeyd-retire",
+    "rekeyd-retry",
+    "rekeyd-rotate",
+    "rekeyd-search",
+    "rekeyd-tool",
+];
 
 /// The template that a service is an instance of: `a@.service` of `a@1.service`.
 pub fn template_of(name: &str) -> Option<String> {

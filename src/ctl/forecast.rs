@@ -36,7 +36,9 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
     let restarts = plan.last_movement() + 1;
     let times = if restarts > 1 { format!(", {restarts} times") } else { String::new() };
     for found in &forecast.found {
-        lines.push(if found.is_deployed() {
+        lines.push(if found.left_alone && found.running {
+            format!("  restart   none: {} takes it with its next start, and goes on as it is until then", found.unit)
+        } else if found.is_deployed() {
             format!("  deploy    {} anew{times}", found.unit)
         } else if found.running {
             format!("  restart   {}{times}", found.unit)
@@ -53,6 +55,10 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
             format!("  tokens    those of generation {old} stay accepted until the next rotation")
         }
         Some(old) => format!("  tokens    those of generation {old} stay accepted until the overlap is over"),
+        None if forecast.found.iter().any(|found| found.left_alone) => {
+            "  tokens    those signed with the old value are refused by each service once it was started again"
+                .to_owned()
+        }
         None => "  tokens    those signed with the old value are refused after the restart".to_owned(),
     });
     lines.extend(forecast.evidence.iter().map(|evidence| format!("  now       {}", text::evidence_in_words(evidence))));
@@ -62,7 +68,8 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
 
 /// What users would notice of the restarts: of a unit alone, of one behind a socket, and of several.
 fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
-    let running: Vec<_> = forecast.found.iter().filter(|found| found.running && !found.is_deployed()).collect();
+    let running: Vec<_> =
+        forecast.found.iter().filter(|found| found.running && !found.left_alone && !found.is_deployed()).collect();
     let times = if restarts > 1 { format!(" each of {restarts} times") } else { String::new() };
     let tell = |found: &&Found| {
         let unit = &found.unit;

@@ -23,6 +23,7 @@ mod forget;
 mod generate;
 mod history;
 mod key;
+mod leaks;
 mod list;
 mod new;
 mod notify;
@@ -128,6 +129,11 @@ enum Verb {
         #[arg(long, value_name = "N")]
         to_fd: u32,
     },
+    /// Search this host for the values: files, processes, the journal; for root, and recorded
+    Leaks {
+        /// The secret
+        name: String,
+    },
     /// Keep, restore or renew the key that the store's values are sealed with; for root
     #[command(subcommand)]
     Key(key::Key),
@@ -202,6 +208,7 @@ async fn perform(verb: Verb, out: &Out) -> Exit {
         Verb::Release(release) => release.run(out).await,
         Verb::Forget { name } => forget::run(out, &name).await,
         Verb::Reveal { name, generation, to_fd } => reveal::run(out, &name, generation, to_fd).await,
+        Verb::Leaks { name } => leaks::run(out, &name).await,
         Verb::Key(key) => key.run(out).await,
         Verb::Doctor => doctor::run(out).await,
         Verb::Notify => notify::run(out).await,

@@ -88,6 +88,9 @@ fn in_words(status: &SecretStatus) -> String {
     for drift in &status.drift {
         row("Drift", drift.clone());
     }
+    for waiting in &status.waiting {
+        row("Waiting", waiting.clone());
+    }
     if let Some(next) = status.next {
         let skipped = if status.paused || status.hold.is_some() { ", will be skipped" } else { "" };
         row("Next", format!("{next:.0} ({}{skipped})", ago(next)));

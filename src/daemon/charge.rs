@@ -78,13 +78,17 @@ impl Charge {
         self.drift.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
-    /// The same in words, with what to do about it; nothing while that is being changed.
-    fn drift(&self, standing: &Standing) -> Vec<String> {
+    /// The same in words, with what to do about it, and what is so as it is meant to be; nothing while that is being changed.
+    fn drift(&self, standing: &Standing) -> (Vec<String>, Vec<String>) {
         if standing.transaction.is_some() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
-        let drift = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
-        drift.0.iter().map(|drift| format!("{drift} — {}", drift.advice(self.name.as_str()))).collect()
+        let noted = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
+        let (expected, drift): (Vec<&Drift>, Vec<&Drift>) = noted.0.iter().partition(|drift| drift.is_expected());
+        let in_words = |drift: Vec<&Drift>| {
+            drift.iter().map(|drift| format!("{drift} — {}", drift.advice(self.name.as_str()))).collect()
+        };
+        (in_words(drift), in_words(expected))
     }
 
     /// Whether nothing can be done with this secret, since its records cannot be read or are not of this time.
@@ -162,7 +166,8 @@ impl Charge {
     /// What there is to say of it, but for what only systemd knows.
     pub fn status(&self, settings: &SecretSettings) -> SecretStatus {
         let standing = self.standing();
-        let mut status = SecretStatus { drift: self.drift(&standing), ..summary(settings, standing) };
+        let (drift, waiting) = self.drift(&standing);
+        let mut status = SecretStatus { drift, waiting, ..summary(settings, standing) };
         let outdated = || self.outdated().map(|outdated| ("outdated", outdated.fault));
         if let Some((state, fault)) = self.unreadable().map(|fault| ("unreadable", fault)).or_else(outdated) {
             state.clone_into(&mut status.state);
@@ -220,6 +225,7 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
         hold: hold.map(|hold| hold.sentence()),
         rotation,
         drift: Vec::new(),
+        waiting: Vec::new(),
         last: standing.last,
     }
 }

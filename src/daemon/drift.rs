@@ -116,10 +116,11 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
         return;
     }
     let before = charge.note_drift(&drift);
-    for new in drift.iter().filter(|drift| !before.contains(drift)) {
+    let is_told = |drift: &&Drift| !drift.is_expected();
+    for new in drift.iter().filter(is_told).filter(|drift| !before.contains(drift)) {
         tell(daemon, settings, new);
     }
-    if drift.is_empty() && !before.is_empty() {
+    if !drift.iter().any(|drift| is_told(&drift)) && before.iter().any(|drift| is_told(&drift)) {
         let text = format!("{}: files and processes are as rekeyd left them again", settings.name);
         let mut entry = Entry::new(Priority::Info, message_id::DRIFT_GONE, text);
         entry.secret = Some(settings.name.to_string());

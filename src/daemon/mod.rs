@@ -31,6 +31,7 @@ mod forget;
 mod gate;
 mod host;
 mod journal;
+mod leaks;
 mod listeners;
 mod metrics;
 mod notice;

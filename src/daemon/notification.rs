@@ -102,7 +102,7 @@ impl Notification {
             description: &format!("Telling a person of the secret {secret}"),
             argv,
             directory: None,
-            user,
+            user: user.into(),
             environment: environment.into_iter().map(|(name, value)| format!("REKEYD_{name}={value}")).collect(),
             input: self.document(),
             value: None,

@@ -11,7 +11,7 @@ use super::callers::Callers;
 use super::requests::{self, Wish};
 use super::rotations;
 use super::state::Daemon;
-use super::{calendar, custody, drift, forget, notice, schedule};
+use super::{calendar, custody, drift, forget, leaks, notice, schedule};
 use crate::config::{self, Settings};
 use crate::dbus::rekeyd1::{
     Admitted, Caller, Condition, Error, Forgotten, Reloaded, RotateFlags, SecretStatus, Service,
@@ -19,6 +19,7 @@ use crate::dbus::rekeyd1::{
 use crate::dbus::rights::{Asker, Right};
 use crate::dbus::secret::{self, Secret};
 use crate::engine::{Adoption, Forecast, Verdict};
+use crate::record::leak::Leaks;
 use crate::record::{Actor, Happening, Record, RotationId, Standing};
 use crate::rotation::Fault;
 use crate::store::{Chained, StoreError};
@@ -251,6 +252,11 @@ impl Service for Served {
 
     async fn reveal(&self, caller: Caller, name: &str, generation: u32, to: OwnedFd) -> Result<(), Error> {
         custody::reveal(&self.daemon, person(caller), &charge_name(name)?, generation, to).await
+    }
+
+    async fn search(&self, caller: Caller, name: &str) -> Result<Leaks, Error> {
+        self.daemon.unlocked()?;
+        leaks::search(&self.daemon, person(caller), &self.recorded(name)?).await
     }
 
     async fn export_key(&self, caller: Caller, passphrase: OwnedFd, to: OwnedFd) -> Result<(), Error> {

@@ -268,9 +268,10 @@ impl Daemon {
 
     /// The parts of a secret's engine that goes side by side with others.
     pub fn parts_in(&self, wave: Option<&Arc<Rider>>, settings: &SecretSettings, charge: &Arc<Charge>) -> Parts {
+        let means = Means::of_daemon(self.systemd.clone(), self.helper.clone());
         Parts {
-            targets: target::from_settings(settings, &Means::of_daemon(self.systemd.clone(), self.helper.clone())),
-            probes: settings.probes.iter().map(proof::from_settings).collect(),
+            targets: target::from_settings(settings, &means),
+            probes: proof::from_settings(settings, &means),
             host: DaemonHost {
                 systemd: self.systemd.clone(),
                 journal: self.journal.clone(),

@@ -60,7 +60,7 @@ async fn command(
         description,
         argv,
         directory: None,
-        user,
+        user: user.into(),
         environment,
         input: Vec::new(),
         value: None,

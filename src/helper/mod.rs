@@ -2,9 +2,9 @@
 //!
 //! Each is a socket-activated service with one request a connection: `rekeyd-process.service` looks into other users'
 //! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units,
-//! `rekeyd-file@.service` reads and writes files as their owner, and looks at a user's PM2 as that user. Requests and
-//! answers are lines of JSON on a socket in /run/rekeyd that only root can open; values pass over it only where the daemon
-//! has to keep them.
+//! `rekeyd-file@.service` reads and writes files as their owner, and looks at a user's PM2 as that user,
+//! `rekeyd-search@.service` looks for values where none should be. Requests and answers are lines of JSON on a socket in
+//! /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them, or the helper to find them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +33,7 @@ mod pm2;
 mod process;
 mod questions;
 mod queue;
+mod search;
 mod service;
 mod startable;
 mod wake;
@@ -41,6 +42,7 @@ pub use file::{ByHand, NotDone, Seen, Wanted};
 pub use pm2::{Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::{Company, ProcessHelper};
+pub use search::{SearchHelper, Searched};
 pub use wake::Wake;
 
 /// No question takes this long; a helper that hangs must not hang the daemon.
@@ -60,7 +62,7 @@ pub struct HelperError {
 impl From<HelperError> for Fault {
     fn from(error: HelperError) -> Self {
         Self::new(FaultCode::HelperFailed, format!("rekeyd's helper does not answer: {error}"))
-            .advise("systemctl status 'rekeyd-process*' 'rekeyd-key*' 'rekeyd-file*'")
+            .advise("systemctl status 'rekeyd-process*' 'rekeyd-key*' 'rekeyd-file*' 'rekeyd-search*'")
     }
 }
 
@@ -177,7 +179,8 @@ pub fn run(kind: &str) -> ExitCode {
         "process" => service::serve(|input, output| process::run(input, output)),
         "file" => file::run(&mut input, &mut output),
         "key" => key::run(Path::new(crate::store::ROOT), &mut input, &mut output),
-        other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key, file"))),
+        "search" => search::run(&mut input, &mut output),
+        other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key, file, search"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -205,6 +208,15 @@ fn is_coming(error: &std::io::Error) -> bool {
 
 /// One request, one answer.
 async fn ask<Q: Serialize, A: DeserializeOwned>(socket: &Path, question: &Q) -> Result<A, HelperError> {
+    ask_within(LIMIT, socket, question).await
+}
+
+/// The same, with another limit.
+async fn ask_within<Q: Serialize, A: DeserializeOwned>(
+    limit: Duration,
+    socket: &Path,
+    question: &Q,
+) -> Result<A, HelperError> {
     let failed = |reason: String| HelperError { socket: socket.to_owned(), reason };
     let mut request = Zeroizing::new(serde_json::to_vec(question).map_err(|error| failed(error.to_string()))?);
     request.push(b'\n');
@@ -215,8 +227,8 @@ async fn ask<Q: Serialize, A: DeserializeOwned>(socket: &Path, question: &Q) -> 
         stream.take(LARGEST).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = match timeout(LIMIT, exchange).await {
-        Err(_) => return Err(failed(format!("no answer within {} s", LIMIT.as_secs()))),
+    let answer = match timeout(limit, exchange).await {
+        Err(_) => return Err(failed(format!("no answer within {} s", limit.as_secs()))),
         Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
     };
     // serde's messages cite no values but those of the wrong type; the place is enough.

@@ -33,6 +33,11 @@ impl Sighting {
     pub fn process(place: String, has: Has, restart: impl Into<String>) -> Self {
         Self { place, kind: Kind::Process, has, restart: restart.into() }
     }
+
+    /// What runs has and is not restarted for another value, and how it is started anew.
+    pub fn left_alone(place: String, has: Has, restart: impl Into<String>) -> Self {
+        Self { place, kind: Kind::LeftAlone, has, restart: restart.into() }
+    }
 }
 
 /// Where a value was seen.
@@ -42,6 +47,8 @@ pub enum Kind {
     File,
     /// In what runs.
     Process,
+    /// In what runs, and takes another value when it is started next.
+    LeftAlone,
 }
 
 /// What a place has.
@@ -70,6 +77,8 @@ pub enum Drift {
     Older(String, Generation, String),
     /// What runs has a value that is neither in its file nor known: it was started from elsewhere.
     FromElsewhere(String),
+    /// What runs has another value than its file, as it is meant to, and takes that at its next start; and what starts it.
+    Waits(String, String),
     /// A file became one of which it is not certain what it has, or it is gone; and what to do.
     Uncertain(String, String),
 }
@@ -90,13 +99,19 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
             (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
             (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
             (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place)),
-            (Kind::Process, Has::Nothing) => None,
+            (Kind::LeftAlone, Has::Generation(_) | Has::Unknown) => Some(Drift::Waits(place, restart.clone())),
+            (Kind::Process | Kind::LeftAlone, Has::Nothing) => None,
         }
     };
     seen.iter().filter_map(one).collect()
 }
 
 impl Drift {
+    /// Whether it is as it was meant to be.
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::Waits(..))
+    }
+
     /// What to do about it, for the secret `name`.
     pub fn advice(&self, name: &str) -> String {
         let adopt = format!("take that value over with rekeyctl adopt {name}");
@@ -111,6 +126,7 @@ impl Drift {
             }
             Self::Removed(..) => "write the value in force, before what reads it starts again".to_owned(),
             Self::Older(_, _, restart) => restart.clone(),
+            Self::Waits(_, restart) => format!("{restart} brings that start about now"),
             Self::Uncertain(_, advice) => advice.clone(),
         }
     }
@@ -126,6 +142,9 @@ impl fmt::Display for Drift {
             Self::Older(place, generation, _) => {
                 write!(f, "{place} still with generation {generation}, older than the file")
             }
+            Self::Waits(place, _) => {
+                write!(f, "{place} with the value that they were started with, until their next start")
+            }
             Self::FromElsewhere(place) => write!(f, "{place} with a value that is in no file and not known here"),
             Self::Uncertain(problem, _) => f.write_str(problem),
         }
@@ -140,6 +159,7 @@ mod tests {
         match kind {
             Kind::File => Sighting::file("file", has),
             Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
+            Kind::LeftAlone => Sighting::left_alone("processes".to_owned(), has, "again"),
         }
     }
 
@@ -165,5 +185,21 @@ mod tests {
             let seen = [seen(Kind::File, in_file), seen(Kind::Process, in_processes)];
             assert_eq!(drift(now, &seen), wanted, "{in_file:?} {in_processes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_alone_may_have_another_value_than_its_file_until_its_next_start() {
+        let (old, now) = (Generation::FIRST, Generation::FIRST.next());
+        let told =
+            |in_file, in_processes| drift(now, &[seen(Kind::File, in_file), seen(Kind::LeftAlone, in_processes)]);
+        let of_now = Has::Generation(now);
+        for other in [Has::Generation(old), Has::Unknown] {
+            let waits = Drift::Waits("processes".to_owned(), "again".to_owned());
+            assert!(waits.is_expected());
+            assert_eq!(told(of_now, other), [waits]);
+        }
+        assert_eq!(told(of_now, of_now), []);
+        assert_eq!(told(of_now, Has::Nothing), []);
+        assert_eq!(told(Has::Unknown, of_now), [Drift::Edited("file".to_owned())]);
     }
 }

@@ -1,13 +1,15 @@
 //! PURE: when a failed rotation is tried again and when a person is needed; who goes together; what is not as it was
-//! left.
+//! left; where a value belongs.
 
 use std::time::Duration;
 
 mod batch;
 mod drift;
+mod leak;
 
 pub use batch::batches;
 pub use drift::{Drift, Has, Kind, Sighting, drift};
+pub use leak::{Ours, Spot, ours};
 
 /// What follows when a rotation was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

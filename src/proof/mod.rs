@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::config::ProbeSettings;
+use crate::config::{ProbeSettings, SecretSettings};
 use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::SecretValue;
+use crate::target::Means;
 
+mod command;
 mod http;
 pub mod impact;
 mod jwt;
@@ -17,12 +19,16 @@ mod token;
 
 use patience::{Patience, Trouble};
 
-/// The probe that is configured.
-pub fn from_settings(settings: &ProbeSettings) -> Box<dyn Probe> {
-    match settings {
-        ProbeSettings::Jwt(probe) => Box::new(probe.clone()),
-        ProbeSettings::Http(probe) => Box::new(probe.clone()),
-    }
+/// The probes of a secret, in order.
+pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Probe>> {
+    let probe = |(place, settings): (usize, &ProbeSettings)| -> Box<dyn Probe> {
+        match settings {
+            ProbeSettings::Jwt(probe) => Box::new(probe.clone()),
+            ProbeSettings::Http(probe) => Box::new(probe.clone()),
+            ProbeSettings::Command(probe) => Box::new(command::Program::new(secret, place, probe, means)),
+        }
+    };
+    secret.probes.iter().enumerate().map(probe).collect()
 }
 
 /// What a probe may know while it asks.

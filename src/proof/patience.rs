@@ -131,7 +131,8 @@ impl Patience {
         Ok(())
     }
 
-    fn remaining(&self) -> Duration {
+    /// What is left.
+    pub(super) fn remaining(&self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }
 

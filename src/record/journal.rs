@@ -175,6 +175,7 @@ pub fn entry(record: &Record, head: &Head, standing: &Standing) -> Entry {
         Happening::Released { actor }
         | Happening::Paused { actor }
         | Happening::Unpaused { actor }
+        | Happening::Searched { actor }
         | Happening::Forgotten { actor } => entry.actor = Some(actor.to_string()),
         Happening::Revealed { generation, actor } => {
             point_to(&mut entry, standing, *generation);
@@ -227,6 +228,7 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         Happening::Held { .. } => (Error, message_id::SECRET_HELD),
         Happening::Released { .. } => (Notice, message_id::SECRET_RELEASED),
         Happening::Revealed { .. } => (Warning, message_id::VALUE_REVEALED),
+        Happening::Searched { .. } => (Notice, message_id::VALUE_SEARCHED),
         Happening::Abandoned { .. } => (Error, message_id::ROTATION_ABANDONED),
         Happening::Forgotten { .. } => (Notice, message_id::SECRET_FORGOTTEN),
         Happening::Paused { .. } => (Notice, message_id::SCHEDULE_PAUSED),

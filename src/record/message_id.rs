@@ -61,6 +61,8 @@ message_ids! {
     RETIRE_ARMED = "faf1a94a392e47c7a5678666eeed4a8b";
     /// The value of a generation was given to a person.
     VALUE_REVEALED = "c3dff9fcf83c45f799f0dd93a3e4b3d6";
+    /// This host is searched for the values of a secret.
+    VALUE_SEARCHED = "005e0a1e53dc420a880dd00703f45431";
     /// A rotation that was under way is not gone on with: its records are older than what was delivered.
     ROTATION_ABANDONED = "8d8f45f2e31e49128133d87df53e1804";
     /// A secret was let go of.

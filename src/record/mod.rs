@@ -16,6 +16,7 @@ pub mod audit;
 pub mod chain;
 pub mod deaths;
 pub mod journal;
+pub mod leak;
 pub mod message_id;
 pub mod metrics;
 pub mod notice;
@@ -156,6 +157,11 @@ pub enum Happening {
         /// Which.
         generation: Generation,
         /// To whom.
+        actor: Actor,
+    },
+    /// This host is searched for the values.
+    Searched {
+        /// Who asked.
         actor: Actor,
     },
     /// The rotation under way is not gone on with: its records are older than what was delivered.

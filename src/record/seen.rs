@@ -146,6 +146,16 @@ pub enum Evidence {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lifetime_s: Option<u64>,
     },
+    /// A program of the administrator's, which was shown the value, ended with 0.
+    Command {
+        /// The program.
+        program: String,
+        /// The generation that it was shown.
+        generation: Generation,
+        /// The last line that it printed; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        said: String,
+    },
     /// A request was answered as expected.
     Http {
         /// The URL.
@@ -175,6 +185,9 @@ pub struct Found {
     pub unit: String,
     /// Whether it runs; a unit that is stopped on purpose gets the value and stays stopped.
     pub running: bool,
+    /// Whether it is not restarted, and takes the view with its next start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_alone: bool,
     /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependents: Vec<String>,

@@ -52,6 +52,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         Happening::Revealed { generation, actor } => {
             format!("the value of generation {generation} was given to {actor}")
         }
+        Happening::Searched { actor } => format!("this host is searched for the values, asked for by {actor}"),
         Happening::Abandoned { fault } => {
             format!("the rotation under way is not gone on with: {}", fault_in_words(fault))
         }
@@ -211,6 +212,10 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
             let gap = duration(longest_gap_ms * 1000);
             format!("{failed} of {sent} requests to {url} failed, longest gap {gap}")
         }
+        Evidence::Command { program, generation, said } => {
+            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+            format!("{program} ended well with generation {generation}{said}")
+        }
         Evidence::Http { url, status } => format!("{url} answered {status}"),
     }
 }
@@ -248,7 +253,17 @@ fn activated_in_words(activated: &Activated) -> String {
 }
 
 fn committed_in_words(took_us: u64, standing: &Standing) -> String {
-    format!("{} is in force and proven, after {}", in_force(standing), duration(took_us))
+    let (in_force, took) = (in_force(standing), duration(took_us));
+    match &standing.last {
+        // At the end of an overlap, all have the value in force already.
+        Some(last) if !last.retires && !last.waiting.is_empty() => {
+            let units = last.waiting.join(", ");
+            format!(
+                "{in_force} is delivered and read back, after {took}; until its next start the value before is in use by {units}"
+            )
+        }
+        _ => format!("{in_force} is in force and proven, after {took}"),
+    }
 }
 
 /// The generation in force, with its fingerprint.

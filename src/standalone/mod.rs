@@ -81,7 +81,7 @@ impl Standalone {
         let (tell, told) = unbounded_channel();
         let standalone = Self {
             targets: target::from_settings(&settings, &means),
-            probes: settings.probes.iter().map(proof::from_settings).collect(),
+            probes: proof::from_settings(&settings, &means),
             host: StandaloneHost::new(&settings.name, runner, tell),
             settings,
             store,

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child as Process, Command as Start};
 use tokio::time::{sleep, timeout};
 
-use super::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
+use super::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, User, VALUE_FILE};
 use super::printed::Printed;
 use super::{files, kept, process};
 use crate::secret::SecretValue;
@@ -104,7 +104,11 @@ impl Child {
             Ok(number) => number == own,
             Err(_) => std::env::var_os("USER").is_some_and(|name| name == user),
         };
-        match command.user.filter(|user| !is_own(user)) {
+        let named = match command.user {
+            User::Named(user) => Some(user),
+            User::Caller | User::OfItsOwn => None,
+        };
+        match named.filter(|user| !is_own(user)) {
             Some(user) => Err(NotRun::new(
                 command,
                 format!("it is to run as user {user}, and this is user {own}: become that user"),

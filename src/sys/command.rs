@@ -27,8 +27,8 @@ pub struct Command<'a> {
     pub argv: &'a [String],
     /// Where it runs; where it is left out, in `/`, or in the developer's checkout.
     pub directory: Option<&'a Path>,
-    /// As whom; root, or whoever asks, where it is left out.
-    pub user: Option<&'a str>,
+    /// As whom.
+    pub user: User<'a>,
     /// Its environment, besides what every service is given.
     pub environment: Vec<String>,
     /// What it reads on its standard input.
@@ -39,6 +39,25 @@ pub struct Command<'a> {
     pub limit: Duration,
     /// Where what it prints goes.
     pub prints: Prints,
+}
+
+/// As whom a program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum User<'a> {
+    /// Root, or, where there is no systemd, whoever asks.
+    #[default]
+    Caller,
+    /// Who is called so, or has this number.
+    Named(&'a str),
+    /// A user that there is for this run alone, and that can write nothing that outlives it (`DynamicUser=`,
+    /// systemd.exec(5)); where there is no systemd, whoever asks.
+    OfItsOwn,
+}
+
+impl<'a> From<Option<&'a str>> for User<'a> {
+    fn from(name: Option<&'a str>) -> Self {
+        name.map_or(Self::Caller, Self::Named)
+    }
 }
 
 /// The variable that names the file with the value.

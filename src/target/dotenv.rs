@@ -133,7 +133,7 @@ impl DotenvTarget {
             description: &format!("Restarting what reads {}", self.path().display()),
             argv,
             directory: None,
-            user: (owner != "0").then_some(owner.as_str()),
+            user: (owner != "0").then_some(owner.as_str()).into(),
             environment: vec![
                 format!("REKEYD_SECRET={}", self.secret),
                 format!("REKEYD_FILE={}", self.path().display()),

@@ -21,7 +21,7 @@ pub mod environment;
 mod file;
 pub mod hosting;
 pub mod pm2;
-mod program;
+pub(crate) mod program;
 pub mod systemd;
 
 /// What targets act with.

@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::helper::{Answer, ProcessHelper, Program, Question};
 use crate::rotation::{Fault, FaultCode};
 
-/// Looks for the program of `argv`, which `key` of the target `label` names. One without a path is the shell's to find.
+/// Looks for the program of `argv`, which `key` of the target or probe `label` names. One without a path is the shell's to find.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) async fn check(helper: &ProcessHelper, argv: &[String], key: &str, label: &str) -> Result<(), Fault> {
+pub(crate) async fn check(helper: &ProcessHelper, argv: &[String], key: &str, label: &str) -> Result<(), Fault> {
     let Some(program) = argv.first().filter(|program| Path::new(program).is_absolute()) else { return Ok(()) };
     let answer = helper.ask_one(Question::Program { path: program.clone() }).await?;
     let (what, advice) = match answer {

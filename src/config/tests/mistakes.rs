@@ -249,12 +249,42 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "brings no new credential",
             "`activate = \"restart\"`",
         ),
-        (units("[\"a.service\"]\nactivate = \"none\""), "6:12", "not available in this version yet", "\"restart\""),
+        (
+            units("[\"a.service\"]\nactivate = \"none\"\nmax-unavailable = 2"),
+            "7:1",
+            "means nothing with `activate = \"none\"`",
+            "leave it out",
+        ),
+        (
+            units(
+                "[\"a.service\"]\nactivate = \"none\"\n[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\n\
+                 overlap = \"15m\"",
+            ),
+            "6:12",
+            "learn neither of a new value",
+            "`mode = \"immediate\"`",
+        ),
+        (
+            units(
+                "[\"a.service\"]\nactivate = \"none\"\n[[probe]]\ntype = \"jwt\"\nmint.claims = { sub = \"x\" }\n\
+                 protected.url = \"http://h/\"",
+            ),
+            "6:12",
+            "could never see the new one",
+            "`type = \"http\"`",
+        ),
         (units("[\"a.service\"]\nmax-unavailable = 0"), "6:19", "ever be restarted", "1 or more"),
         (units("[\"a.service\"]\ndaemon-reload = \"never\""), "6:17", "cannot be \"never\"", "\"auto\", \"always\""),
         // [[probe]]
         (section("[[probe]]\nurl = \"http://h/\""), "7:1", "`type` is missing", "type = "),
-        (section("[[probe]]\ntype = \"command\""), "8:8", "not available in this version yet", "\"jwt\", \"http\""),
+        (section("[[probe]]\ntype = \"unit\""), "8:8", "not available in this version yet", "\"jwt\", \"http\""),
+        (section("[[probe]]\ntype = \"command\""), "7:1", "`command` is missing", "command = ["),
+        (
+            section("[[probe]]\ntype = \"command\"\ncommand = [\"check\"]"),
+            "9:11",
+            "does not begin with an absolute path",
+            "/usr/local/bin/check-login",
+        ),
         (http(""), "7:1", "`url` is missing", "url = "),
         (http("url = \"ftp://h/\""), "9:7", "only http and https", "http://"),
         (http("url = \"http://me:geheim@h/\""), "9:7", "user or password", "json-file"),

@@ -82,6 +82,11 @@ fn everything_that_can_be_said_is_taken_over() {
         type = "http"
         url = "http://[::1]:80/"
         status = 204
+        [[probe]]
+        type = "command"
+        command = ["/usr/local/bin/check", "--fast"]
+        user = "app"
+        timeout = "5s"
     "#;
     let loaded = checked("my-key.toml", text);
     assert_eq!(loaded.findings, []);
@@ -109,6 +114,9 @@ fn everything_that_can_be_said_is_taken_over() {
     assert!(
         matches!(&secret.probes[1], ProbeSettings::Http(http) if http.status == 204 && http.timeout.as_secs() == 20)
     );
+    let ProbeSettings::Command(command) = &secret.probes[2] else { panic!("{:?}", secret.probes) };
+    assert_eq!(command.argv, ["/usr/local/bin/check", "--fast"]);
+    assert_eq!((command.user.as_deref(), command.timeout.as_secs()), (Some("app"), 5));
 }
 
 #[test]
@@ -129,6 +137,16 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(login.token, TokenPlace::Pointer("/token".into()));
     let carrier = TokenCarrier::Header { name: "Authorization".into(), scheme: "Bearer".into() };
     assert_eq!((jwt.protected.method.as_str(), &jwt.protected.carrier), ("GET", &carrier));
+}
+
+#[test]
+fn a_jwt_probe_goes_with_units_that_are_left_alone_beside_one_that_is_not() {
+    let left = "[[target]]\ntype = \"systemd\"\nunits = [\"b.service\"]\nactivate = \"none\"\n";
+    let probe = "[[probe]]\ntype = \"jwt\"\nlogin = { url = \"http://h/\" }\nprotected = { url = \"http://h/\" }\n";
+    let loaded = checked("a.toml", format!("{GOOD}{left}{probe}"));
+    assert_eq!(loaded.findings, []);
+    let secret = loaded.settings.secrets.values().next().unwrap();
+    assert!(matches!(&secret.targets[1], TargetSettings::Systemd(target) if target.activate == Activate::None));
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub struct SecretStatus {
     /// What is not as it was left: files that were edited by hand, processes that are older than their file.
     #[serde(default)]
     pub drift: Vec<String>,
+    /// What runs with another value than the one in force, as it is meant to, until its next start (`activate = "none"`).
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// The last rotation that ended.
     pub last: Option<LastRotation>,
 }

@@ -33,6 +33,7 @@ pub trait Service: Send + Sync + 'static {
     async fn audit(&self, name: &str) -> Result<crate::store::Chained, Error>;
     async fn forget(&self, caller: Caller, name: &str) -> Result<Forgotten, Error>;
     async fn reveal(&self, caller: Caller, name: &str, generation: u32, to: OwnedFd) -> Result<(), Error>;
+    async fn search(&self, caller: Caller, name: &str) -> Result<crate::record::leak::Leaks, Error>;
     async fn export_key(&self, caller: Caller, passphrase: OwnedFd, to: OwnedFd) -> Result<(), Error>;
     async fn import_key(&self, caller: Caller, from: OwnedFd, passphrase: OwnedFd) -> Result<(), Error>;
     async fn rotate_key(&self, caller: Caller) -> Result<(), Error>;
@@ -182,6 +183,12 @@ impl Manager {
     ) -> Result<(), Error> {
         let admitted = self.admit(&header, Right::Root, name).await?;
         self.0.reveal(admitted.caller, name, generation, to.into()).await
+    }
+
+    /// Searches this host for the values of a secret, and records that it does. Returns a JSON object. For root alone.
+    async fn search(&self, #[zbus(header)] header: Header<'_>, name: &str) -> Result<String, Error> {
+        let admitted = self.admit(&header, Right::Root, name).await?;
+        json(&self.0.search(admitted.caller, name).await?)
     }
 
     /// Writes the store's key, sealed with the passphrase that is read from a descriptor. For root alone.

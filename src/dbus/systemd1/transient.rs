@@ -17,7 +17,7 @@ use super::call::LOOK;
 use super::job::JobEnd;
 use super::{MANAGER, PATH, Systemd, SystemdError};
 use crate::secret::SecretValue;
-use crate::sys::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, VALUE_FILE};
+use crate::sys::command::{ACCEPTED_FILES, Command, End, NotRun, Prints, Ran, Runner, Shown, User, VALUE_FILE};
 use crate::sys::printed::Printed;
 use crate::sys::{files, kept};
 
@@ -141,8 +141,10 @@ impl Systemd {
         if command.prints.is_kept() {
             properties.push(("StandardErrorFileToAppend", kept()));
         }
-        if let Some(user) = command.user {
-            properties.push(("User", Variant::from(user)));
+        match command.user {
+            User::Caller => {}
+            User::Named(user) => properties.push(("User", Variant::from(user))),
+            User::OfItsOwn => properties.push(("DynamicUser", Variant::from(true))),
         }
         if let Some(directory) = &directory {
             properties.push(("WorkingDirectory", Variant::from(directory.as_str())));

@@ -68,6 +68,7 @@ impl Standing {
                     left: Vec::new(),
                     back_to: None,
                     hooks: Vec::new(),
+                    waiting: Vec::new(),
                 });
             }
             Happening::TurnedAway { actor, cause } => {
@@ -98,6 +99,7 @@ impl Standing {
                         transaction.noted.clone_from(noted);
                         transaction.left.clone_from(left);
                     }
+                    Seen::Proven { evidence } => transaction.waiting = waiting(evidence),
                     _ => {}
                 }
                 transaction.advance(phase, passed(seen));
@@ -131,7 +133,7 @@ impl Standing {
                 self.transaction = None;
             }
             Happening::Forgotten { .. } => self.forget(record.at),
-            Happening::Revealed { .. } => {}
+            Happening::Revealed { .. } | Happening::Searched { .. } => {}
             Happening::Paused { .. } => self.paused = true,
             Happening::Unpaused { .. } => self.paused = false,
         }
@@ -261,11 +263,11 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let Transaction { id, actor, batch, hooks, interruptions, .. } = transaction;
+        let Transaction { id, actor, batch, hooks, interruptions, waiting, .. } = transaction;
         let interrupted = interruptions > 0;
         let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
-        self.last =
-            Some(LastRotation { id, actor, batch, retires, interrupted, outcome: outcome.clone(), hook_failed, at });
+        let outcome = outcome.clone();
+        self.last = Some(LastRotation { id, actor, batch, retires, interrupted, outcome, hook_failed, waiting, at });
     }
 }
 
@@ -297,6 +299,14 @@ fn longest_token(seen: &Seen) -> Option<u64> {
         _ => None,
     };
     evidence.iter().filter_map(lifetime).max()
+}
+
+fn waiting(evidence: &[Evidence]) -> Vec<String> {
+    let waits = |seen: &Evidence| match seen {
+        Evidence::AtNextRestart { unit } => Some(unit.clone()),
+        _ => None,
+    };
+    evidence.iter().filter_map(waits).collect()
 }
 
 fn restarts(seen: &Seen) -> impl Iterator<Item = (String, u64)> {

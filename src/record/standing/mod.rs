@@ -150,6 +150,9 @@ pub struct Transaction {
     /// The hooks that were run, with what was wrong.
     #[serde(default)]
     pub hooks: Vec<(Hook, Option<Fault>)>,
+    /// The consumers that go on with what they have until their next start.
+    #[serde(default)]
+    pub waiting: Vec<String>,
 }
 
 /// Where a rotation is.
@@ -198,6 +201,9 @@ pub struct LastRotation {
     /// What was to follow once it was proven, and failed.
     #[serde(default)]
     pub hook_failed: Option<Fault>,
+    /// The consumers that went on with what they had, until their next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
     /// When.
     pub at: Timestamp,
 }

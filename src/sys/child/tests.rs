@@ -18,7 +18,7 @@ fn command<'a>(argv: &'a [String], value: Option<Shown<'a>>) -> Command<'a> {
         description: "",
         argv,
         directory: None,
-        user: None,
+        user: User::Caller,
         environment: vec!["REKEYD_SECRET=a=b".to_owned()],
         input: b"asked".to_vec(),
         value,
@@ -119,7 +119,7 @@ async fn what_cannot_be_run_is_told() {
     let error = child(dir.path()).run(&command(&argv, None)).await.err().unwrap().to_string();
     assert!(error.contains("/no/such/program cannot be run: there is no such program"), "{error}");
     let argv = script("true");
-    let other = Command { user: Some("4294967294"), ..command(&argv, None) };
+    let other = Command { user: User::Named("4294967294"), ..command(&argv, None) };
     let error = child(dir.path()).run(&other).await.err().unwrap().to_string();
     assert!(error.contains("become that user"), "{error}");
 }

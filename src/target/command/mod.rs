@@ -14,12 +14,12 @@ use crate::config::{CommandTarget as Settings, SecretSettings};
 use crate::helper::ProcessHelper;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
-use crate::secret::SecretValue;
+use crate::secret::{SecretValue, told};
 use crate::sys::command::{Command, Prints, Runner, Shown};
 
 pub mod protocol;
 
-use protocol::{Adopted, Delivered, Done, Looked, PROTOCOL, Request, Verb, Word, checked, read, told};
+use protocol::{Adopted, Delivered, Done, Looked, PROTOCOL, Request, Verb, Word, checked, read};
 
 /// Less time than this is none.
 const LEAST: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl CommandTarget {
             description: &format!("{} of the secret {}: {}", self.settings.name, self.secret, verb.as_str()),
             argv: &argv,
             directory: None,
-            user: self.settings.user.as_deref(),
+            user: self.settings.user.as_deref().into(),
             environment: request.environment(),
             input,
             value: asked.shown.clone(),

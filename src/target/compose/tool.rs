@@ -198,7 +198,7 @@ impl ComposeTarget {
             description: &format!("Docker Compose for {}", self.secret),
             argv: &argv,
             directory: Some(directory),
-            user: self.settings.user.as_deref(),
+            user: self.settings.user.as_deref().into(),
             environment: home.into_iter().collect(),
             input: Vec::new(),
             value: None,

@@ -131,7 +131,7 @@ impl Pm2Target {
             description: &format!("PM2 of {user}"),
             argv: &argv,
             directory: self.settings.ecosystem.parent(),
-            user: Some(user),
+            user: Some(user).into(),
             environment: Vec::new(),
             input: Vec::new(),
             value: None,

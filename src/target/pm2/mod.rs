@@ -39,7 +39,7 @@ pub struct Pm2Target {
     /// Its name in the file.
     key: String,
     settle: Duration,
-    has_token_probe: bool,
+    has_value_probe: bool,
     files: FileHelper,
     runner: Arc<dyn Runner>,
 }
@@ -54,7 +54,7 @@ impl Pm2Target {
             key: settings.key.clone().unwrap_or_else(|| secret.env.clone()),
             settings: settings.clone(),
             settle: secret.settle,
-            has_token_probe: secret.probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_))),
+            has_value_probe: secret.probes.iter().any(ProbeSettings::sees_the_value),
             files: means.files.clone(),
             runner: Arc::clone(&means.runner),
         }

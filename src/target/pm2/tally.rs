@@ -99,7 +99,7 @@ impl Pm2Target {
     /// Whether nothing speaks against the view. Where no process shows what it has, the token of a probe must tell.
     pub(super) fn suffices(&self, tally: &Tally) -> bool {
         let is_hidden = tally.hidden > 0 && tally.hidden == tally.of();
-        tally.of() > 0 && (tally.matching == tally.of() || is_hidden && self.has_token_probe)
+        tally.of() > 0 && (tally.matching == tally.of() || is_hidden && self.has_value_probe)
     }
 
     /// What speaks against the view.

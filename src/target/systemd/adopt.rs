@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::SystemdTarget;
+use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question, Variable};
 use crate::rotation::{Fault, FaultCode};
@@ -25,7 +26,15 @@ impl SystemdTarget {
                 )
                 .advise(format!("systemctl status {unit}")));
             }
-            let value = if status.active_state == "active" {
+            let value = if self.activate == Activate::None {
+                // What it is started with next is in force, whatever it runs with.
+                match self.value_of_files(&status).await {
+                    Err(fault) if fault.code == FaultCode::NoValue && status.active_state == "active" => {
+                        self.value_of_processes(&status).await?
+                    }
+                    value => value?,
+                }
+            } else if status.active_state == "active" {
                 match self.value_of_processes(&status).await {
                     // They may hide their environment.
                     Err(fault) if fault.code == FaultCode::NoValue && !self.allow_without.is_empty() => {

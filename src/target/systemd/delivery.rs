@@ -94,7 +94,7 @@ impl SystemdTarget {
         if form == Form::Plain { self.read_back(form, dir, view) } else { Ok(()) }
     }
 
-    fn read_back(&self, form: Form, dir: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
+    pub(super) fn read_back(&self, form: Form, dir: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
         for (name, wanted) in self.wanted(form.deliver(), view) {
             let file = dir.join(form.file(name));
             let bytes = Zeroizing::new(files::read(&file, LARGEST).map_err(not_writable)?);
@@ -123,7 +123,7 @@ impl SystemdTarget {
     }
 
     /// The kinds of files that a view has.
-    fn forms_in(&self, dir: &Path) -> BTreeSet<Form> {
+    pub(super) fn forms_in(&self, dir: &Path) -> BTreeSet<Form> {
         let has = |form: &Form| self.variables().any(|name| dir.join(form.file(name)).exists());
         Form::ALL.into_iter().filter(has).collect()
     }

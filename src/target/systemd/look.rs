@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::SystemdTarget;
 use super::way::{Form, credential_path};
+use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
 use crate::policy::{Has, Sighting};
@@ -32,7 +33,9 @@ impl SystemdTarget {
         for unit in &self.units {
             for name in self.running_as(unit).await? {
                 let status = self.systemd.unit(&name).await?;
-                if status.active_state == "active" {
+                // A job of a timer's is "activating" for as long as it works.
+                let works = self.activate == Activate::None && status.active_state == "activating";
+                if status.active_state == "active" || works {
                     seen.extend(self.running(&status, known).await?);
                 }
             }
@@ -112,7 +115,8 @@ impl SystemdTarget {
         let of = processes.len();
         let sighting = |(has, count): (Has, u32)| {
             let place = format!("{count} of {of} processes of {}", status.id);
-            Sighting::process(place, has, format!("systemctl restart {}", status.id))
+            let seen = if self.activate == Activate::None { Sighting::left_alone } else { Sighting::process };
+            seen(place, has, format!("systemctl restart {}", status.id))
         };
         Ok(counted.into_iter().map(sighting).collect())
     }

@@ -21,6 +21,7 @@ use crate::store;
 
 mod activate;
 mod adopt;
+mod alone;
 mod delivery;
 mod evidence;
 mod in_force;
@@ -67,7 +68,7 @@ pub struct SystemdTarget {
     always_reload: bool,
     settle: Duration,
     allow_without: Vec<String>,
-    has_token_probe: bool,
+    has_value_probe: bool,
     places: Places,
     systemd: Systemd,
     helper: ProcessHelper,
@@ -90,7 +91,7 @@ impl SystemdTarget {
             always_reload: settings.daemon_reload == DaemonReload::Always,
             settle: secret.settle,
             allow_without: secret.allow_without.clone(),
-            has_token_probe: secret.probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_))),
+            has_value_probe: secret.probes.iter().any(ProbeSettings::sees_the_value),
             places: Places::default(),
             systemd: means.systemd.clone(),
             helper: means.processes.clone(),
@@ -163,6 +164,9 @@ impl Target for SystemdTarget {
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let consumers = self.consumers(errand.found).await?;
         let mut activated = Vec::new();
+        if self.activate == Activate::None {
+            return self.leave_alone(errand.view, &consumers).await;
+        }
         for together in consumers.chunks(self.max_unavailable) {
             // The last ones are waited for by the proof. On the way back the others are not kept waiting.
             let is_followed = !errand.back && together.last() != consumers.last();
@@ -178,7 +182,11 @@ impl Target for SystemdTarget {
     }
 
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
-        self.gather(errand.view, &self.consumers(errand.found).await?, errand.deadline).await
+        let consumers = self.consumers(errand.found).await?;
+        if self.activate == Activate::None {
+            return self.evidence_of_delivery(errand, &consumers).await;
+        }
+        self.gather(errand.view, &consumers, errand.deadline).await
     }
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use tokio::time::{Instant, sleep};
 
-use super::SystemdTarget;
 use super::delivery::not_writable;
 use super::evidence::POLL;
 use super::template::is_template;
+use super::{SystemdTarget, alone};
 use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Condition, Program, Question};
@@ -67,6 +67,13 @@ impl Survey<'_> {
         let target = self.target;
         let status = target.steady(unit, self.deadline).await?;
         let running = match is_running(&status) {
+            // It may be at work, and is not waited for.
+            _ if target.activate == Activate::None
+                && status.active_state == "activating"
+                && !restarts_itself(&status) =>
+            {
+                true
+            }
             Err(_) if self.health == Health::Irrelevant => true,
             // What keeps an instance that nobody needs from starting is no obstacle to the others.
             Err(fault) if is_template(configured) && fault.code == FaultCode::ConditionFails => false,
@@ -94,11 +101,14 @@ impl Survey<'_> {
         if running && target.activate == Activate::Restart && self.health == Health::Needed {
             processes = Some(target.check_drift(&status, self.in_force, self.deadline).await?);
         }
-        let dependents = if running { target.systemd.active_dependents(&status).await? } else { Vec::new() };
+        let restarts = running && target.activate != Activate::None;
+        let dependents = if restarts { target.systemd.active_dependents(&status).await? } else { Vec::new() };
+        let left_alone = target.activate == Activate::None;
+        let details = left_alone.then(|| alone::detail(&status)).into_iter().collect();
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
-        Ok(Found { configured, unit, running, processes, dependents, start_us, sockets, ..Found::default() })
+        Ok(Found { configured, unit, running, left_alone, processes, dependents, start_us, sockets, details })
     }
 }
 
@@ -120,10 +130,11 @@ impl SystemdTarget {
             if status.load_state != "loaded" {
                 return Err(unusable(unit, &status));
             }
-            let restarts_itself = status.sub_state.starts_with("auto-restart");
             let moving =
                 matches!(status.active_state.as_str(), "activating" | "deactivating" | "reloading" | "maintenance");
-            if restarts_itself || !(moving || status.has_job) {
+            // A job of a timer's is "activating" for as long as it works.
+            let works = self.activate == Activate::None && status.active_state == "activating";
+            if works || restarts_itself(&status) || !(moving || status.has_job) {
                 return Ok(status);
             }
             if Instant::now() + POLL >= deadline {
@@ -186,6 +197,10 @@ impl SystemdTarget {
             ))
         })
     }
+}
+
+fn restarts_itself(status: &UnitStatus) -> bool {
+    status.sub_state.starts_with("auto-restart")
 }
 
 /// Whether it runs, or was stopped on purpose; a unit that is neither is sick.

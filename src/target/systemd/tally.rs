@@ -53,9 +53,9 @@ impl Tally {
 type Digest = Option<String>;
 
 impl SystemdTarget {
-    /// Whether nothing speaks against the view. Where no process shows what it has, the token of a probe must tell.
+    /// Whether nothing speaks against the view. Where no process shows what it has, a probe that sees the value must tell.
     pub(super) fn suffices(&self, tally: &Tally) -> bool {
-        tally.is_proof() || ((self.has_token_probe || !self.delivers) && tally.is_hidden())
+        tally.is_proof() || ((self.has_value_probe || !self.delivers) && tally.is_hidden())
     }
 
     /// Looks into every process of a unit: at its environment, or at the credentials that it sees where systemd has
