@@ -13,7 +13,7 @@ use crate::rotation::Fault;
 
 /// How long those that are there wait for those that are not, once nobody came any more: a slow consumer does not hold up
 /// the others for long…
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// … and a slow machine no longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
 

@@ -144,8 +144,9 @@ impl ComposeTarget {
         errand.report.progress(&format!("{}: {said}", self.target_name(project)));
         let graces: Vec<Duration> = before.iter().map(|(_, container)| container.grace()).collect();
         let mut end = self.up(tool, project, &arguments, self.longest(&graces)).await?;
-        if end != End::Well && self.has_leftovers(project, due).await? {
-            // Compose 2.26 stumbles once over what an interrupted one has left, and then goes its way.
+        if end != End::Well && self.has_leftovers(project, due, before).await? {
+            // Compose 2.26 stumbles once over what an interrupted one has left, and then goes its way. The engine may have been
+            // at work for it still.
             end = self.up(tool, project, &arguments, self.longest(&graces)).await?;
         }
         if let Some(problem) = end.problem(&[tool.words()]) {
@@ -168,12 +169,19 @@ impl ComposeTarget {
     }
 
     /// Containers that were made and not started, or have a name for the time being.
-    async fn has_leftovers(&self, project: &Project, due: &[(&Found, String)]) -> Result<bool, Fault> {
+    async fn has_leftovers(
+        &self,
+        project: &Project,
+        due: &[(&Found, String)],
+        before: &[(String, Container)],
+    ) -> Result<bool, Fault> {
         let containers = self.containers(&project.name).await?;
-        Ok(containers.iter().any(|(service, container)| {
-            let is_due = due.iter().any(|(_, due)| due == service);
-            is_due && (is_odd(container.name()) || container.state.status == "created")
-        }))
+        let is_due = |of: &&(String, Container)| due.iter().any(|(_, due)| *due == of.0);
+        let is_odd = |(_, one): &(String, Container)| is_odd(one.name()) || one.state.status == "created";
+        let stands = |all: &[(String, Container)]| -> BTreeSet<(String, String)> {
+            all.iter().filter(is_due).map(|(_, one)| (one.id.clone(), one.state.status.clone())).collect()
+        };
+        Ok(containers.iter().filter(is_due).any(is_odd) || stands(&containers) != stands(before))
     }
 
     /// What was made by a Compose that was interrupted, and started by a later one, keeps its odd name.
