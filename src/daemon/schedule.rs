@@ -1,6 +1,8 @@
 //! Schedules: systemd's own timers. The generator makes them of the configuration; here they are started and stopped
 //! to match it.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use super::state::Daemon;
@@ -10,6 +12,9 @@ use crate::dbus::rekeyd1::{Error, Reloaded};
 use crate::dbus::systemd1::{Systemd, SystemdError};
 use crate::record::Standing;
 use crate::record::journal::Priority;
+
+/// Where systemd keeps when timers with Persistent= elapsed last: the time of a file for each (systemd.timer(5)).
+const STAMPS: &str = "/var/lib/systemd/timers";
 
 /// The timer of a secret's schedule.
 fn timer(name: &SecretName) -> String {
@@ -78,8 +83,7 @@ async fn renew(daemon: &Daemon, settings: &Settings) -> Result<(), Error> {
         daemon.systemd.reload().await.map_err(failed)?;
     }
     for timer in &edited {
-        daemon.systemd.clean_state(timer).await.map_err(failed)?;
-        daemon.systemd.start(timer).await.map_err(failed)?;
+        start_anew(&daemon.systemd, timer).await.map_err(failed)?;
     }
     Ok(())
 }
@@ -124,17 +128,22 @@ pub async fn match_timers(daemon: &Daemon, settings: &Settings) -> Result<Reload
         reloaded.stopped.push(orphan.clone());
     }
     for timer in wanted.into_iter().filter(|timer| !running.contains(timer)) {
-        let started = async {
-            systemd.clean_state(&timer).await?;
-            systemd.start(&timer).await
-        };
-        match started.await {
+        match start_anew(systemd, &timer).await {
             Ok(()) => reloaded.started.push(timer),
             // The others are not to suffer for it.
             Err(error) => broken.push(format!("{timer} cannot be started: {error}; see systemctl status {timer}")),
         }
     }
     if broken.is_empty() { Ok(reloaded) } else { Err(Error::Failed(broken.join("; "))) }
+}
+
+/// Starts a timer so that it counts from now. Without a stamp it would count from the last date that systemd remembers, for as
+/// long as it has it loaded.
+async fn start_anew(systemd: &Systemd, timer: &str) -> Result<(), SystemdError> {
+    systemd.clean_state(timer).await?;
+    // Where that fails, the request that may come of it is skipped.
+    let _ = std::fs::write(Path::new(STAMPS).join(format!("stamp-{timer}")), "");
+    systemd.start(timer).await
 }
 
 /// At the daemon's start: the timers of an installed configuration run, and those of retries are there again, which
