@@ -82,7 +82,12 @@ impl UnitStatus {
     /// Whether the run that had this invocation has ended, and systemd starts or has started the unit again by itself:
     /// `Restart=`.
     pub fn was_started_again_since(&self, invocation: &str) -> bool {
-        self.sub_state.starts_with("auto-restart") || self.invocation_id != invocation && self.n_restarts > 0
+        self.restarts_itself() || self.invocation_id != invocation && self.n_restarts > 0
+    }
+
+    /// Whether systemd is about to start it again by itself.
+    pub fn restarts_itself(&self) -> bool {
+        self.sub_state.starts_with("auto-restart")
     }
 
     /// Whether it runs no more, though nothing but a person or another unit should end it: what is started by a socket or

@@ -103,8 +103,7 @@ pub(super) fn is_left_stopped(found: &Found, status: &UnitStatus) -> bool {
 
 /// Whether it is failed, stopped, or about to be restarted by systemd again.
 pub(super) fn is_down(status: &UnitStatus) -> bool {
-    matches!(status.active_state.as_str(), "failed" | "inactive" | "deactivating")
-        || status.sub_state.starts_with("auto-restart")
+    matches!(status.active_state.as_str(), "failed" | "inactive" | "deactivating") || status.restarts_itself()
 }
 
 pub(super) fn failure(status: &UnitStatus, what: &str) -> Fault {

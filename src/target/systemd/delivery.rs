@@ -58,20 +58,14 @@ impl SystemdTarget {
         let (wanted, root) = (self.wanted(self.way.deliver, view), self.root());
         let drop_in = self.way.drop_in(&self.subject(&root), &wanted);
         drop_in.map_err(|why| not_representable(&why, "no drop-in"))?;
-        if self.way.form() == Some(Form::Variables) {
-            let set: Vec<(&str, &SecretValue)> =
-                wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-            systemd::render(&set).map_err(|why| not_representable(&why, "no environment file"))?;
-        }
-        Ok(())
+        if self.way.form() == Some(Form::Variables) { environment_file(&set(wanted)).map(drop) } else { Ok(()) }
     }
 
     async fn write(&self, form: Form, dir: &Path, view: &Disclosed<'_>) -> Result<(), Fault> {
         let wanted = self.wanted(form.deliver(), view);
-        let set: Vec<(&str, &SecretValue)> =
-            wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let set = set(wanted);
         if form == Form::Variables {
-            let text = systemd::render(&set).map_err(|why| not_representable(&why, "no environment file"))?;
+            let text = environment_file(&set)?;
             files::replace(&dir.join(form.file("")), &text, 0o600).map_err(not_writable)?;
             return self.read_back(form, dir, view);
         }
@@ -236,6 +230,16 @@ fn is_same(found: Option<Zeroizing<Vec<u8>>>, wanted: Option<&SecretValue>) -> b
         (None, None) => true,
         _ => false,
     }
+}
+
+/// The variables that have a value.
+fn set<'a>(wanted: Vec<(&'a str, Option<&'a SecretValue>)>) -> Vec<(&'a str, &'a SecretValue)> {
+    wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Their environment file.
+fn environment_file(set: &[(&str, &SecretValue)]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    systemd::render(set).map_err(|why| not_representable(&why, "no environment file"))
 }
 
 fn not_representable(why: &str, what: &str) -> Fault {

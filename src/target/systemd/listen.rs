@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::SystemdTarget;
 use super::evidence::POLL;
 use super::template::is_template;
+use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
 use crate::record::{Activated, Found};
 use crate::rotation::{Fault, FaultCode};
@@ -23,15 +24,16 @@ impl SystemdTarget {
     pub(super) async fn listening(&self, units: &[Found]) -> Result<Vec<Ports>, Fault> {
         let mut all = Vec::new();
         for unit in units.iter().map(|found| &found.unit).filter(|unit| !is_template(unit)) {
-            if !self.systemd.unit(unit).await?.says_when_ready {
-                all.push((unit.clone(), self.ports(unit).await?));
+            let status = self.systemd.unit(unit).await?;
+            if !status.says_when_ready {
+                all.push((unit.clone(), self.ports(&status).await?));
             }
         }
         Ok(all)
     }
 
-    async fn ports(&self, unit: &str) -> Result<BTreeSet<u16>, Fault> {
-        let (control_group, pids) = (self.systemd.unit(unit).await?.control_group, self.systemd.processes(unit).await?);
+    async fn ports(&self, status: &UnitStatus) -> Result<BTreeSet<u16>, Fault> {
+        let (control_group, pids) = (status.control_group.clone(), self.systemd.processes(&status.id).await?);
         match self.helper.ask_one(Question::Listening { control_group, pids }).await? {
             Answer::Listening { ports } => Ok(ports),
             _ => Ok(BTreeSet::new()),
@@ -50,7 +52,7 @@ impl SystemdTarget {
             |unit: &str| activated.iter().any(|one| matches!(one, Activated::Restarted { unit: of, .. } if of == unit));
         for (unit, ports) in before.iter().filter(|(unit, _)| is_new(unit)) {
             loop {
-                let now = self.ports(unit).await?;
+                let now = self.ports(&self.systemd.unit(unit).await?).await?;
                 let Some(port) = ports.difference(&now).next() else { break };
                 if Instant::now() >= limit {
                     let message =

@@ -70,7 +70,7 @@ impl Survey<'_> {
             // It may be at work, and is not waited for.
             _ if target.activate == Activate::None
                 && status.active_state == "activating"
-                && !restarts_itself(&status) =>
+                && !status.restarts_itself() =>
             {
                 true
             }
@@ -134,7 +134,7 @@ impl SystemdTarget {
                 matches!(status.active_state.as_str(), "activating" | "deactivating" | "reloading" | "maintenance");
             // A job of a timer's is "activating" for as long as it works.
             let works = self.activate == Activate::None && status.active_state == "activating";
-            if works || restarts_itself(&status) || !(moving || status.has_job) {
+            if works || status.restarts_itself() || !(moving || status.has_job) {
                 return Ok(status);
             }
             if Instant::now() + POLL >= deadline {
@@ -197,10 +197,6 @@ impl SystemdTarget {
             ))
         })
     }
-}
-
-fn restarts_itself(status: &UnitStatus) -> bool {
-    status.sub_state.starts_with("auto-restart")
 }
 
 /// Whether it runs, or was stopped on purpose; a unit that is neither is sick.
