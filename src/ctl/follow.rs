@@ -10,7 +10,7 @@ use zbus::fdo::DBusProxy;
 use zbus::names::WellKnownName;
 
 use super::exit::is_denied;
-use super::{Exit, Out, daemon, document};
+use super::{Exit, Out, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, NAME};
 use crate::record::{Actor, Happening, HookCame, Record, RotationId, Standing, text};
 use crate::rotation::Outcome;
@@ -18,7 +18,7 @@ use crate::rotation::Outcome;
 /// How long a daemon that has gone away, to be restarted or upgraded, may take to come back.
 const GONE: Duration = Duration::from_secs(120);
 /// A signal is not relied on alone, and none comes from a daemon that took over: how often it is asked besides.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Starts `doing` a rotation with `start`, which returns its id, and prints every step until it ends.
 ///
@@ -43,9 +43,8 @@ pub(super) async fn follow(
     }
     let mut signals = daemon.receive_happened().await?;
     let mut progress = daemon.receive_progressed().await?;
-    // Whoever may rotate but not look is told of this rotation alone, and only by the daemon that began it. Where too many
-    // listen already, asking now and then does as well.
-    let mut reader = match daemon.subscribe().await {
+    // The daemon that begins the rotation tells of it. Whoever may look asks another one, that goes on with it.
+    let mut reader = match history(daemon, name).await {
         Err(Error::Bus(error)) if is_denied(&error) => Reader::Guest(owner(daemon).await),
         _ => Reader::Member,
     };
@@ -60,7 +59,8 @@ pub(super) async fn follow(
     if !out.json {
         out.text(&format!("{doing} {name}, rotation {id}"));
     }
-    let mut story = Story { out, name, id: &id, told: 0, hook_failed: false, outcome: None, is_forgotten: false };
+    let mut story =
+        Story { out, daemon, name, id: &id, told: 0, hook_failed: false, outcome: None, is_forgotten: false };
     let mut seen = Instant::now();
     let mut is_gone = false;
     loop {
@@ -83,10 +83,7 @@ pub(super) async fn follow(
                 }
             }
             () = sleep(LOOK), if reader == Reader::Member => match story.catch_up().await {
-                Ok(()) => {
-                    (seen, is_gone) = (Instant::now(), false);
-                    let _ = daemon.subscribe().await;
-                }
+                Ok(()) => (seen, is_gone) = (Instant::now(), false),
                 Err(error) if seen.elapsed() > GONE => return Err(error),
                 Err(_) if !is_gone => {
                     is_gone = true;
@@ -155,7 +152,7 @@ async fn requested(out: &Out, asker: &ManagerProxy<'_>, name: &str) -> Result<St
     let is_own = |what: &Happening| matches!(what, Happening::Requested { actor: Actor::Person { sender, .. }, .. } if Some(sender) == own.as_ref());
     let until = Instant::now() + GONE;
     loop {
-        match history(name).await {
+        match history(asker, name).await {
             Ok(records) => {
                 let asked = records.iter().rev().find(|record| is_own(&record.what));
                 return asked.and_then(|record| record.rotation.as_ref()).map(ToString::to_string).ok_or_else(|| {
@@ -168,13 +165,14 @@ async fn requested(out: &Out, asker: &ManagerProxy<'_>, name: &str) -> Result<St
     }
 }
 
-async fn history(name: &str) -> Result<Vec<Record>, Error> {
-    document(&daemon().await?.history(name).await?)
+async fn history(daemon: &ManagerProxy<'_>, name: &str) -> Result<Vec<Record>, Error> {
+    document(&daemon.history(name).await?)
 }
 
 /// What was told of a rotation so far.
 struct Story<'a> {
     out: &'a Out,
+    daemon: &'a ManagerProxy<'a>,
     name: &'a str,
     id: &'a str,
     /// The last record's number.
@@ -215,7 +213,7 @@ impl Story<'_> {
 
     /// Asks for the records, and tells what was missed.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        let records = history(self.name).await?;
+        let records = history(self.daemon, self.name).await?;
         let mut standing = Standing::default();
         // It was recorded before its id was told.
         self.is_forgotten = true;

@@ -13,8 +13,10 @@ use crate::record::{Evidence, Found};
 use crate::rotation::{Fault, FaultCode};
 use crate::target::Disclosed;
 
-/// How often a unit is looked at.
+/// How often a unit is looked at that is on its way.
 pub(super) const POLL: Duration = Duration::from_millis(50);
+/// How often one is looked at, at the least, that is up.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a process may take from its start to its own environment, and systemd beyond its own time-outs.
 pub(super) const SLACK: Duration = Duration::from_secs(5);
 /// How long a process may be on its way from fork(2) to its own environment, while its unit runs.
@@ -68,7 +70,9 @@ impl SystemdTarget {
         let began = Instant::now();
         while began.elapsed() < self.settle {
             self.check_steady(&watched).await?;
-            sleep(POLL.min(self.settle.saturating_sub(began.elapsed()))).await;
+            // Most of those that end do so at once, and each look is paid for by the units that are watched.
+            let pause = (began.elapsed() / 2).clamp(POLL, LOOK);
+            sleep(pause.min(self.settle.saturating_sub(began.elapsed()))).await;
         }
         self.check_steady(&watched).await?;
         let settled_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
