@@ -107,7 +107,56 @@ support::on_both_debians! {
         }
     }
 
-    fn refused_failed_and_unsure_are_told_apart(debian) {
+    fn two_roles_of_postgresql_take_turns(debian) {
+        let machine = database(debian);
+        let role = || machine.sh("sed -n s/^PGUSER=//p /etc/shop/database.env").trim().to_owned();
+        let password = || machine.sh("sed -n s/^PGPASSWORD=//p /etc/shop/database.env").trim().to_owned();
+        let logs_in = |role: &str, password: &str| {
+            let psql = format!("PGPASSWORD={password} psql -h 127.0.0.1 -U {role} -d shop -Atc 'SELECT 1'");
+            machine.exec(&["sh", "-c", &psql]).stdout == "1\n"
+        };
+        let machine = &machine;
+        machine.ok(&["rekeyctl", "adopt", "shop-db"]);
+        assert_eq!(role(), "shop_a");
+        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "shop_b logs in with it, and shop.service has");
+        assert_eq!(role(), "shop_b");
+        let second = password();
+        assert!(logs_in("shop_b", &second));
+        poll(seconds(20), "the old password is of no use", || (!logs_in("shop_a", FIRST_VALUE)).then_some(()));
+        // While the new one is not proven, the old one is valid: the program cannot start with the new one.
+        machine.sh("touch /etc/shop/broken");
+        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_eq!((role(), password()), ("shop_b".to_owned(), second.clone()));
+        assert!(logs_in("shop_b", &second));
+        assert_eq!(machine.unit("shop.service", "ActiveState"), "active");
+        machine.sh("rm /etc/shop/broken");
+        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_eq!(role(), "shop_a");
+        let third = password();
+        // A person goes back.
+        let said = machine.exec(&["rekeyctl", "rollback", "shop-db"]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_eq!((role(), password()), ("shop_b".to_owned(), second.clone()));
+        assert!(logs_in("shop_b", &second));
+        // Neither the server's log nor the journal has a password, nor is anything left beside the file.
+        assert_never_told(machine, &[FIRST_VALUE, &second, &third]);
+        let log = machine.sh("cat /var/log/postgresql/*.log");
+        assert!(log.contains("ALTER USER") && !log.contains(&second) && !log.contains(&third), "{log}");
+        assert_eq!(machine.sh("ls -A /etc/shop"), "database.env\n");
+        // With the database gone, nothing is touched.
+        machine.sh("systemctl stop 'postgresql@*'");
+        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "PostgreSQL does not answer");
+    }
+}
+
+support::on_one_debian! {
+    Thirteen => fn refused_failed_and_unsure_are_told_apart(debian) {
         let machine = adopt(keeper(debian, "").boot());
         let mut generation = 1;
         let mut ends = |how: &str, status: i32, words: &str, held: bool| {
@@ -156,7 +205,7 @@ support::on_both_debians! {
         assert_eq!(self::status(&machine)["state"], "in-force");
     }
 
-    fn a_way_back_that_is_not_certain_is_held(debian) {
+    Twelve => fn a_way_back_that_is_not_certain_is_held(debian) {
         let machine = adopt(keeper(debian, "").boot());
         let program = KEEPER.replace("if [ \"$REKEYD_BACK\" = 0 ]; then", "if true; then");
         machine.put(PROGRAM, 0o755, program);
@@ -169,7 +218,7 @@ support::on_both_debians! {
         assert_says(&said, "rekeyctl release token");
     }
 
-    fn killed_in_mid_way_it_is_asked_again_with_the_same_mark_and_what_it_had_told(debian) {
+    Thirteen => fn killed_in_mid_way_it_is_asked_again_with_the_same_mark_and_what_it_had_told(debian) {
         let machine = adopt(keeper(debian, "").boot());
         machine.put("/srv/keeper/how", 0o644, "activate sleep 2");
         machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
@@ -184,7 +233,7 @@ support::on_both_debians! {
         assert_ne!(value(&machine), FIRST_VALUE);
     }
 
-    fn in_an_overlap_it_gets_the_other_values_too(debian) {
+    Twelve => fn in_an_overlap_it_gets_the_other_values_too(debian) {
         let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"TOKEN_PREVIOUS\"\noverlap = \"15m\"\n";
         let machine = adopt(keeper(debian, overlap).boot());
         let said = rotate(&machine);
@@ -202,7 +251,7 @@ support::on_both_debians! {
         });
     }
 
-    fn a_program_that_cannot_be_run_is_found_beforehand(debian) {
+    Thirteen => fn a_program_that_cannot_be_run_is_found_beforehand(debian) {
         let machine = adopt(keeper(debian, "").boot());
         let refused = |make: &str, words: &str| {
             machine.sh(make);
@@ -216,7 +265,7 @@ support::on_both_debians! {
         refused(&format!("mv {PROGRAM} {PROGRAM}.away"), &format!("there is no {PROGRAM}"));
     }
 
-    fn a_value_in_a_yaml_file_is_changed_and_its_service_reloaded(debian) {
+    Twelve => fn a_value_in_a_yaml_file_is_changed_and_its_service_reloaded(debian) {
         let yaml = "# auth.token: not this one\nserver:\n  port: 3000   # http\n  notes: |\n    auth:\n      token: nor this\n\
             list:\n  - auth:\n      token: nor that\nauth:\n  token: 'first-value-0123456789abcdef0123456789abcdef' # the one\r\n  tokens: [a, b]\nlast: 1";
         let unit = "[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/cp /etc/gateway/config.yaml /run/seen\n";
@@ -243,53 +292,6 @@ support::on_both_debians! {
         let said = rotate(&machine);
         assert_ne!(said.status, 0, "{said}");
         assert_eq!(machine.read("/etc/gateway/config.yaml"), text);
-    }
-
-    fn two_roles_of_postgresql_take_turns(debian) {
-        let machine = database(debian);
-        let role = || machine.sh("sed -n s/^PGUSER=//p /etc/shop/database.env").trim().to_owned();
-        let password = || machine.sh("sed -n s/^PGPASSWORD=//p /etc/shop/database.env").trim().to_owned();
-        let logs_in = |role: &str, password: &str| {
-            let psql = format!("PGPASSWORD={password} psql -h 127.0.0.1 -U {role} -d shop -Atc 'SELECT 1'");
-            machine.exec(&["sh", "-c", &psql]).stdout == "1\n"
-        };
-        let machine = &machine;
-        machine.ok(&["rekeyctl", "adopt", "shop-db"]);
-        assert_eq!(role(), "shop_a");
-        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
-        assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "shop_b logs in with it, and shop.service has");
-        assert_eq!(role(), "shop_b");
-        let second = password();
-        assert!(logs_in("shop_b", &second));
-        poll(seconds(20), "the old password is of no use", || (!logs_in("shop_a", FIRST_VALUE)).then_some(()));
-        // While the new one is not proven, the old one is valid: the program cannot start with the new one.
-        machine.sh("touch /etc/shop/broken");
-        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
-        assert_eq!(said.status, 1, "{said}");
-        assert_eq!((role(), password()), ("shop_b".to_owned(), second.clone()));
-        assert!(logs_in("shop_b", &second));
-        assert_eq!(machine.unit("shop.service", "ActiveState"), "active");
-        machine.sh("rm /etc/shop/broken");
-        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
-        assert_eq!(said.status, 0, "{said}");
-        assert_eq!(role(), "shop_a");
-        let third = password();
-        // A person goes back.
-        let said = machine.exec(&["rekeyctl", "rollback", "shop-db"]);
-        assert_eq!(said.status, 0, "{said}");
-        assert_eq!((role(), password()), ("shop_b".to_owned(), second.clone()));
-        assert!(logs_in("shop_b", &second));
-        // Neither the server's log nor the journal has a password, nor is anything left beside the file.
-        assert_never_told(machine, &[FIRST_VALUE, &second, &third]);
-        let log = machine.sh("cat /var/log/postgresql/*.log");
-        assert!(log.contains("ALTER USER") && !log.contains(&second) && !log.contains(&third), "{log}");
-        assert_eq!(machine.sh("ls -A /etc/shop"), "database.env\n");
-        // With the database gone, nothing is touched.
-        machine.sh("systemctl stop 'postgresql@*'");
-        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
-        assert_eq!(said.status, 3, "{said}");
-        assert_says(&said, "PostgreSQL does not answer");
     }
 }
 

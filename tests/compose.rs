@@ -54,7 +54,22 @@ support::on_both_debians! {
         poll(seconds(20), "it is over", || (!machine.journal(&["MESSAGE_ID=8c61e2f24c0f4a44b7d3a0a94f4b1f5e"]).is_empty()).then_some(()));
     }
 
-    fn a_literal_in_the_compose_file_is_changed_and_every_comment_kept(debian) {
+    fn killed_while_compose_is_at_work_rekeyd_lets_it_end_and_goes_on(debian) {
+        let slow = yaml("env_file: [web.env]", "env_file: [web.env]").replace("stop_signal: SIGKILL", SLOW);
+        let machine = started(stack(debian, &slow, ENV_FILE, PROBE));
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        let pid = poll(seconds(30), "compose is at work", || compose_pid(&machine));
+        machine.kill_daemon();
+        ends(&machine, "committed");
+        let journal = machine.sh("journalctl --sync; journalctl -q -o cat -u 'rekeyd-compose-*'");
+        assert!(!journal.contains("killed") && !journal.contains("Failed with result"), "pid {pid} was ended: {journal}");
+        serves(&machine);
+        assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
+    }
+}
+
+support::on_one_debian! {
+    Twelve => fn a_literal_in_the_compose_file_is_changed_and_every_comment_kept(debian) {
         let web = "environment:\n      # Signs.\n      JWT_SECRET: 'first-value'   # sessions\n      A: \"$$b\"";
         let worker = "environment:\n      - JWT_SECRET=first-value\n      - A=b";
         let text = with(&yaml(web, worker), FIRST_VALUE);
@@ -72,7 +87,7 @@ support::on_both_debians! {
         assert_eq!(variable(&machine, "worker"), value);
     }
 
-    fn a_new_value_that_fails_is_taken_back_and_the_old_one_proven(debian) {
+    Thirteen => fn a_new_value_that_fails_is_taken_back_and_the_old_one_proven(debian) {
         let yaml = yaml("env_file: [web.env]", "env_file: [web.env]");
         let machine = started(stack(debian, &yaml, &format!("{ENV_FILE}timeout = \"8s\"\n"), ""));
         // Longer than the last one of them takes to fail.
@@ -94,7 +109,7 @@ support::on_both_debians! {
         assert_eq!(stage(&machine, 4), "rejected");
     }
 
-    fn a_container_that_fails_soon_after_the_commit_is_taken_back(debian) {
+    Twelve => fn a_container_that_fails_soon_after_the_commit_is_taken_back(debian) {
         let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, ""));
         // With the new value until it is told to end.
         assert_eq!(rotate(&machine).status, 0);
@@ -105,20 +120,7 @@ support::on_both_debians! {
         assert!(machine.sh("docker ps --format '{{.Names}}'").contains("app-worker-1"));
     }
 
-    fn killed_while_compose_is_at_work_rekeyd_lets_it_end_and_goes_on(debian) {
-        let slow = yaml("env_file: [web.env]", "env_file: [web.env]").replace("stop_signal: SIGKILL", SLOW);
-        let machine = started(stack(debian, &slow, ENV_FILE, PROBE));
-        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
-        let pid = poll(seconds(30), "compose is at work", || compose_pid(&machine));
-        machine.kill_daemon();
-        ends(&machine, "committed");
-        let journal = machine.sh("journalctl --sync; journalctl -q -o cat -u 'rekeyd-compose-*'");
-        assert!(!journal.contains("killed") && !journal.contains("Failed with result"), "pid {pid} was ended: {journal}");
-        serves(&machine);
-        assert_eq!(names(&machine), ["app-other-1", "app-web-1", "app-worker-1"]);
-    }
-
-    fn a_unit_a_service_and_a_file_are_one_transaction(debian) {
+    Thirteen => fn a_unit_a_service_and_a_file_are_one_transaction(debian) {
         let machine = mixed(debian);
         let all = |machine: &Machine| {
             let unit = machine.variable("my-backend.service", "JWT_SECRET").into_iter().find_map(|(_, value)| value);
@@ -159,9 +161,7 @@ support::on_both_debians! {
         assert_ne!(new, value);
         assert_eq!(all(&machine), [new.clone(), new.clone(), new]);
     }
-}
 
-support::on_one_debian! {
     Twelve => fn a_variable_of_the_env_file_beside_it_wins_over_what_the_daemon_has(debian) {
         let yaml = yaml("environment: [ \"JWT_SECRET=${JWT_SECRET}\" ]", "environment: { A: b }");
         let text = with("JWT_SECRET=first-value # sessions\nTAG=1\n", FIRST_VALUE);

@@ -42,35 +42,6 @@ support::on_both_debians! {
         machine.ok(&["rekeyctl", "verify", NAME]);
     }
 
-    fn what_the_processes_show_must_be_the_files_value(debian) {
-        let backend = Backend::good().service(&format!("UnsetEnvironment=\nEnvironment=\nEnvironmentFile={FILE}\nEnvironment=PORT=3000 TOY_HOME=/etc/toy/my-backend"));
-        let text = TEXT.replace(" # sessions", "");
-        let machine = adopt(with_file(debian, &backend, &text, &format!("dialect = \"systemd\"\n{UNITS}")));
-        let said = rotate(&machine);
-        assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "1 of 1 processes of my-backend.service have the value");
-        serves(&machine, &text);
-        // A variable that is inherited wins over the file in most programs.
-        machine.put("/etc/systemd/system/my-backend.service.d/x.conf", 0o644, "[Service]\nExecStart=\nExecStart=/usr/bin/env JWT_SECRET=stale /usr/local/bin/toy-backend\n");
-        machine.ok(&["systemctl", "daemon-reload"]);
-        machine.ok(&["systemctl", "restart", UNIT]);
-        let said = rotate(&machine);
-        assert_eq!(said.status, 3, "{said}");
-        assert_says(&said, "have another JWT_SECRET");
-    }
-
-    fn a_new_value_that_fails_is_taken_back_byte_for_byte(debian) {
-        for fault in ["exits-at-once", "signs-with-old", "login-500"] {
-            let backend = hidden(Backend::good().fault(fault));
-            let machine = adopt(with_file(debian, &backend, TEXT, UNITS));
-            let said = rotate(&machine);
-            assert_eq!(said.status, 1, "{fault}: {said}");
-            assert_eq!(machine.read(FILE), text_with(TEXT, FIRST_VALUE), "{fault}");
-            assert_eq!(stage(&machine, 2), "rejected");
-            assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
-        }
-    }
-
     fn killed_in_mid_rotation_it_is_finished_or_undone(debian) {
         let backend = hidden(Backend::good().fault("slow-start 1500"));
         let machine = adopt(with_file(debian, &backend, TEXT, UNITS));
@@ -87,7 +58,53 @@ support::on_both_debians! {
         assert_eq!(machine.sh("ls -A /srv/my-backend"), ".env\n");
     }
 
-    fn in_an_overlap_the_file_has_both_and_then_one(debian) {
+    fn a_unit_and_a_file_are_one_transaction(debian) {
+        let worker = Backend::named("worker", 3001);
+        let more = "[[target]]\ntype = \"systemd\"\nunits = [\"worker.service\"]\n";
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, UNITS, more).backend(&worker);
+        let machine = adopt(machine.boot());
+        assert_eq!(rotate(&machine).status, 0);
+        let value = serves(&machine, TEXT);
+        assert_eq!(machine.variable("worker.service", "JWT_SECRET")[0].1.as_deref(), Some(value.as_str()));
+        worker.break_now(&machine, "exits-at-once");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 1, "{said}");
+        assert_eq!(serves(&machine, TEXT), value);
+        assert_eq!(machine.variable("worker.service", "JWT_SECRET")[0].1.as_deref(), Some(value.as_str()));
+    }
+}
+
+support::on_one_debian! {
+    Twelve => fn what_the_processes_show_must_be_the_files_value(debian) {
+        let backend = Backend::good().service(&format!("UnsetEnvironment=\nEnvironment=\nEnvironmentFile={FILE}\nEnvironment=PORT=3000 TOY_HOME=/etc/toy/my-backend"));
+        let text = TEXT.replace(" # sessions", "");
+        let machine = adopt(with_file(debian, &backend, &text, &format!("dialect = \"systemd\"\n{UNITS}")));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "1 of 1 processes of my-backend.service have the value");
+        serves(&machine, &text);
+        // A variable that is inherited wins over the file in most programs.
+        machine.put("/etc/systemd/system/my-backend.service.d/x.conf", 0o644, "[Service]\nExecStart=\nExecStart=/usr/bin/env JWT_SECRET=stale /usr/local/bin/toy-backend\n");
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.ok(&["systemctl", "restart", UNIT]);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "have another JWT_SECRET");
+    }
+
+    Thirteen => fn a_new_value_that_fails_is_taken_back_byte_for_byte(debian) {
+        for fault in ["exits-at-once", "signs-with-old", "login-500"] {
+            let backend = hidden(Backend::good().fault(fault));
+            let machine = adopt(with_file(debian, &backend, TEXT, UNITS));
+            let said = rotate(&machine);
+            assert_eq!(said.status, 1, "{fault}: {said}");
+            assert_eq!(machine.read(FILE), text_with(TEXT, FIRST_VALUE), "{fault}");
+            assert_eq!(stage(&machine, 2), "rejected");
+            assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
+        }
+    }
+
+    Twelve => fn in_an_overlap_the_file_has_both_and_then_one(debian) {
         let machine = with_more(debian, &hidden(Backend::good()), TEXT, UNITS, OVERLAP);
         let machine = adopt(machine);
         let old = token::login(&machine);
@@ -100,7 +117,7 @@ support::on_both_debians! {
         assert_eq!(token::present(&machine, &old), 401);
     }
 
-    fn a_file_is_touched_for_a_program_that_watches_it(debian) {
+    Thirteen => fn a_file_is_touched_for_a_program_that_watches_it(debian) {
         let how = "touch = \"/srv/my-backend/server.js\"\n";
         let machine = builder(debian, &hidden(Backend::good()), TEXT, how, "").file("/srv/my-backend/server.js", 0o644, "//");
         let machine = adopt(unprobed(machine, how));
@@ -115,7 +132,7 @@ support::on_both_debians! {
         assert_says(&said, "cannot touch /srv/my-backend/server.js");
     }
 
-    fn a_signal_is_sent_to_the_process_that_is_meant_and_to_no_other(debian) {
+    Twelve => fn a_signal_is_sent_to_the_process_that_is_meant_and_to_no_other(debian) {
         let how = "signal = \"SIGHUP\"\npid-file = \"/run/reader/pid\"\n";
         let reader = "#!/bin/sh\ntrap 'cp /srv/my-backend/.env /run/reader/seen' HUP\necho $$ >/run/reader/pid\n\
             while :; do sleep 1000 & wait $!; done\n";
@@ -145,7 +162,7 @@ support::on_both_debians! {
         refused("echo none >/run/reader/pid", "has no process number in it");
     }
 
-    fn where_nobody_is_restarted_that_is_said(debian) {
+    Thirteen => fn where_nobody_is_restarted_that_is_said(debian) {
         let machine = adopt(unprobed(builder(debian, &hidden(Backend::good()), TEXT, "", ""), ""));
         let before = machine.unit(UNIT, "InvocationID");
         let said = rotate(&machine);
@@ -155,7 +172,7 @@ support::on_both_debians! {
         assert_ne!(value_in_file(&machine), FIRST_VALUE);
     }
 
-    fn what_is_not_safe_or_not_certain_is_refused_and_not_touched(debian) {
+    Twelve => fn what_is_not_safe_or_not_certain_is_refused_and_not_touched(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         let refused = |make: &str, words: &str| {
             machine.sh(&format!("cd /srv/my-backend; cp -p .env /root/kept; {make}"));
@@ -178,7 +195,7 @@ support::on_both_debians! {
         refused("chown root .env", "is root's, and on the way to it /srv/my-backend is not");
     }
 
-    fn a_link_on_the_way_that_somebody_else_may_replace_is_not_followed(debian) {
+    Thirteen => fn a_link_on_the_way_that_somebody_else_may_replace_is_not_followed(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         machine.sh("cd /srv; mv my-backend real; mkdir ways; ln -s ../real ways/link; ln -s ways/link my-backend");
         let refused = |make: &str, words: &str| {
@@ -199,7 +216,7 @@ support::on_both_debians! {
         serves(&machine, TEXT);
     }
 
-    fn what_is_edited_in_mid_rotation_stays_and_the_other_targets_go_back(debian) {
+    Twelve => fn what_is_edited_in_mid_rotation_stays_and_the_other_targets_go_back(debian) {
         let machine = builder(debian, &hidden(Backend::good()), TEXT, UNITS, "").file(EDITOR, 0o755, EDITOR_TEXT);
         let machine = machine.file("/srv/editor/value", 0o600, FIRST_VALUE).boot();
         let first = format!("[[target]]\ntype = \"command\"\ncommand = [\"{EDITOR}\"]\n");
@@ -230,7 +247,7 @@ support::on_both_debians! {
         assert_eq!(machine.read("/srv/editor/value"), value);
     }
 
-    fn a_weak_value_is_taken_over_with_a_warning_and_none_is_not(debian) {
+    Thirteen => fn a_weak_value_is_taken_over_with_a_warning_and_none_is_not(debian) {
         let machine = with_file(debian, &hidden(Backend::good()), TEXT, UNITS);
         let set = |value: &str| machine.sh(&format!("sed -i 's/^JWT_SECRET=.*/JWT_SECRET={value}/' {FILE}; systemctl reset-failed {UNIT}; systemctl restart {UNIT} || true"));
         set("");
@@ -253,7 +270,7 @@ support::on_both_debians! {
         rotation::assert_never_told(&machine, &["changeme-changeme"]);
     }
 
-    fn a_file_of_roots_that_another_group_may_read_keeps_both(debian) {
+    Twelve => fn a_file_of_roots_that_another_group_may_read_keeps_both(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         machine.sh("chown root:app /srv/my-backend; chmod 750 /srv/my-backend; chown root:app /srv/my-backend/.env");
         // Whoever may read a directory may lock it, for as long as they like.
@@ -264,7 +281,7 @@ support::on_both_debians! {
         assert_eq!(machine.unit("locker.service", "ActiveState"), "active");
     }
 
-    fn where_there_is_no_room_or_nothing_may_be_written_the_file_stays_as_it_is(debian) {
+    Thirteen => fn where_there_is_no_room_or_nothing_may_be_written_the_file_stays_as_it_is(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         machine.sh("cd /; cp -p /srv/my-backend/.env /root/kept; mount -t tmpfs -o size=64k,mode=750,uid=$(id -u app),gid=$(id -g app) full /srv/my-backend; cp -p /root/kept /srv/my-backend/.env; cat /dev/zero >/srv/my-backend/filler 2>/dev/null || true");
         let tried = |status: i32, words: &str| {
@@ -283,7 +300,7 @@ support::on_both_debians! {
         serves(&machine, TEXT);
     }
 
-    fn two_keys_of_one_file_that_are_due_together_both_get_their_values(debian) {
+    Twelve => fn two_keys_of_one_file_that_are_due_together_both_get_their_values(debian) {
         let schedule = "[schedule]\non-calendar = \"2099-01-01\"\n";
         let session = format!(
             "[secret]\nenv = \"SESSION_SECRET\"\n{schedule}[[target]]\ntype = \"dotenv\"\nfile = \"{FILE}\"\n"
@@ -299,21 +316,6 @@ support::on_both_debians! {
             let changed = before.lines().zip(after.lines()).filter(|(before, after)| before != after).count();
             assert_eq!(changed, 2, "{before}\n{after}");
         }
-    }
-
-    fn a_unit_and_a_file_are_one_transaction(debian) {
-        let worker = Backend::named("worker", 3001);
-        let more = "[[target]]\ntype = \"systemd\"\nunits = [\"worker.service\"]\n";
-        let machine = builder(debian, &hidden(Backend::good()), TEXT, UNITS, more).backend(&worker);
-        let machine = adopt(machine.boot());
-        assert_eq!(rotate(&machine).status, 0);
-        let value = serves(&machine, TEXT);
-        assert_eq!(machine.variable("worker.service", "JWT_SECRET")[0].1.as_deref(), Some(value.as_str()));
-        worker.break_now(&machine, "exits-at-once");
-        let said = rotate(&machine);
-        assert_eq!(said.status, 1, "{said}");
-        assert_eq!(serves(&machine, TEXT), value);
-        assert_eq!(machine.variable("worker.service", "JWT_SECRET")[0].1.as_deref(), Some(value.as_str()));
     }
 }
 

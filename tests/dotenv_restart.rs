@@ -42,8 +42,10 @@ support::on_both_debians! {
         rotation::assert_never_told(&machine, &[&value]);
     }
 
+}
 
-    fn what_it_leaves_running_goes_on_and_is_told(debian) {
+support::on_one_debian! {
+    Thirteen => fn what_it_leaves_running_goes_on_and_is_told(debian) {
         let script = "#!/bin/sh\npkill -f 'sleep 54321'\nsleep 54321 &\n";
         let machine = builder(debian, &hidden(Backend::good()), TEXT, RESTART, "").file("/usr/local/bin/restart", 0o755, script);
         let machine = adopt(unprobed(machine, RESTART));
@@ -58,7 +60,7 @@ support::on_both_debians! {
         machine.ok(&["test", "-e", kept]);
     }
 
-    fn one_that_cannot_be_run_is_found_beforehand(debian) {
+    Twelve => fn one_that_cannot_be_run_is_found_beforehand(debian) {
         let machine = builder(debian, &hidden(Backend::good()), TEXT, RESTART, "").file("/usr/local/bin/restart", 0o755, "#!/bin/sh\n");
         let machine = adopt(unprobed(machine, RESTART));
         machine.ok(&["rm", "/usr/local/bin/restart"]);
@@ -66,7 +68,7 @@ support::on_both_debians! {
         assert_eq!(machine.read(FILE), text_with(TEXT, FIRST_VALUE));
     }
 
-    fn two_keys_of_one_file_that_are_due_together_are_one_restart_and_who_comes_meanwhile_is_told_busy(debian) {
+    Thirteen => fn two_keys_of_one_file_that_are_due_together_are_one_restart_and_who_comes_meanwhile_is_told_busy(debian) {
         let session =
             format!("[secret]\nenv = \"SESSION_SECRET\"\n{SCHEDULE}[[target]]\ntype = \"dotenv\"\nfile = \"{FILE}\"\n{RESTART}");
         let script = "#!/bin/sh\necho once >>/tmp/restarts\nsleep 2\n";

@@ -31,71 +31,6 @@ api = "http://127.0.0.1:9003/v1"
 const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 
 support::on_both_debians! {
-    fn a_secret_of_a_platform_alone_begins_with_a_first_value_and_is_rotated(debian) {
-        let file = format!("[secret]\nenv = \"JWT_SECRET\"\n{AT_VERCEL}token-credential = \"vercel-token\"\n");
-        let given = "[Service]\nLoadCredential=vercel-token:/etc/rekeyd/platform.token\n";
-        let machine = builder(debian)
-            .secret(NAME, &file)
-            .file("/etc/systemd/system/rekeyd.service.d/token.conf", 0o644, given)
-            .boot();
-        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
-        assert_eq!(said.status, 3, "{said}");
-        assert_says(&said, "rekeyctl rotate --initial my-backend-jwt");
-        assert_eq!(rotate(&machine).status, 3, "no value is known");
-        let said = machine.exec(&["rekeyctl", "check", "--online"]);
-        assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "JWT_SECRET is there, of the type sensitive");
-        assert_eq!(seen(&machine, VERCEL)["writes"], 0);
-        let said = machine.exec(&["rekeyctl", "rotate", "--initial", NAME]);
-        assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "https://vercel.com/my-team/my-app/dpl_");
-        let first = served(&machine, VERCEL);
-        assert!(first.len() == 64 && first != FIRST_VALUE, "{first}");
-        let said = rotate(&machine);
-        assert_eq!(said.status, 0, "{said}");
-        assert_ne!(served(&machine, VERCEL), first);
-        assert_eq!(machine.exec(&["rekeyctl", "rotate", "--initial", NAME]).status, 3);
-        // A build that fails: back, with what serves left alone.
-        let before = served(&machine, VERCEL);
-        tell(&machine, VERCEL, "next", &json!({"states": ["BUILDING", "ERROR"]}));
-        let said = rotate(&machine);
-        assert_eq!(said.status, 1, "{said}");
-        assert_says(&said, "serves what it served before");
-        let seen = seen(&machine, VERCEL);
-        assert_eq!((seen["stored"]["JWT_SECRET"].as_str(), seen["triggers"].as_u64()), (Some(before.as_str()), Some(3)));
-        machine.ok(&["rekeyctl", "verify", NAME]);
-        assert_never_told(&machine, &[&first, &before, TOKEN]);
-    }
-
-    fn a_token_that_dies_after_the_write_puts_the_secret_on_hold(debian) {
-        let machine = builder(debian).secret(NAME, &format!("[secret]\nenv = \"JWT_SECRET\"\n{AT_RENDER}")).boot();
-        machine.ok(&["rekeyctl", "rotate", "--initial", NAME]);
-        tell(&machine, RENDER, "fault", &json!({"on": "deployment", "what": "403", "times": 99}));
-        let said = rotate(&machine);
-        assert_eq!(said.status, 2, "{said}");
-        assert_says(&said, "rekeyctl release my-backend-jwt");
-        assert_eq!(status(&machine)["last"]["outcome"]["cause"]["code"], "unsure");
-        assert_eq!(status(&machine)["state"], "on-hold");
-        assert_eq!(seen(&machine, RENDER)["writes"], 2, "nothing is written on a guess");
-        tell(&machine, RENDER, "mend", &json!({}));
-        machine.ok(&["rekeyctl", "release", NAME]);
-    }
-
-    fn killed_while_a_platform_builds_it_goes_on_without_another_deployment(debian) {
-        let machine = builder(debian).secret(NAME, &format!("[secret]\nenv = \"JWT_SECRET\"\n{AT_RENDER}")).boot();
-        machine.ok(&["rekeyctl", "rotate", "--initial", NAME]);
-        let before = served(&machine, RENDER);
-        tell(&machine, RENDER, "next", &json!({"states": ["created", "update_in_progress", "update_in_progress", "live"]}));
-        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
-        poll(seconds(30), "it is triggered", || (seen(&machine, RENDER)["triggers"] == 2).then_some(()));
-        machine.kill_daemon();
-        machine.ok(&["systemctl", "start", "rekeyd"]);
-        poll(seconds(90), "it is over", || (status(&machine)["rotation"].is_null()).then_some(()));
-        assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed");
-        assert_ne!(served(&machine, RENDER), before);
-        assert_eq!(seen(&machine, RENDER)["triggers"], 2);
-    }
-
     fn one_secret_at_home_and_on_two_platforms_is_one_transaction(debian) {
         let home = support::rotation::toml("");
         let vercel = format!("{AT_VERCEL}token-file = \"/etc/rekeyd/platform.token\"\n");
@@ -141,6 +76,73 @@ support::on_both_debians! {
             machine.exec(&["rekeyctl", "release", NAME]);
         }
         assert_never_told(&machine, &[&new, FIRST_VALUE, TOKEN]);
+    }
+}
+
+support::on_one_debian! {
+    Twelve => fn a_secret_of_a_platform_alone_begins_with_a_first_value_and_is_rotated(debian) {
+        let file = format!("[secret]\nenv = \"JWT_SECRET\"\n{AT_VERCEL}token-credential = \"vercel-token\"\n");
+        let given = "[Service]\nLoadCredential=vercel-token:/etc/rekeyd/platform.token\n";
+        let machine = builder(debian)
+            .secret(NAME, &file)
+            .file("/etc/systemd/system/rekeyd.service.d/token.conf", 0o644, given)
+            .boot();
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "rekeyctl rotate --initial my-backend-jwt");
+        assert_eq!(rotate(&machine).status, 3, "no value is known");
+        let said = machine.exec(&["rekeyctl", "check", "--online"]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "JWT_SECRET is there, of the type sensitive");
+        assert_eq!(seen(&machine, VERCEL)["writes"], 0);
+        let said = machine.exec(&["rekeyctl", "rotate", "--initial", NAME]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "https://vercel.com/my-team/my-app/dpl_");
+        let first = served(&machine, VERCEL);
+        assert!(first.len() == 64 && first != FIRST_VALUE, "{first}");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_ne!(served(&machine, VERCEL), first);
+        assert_eq!(machine.exec(&["rekeyctl", "rotate", "--initial", NAME]).status, 3);
+        // A build that fails: back, with what serves left alone.
+        let before = served(&machine, VERCEL);
+        tell(&machine, VERCEL, "next", &json!({"states": ["BUILDING", "ERROR"]}));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 1, "{said}");
+        assert_says(&said, "serves what it served before");
+        let seen = seen(&machine, VERCEL);
+        assert_eq!((seen["stored"]["JWT_SECRET"].as_str(), seen["triggers"].as_u64()), (Some(before.as_str()), Some(3)));
+        machine.ok(&["rekeyctl", "verify", NAME]);
+        assert_never_told(&machine, &[&first, &before, TOKEN]);
+    }
+
+    Thirteen => fn a_token_that_dies_after_the_write_puts_the_secret_on_hold(debian) {
+        let machine = builder(debian).secret(NAME, &format!("[secret]\nenv = \"JWT_SECRET\"\n{AT_RENDER}")).boot();
+        machine.ok(&["rekeyctl", "rotate", "--initial", NAME]);
+        tell(&machine, RENDER, "fault", &json!({"on": "deployment", "what": "403", "times": 99}));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_says(&said, "rekeyctl release my-backend-jwt");
+        assert_eq!(status(&machine)["last"]["outcome"]["cause"]["code"], "unsure");
+        assert_eq!(status(&machine)["state"], "on-hold");
+        assert_eq!(seen(&machine, RENDER)["writes"], 2, "nothing is written on a guess");
+        tell(&machine, RENDER, "mend", &json!({}));
+        machine.ok(&["rekeyctl", "release", NAME]);
+    }
+
+    Twelve => fn killed_while_a_platform_builds_it_goes_on_without_another_deployment(debian) {
+        let machine = builder(debian).secret(NAME, &format!("[secret]\nenv = \"JWT_SECRET\"\n{AT_RENDER}")).boot();
+        machine.ok(&["rekeyctl", "rotate", "--initial", NAME]);
+        let before = served(&machine, RENDER);
+        tell(&machine, RENDER, "next", &json!({"states": ["created", "update_in_progress", "update_in_progress", "live"]}));
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(30), "it is triggered", || (seen(&machine, RENDER)["triggers"] == 2).then_some(()));
+        machine.kill_daemon();
+        machine.ok(&["systemctl", "start", "rekeyd"]);
+        poll(seconds(90), "it is over", || (status(&machine)["rotation"].is_null()).then_some(()));
+        assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed");
+        assert_ne!(served(&machine, RENDER), before);
+        assert_eq!(seen(&machine, RENDER)["triggers"], 2);
     }
 }
 
