@@ -106,6 +106,10 @@ support::on_both_debians! {
         a_dependent_fails(debian, "BindsTo");
     }
 
+    fn a_unit_whose_requisite_the_backend_is_fails(debian) {
+        a_dependent_fails(debian, "Requisite");
+    }
+
     fn the_units_own_command_sets_another_value(debian) {
         let backend = Backend::good();
         let command = format!("ExecStart=\nExecStart=/usr/bin/env JWT_SECRET={FIRST_VALUE} /usr/local/bin/toy-backend");

@@ -13,6 +13,7 @@ mod deliver;
 mod dotenv;
 mod dotenv_restart;
 mod drift;
+mod durable;
 mod env_files;
 mod environment;
 mod failures;

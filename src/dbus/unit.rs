@@ -61,6 +61,7 @@ pub struct UnitStatus {
     pub consists_of: Vec<String>,
     pub required_by: Vec<String>,
     pub bound_by: Vec<String>,
+    pub requisite_of: Vec<String>,
     pub control_group: String,
     pub exec_main_status: i32,
     pub exec_main_code: i32,
@@ -69,9 +70,9 @@ pub struct UnitStatus {
 }
 
 impl UnitStatus {
-    /// The units that systemd restarts with this one (`PartOf=`, `Requires=`, `BindsTo=` in them).
+    /// The units that systemd restarts with this one (`PartOf=`, `Requires=`, `BindsTo=`, `Requisite=` in them).
     pub fn dependents(&self) -> impl Iterator<Item = &String> {
-        self.consists_of.iter().chain(&self.required_by).chain(&self.bound_by)
+        self.consists_of.iter().chain(&self.required_by).chain(&self.bound_by).chain(&self.requisite_of)
     }
 
     /// Whether the unit loads a credential of this name from a file or socket.
@@ -153,6 +154,7 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         consists_of: texts(unit, "ConsistsOf"),
         required_by: texts(unit, "RequiredBy"),
         bound_by: texts(unit, "BoundBy"),
+        requisite_of: texts(unit, "RequisiteOf"),
         control_group: text(service, "ControlGroup"),
         exec_main_status: integer(service, "ExecMainStatus"),
         exec_main_code: integer(service, "ExecMainCode"),

@@ -188,7 +188,7 @@ pub struct Found {
     /// Whether it is not restarted, and takes the view with its next start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_alone: bool,
-    /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`) and were active.
+    /// Units that depend on it (`PartOf=`, `Requires=`, `BindsTo=`, `Requisite=`) and were active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependents: Vec<String>,
     /// How many processes it has, where that is known.

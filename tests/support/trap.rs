@@ -1,13 +1,31 @@
-//! Kills the daemon at a chosen system call, with strace(1) in the machine.
+//! Kills the daemon at a chosen system call, or listens to its calls, with strace(1) in the machine.
 
 use super::{Machine, poll, seconds};
 
 /// From now on the daemon is killed when its main thread enters this system call for the so manieth time.
 #[track_caller]
 pub fn set(machine: &Machine, call: &str, when: usize) {
+    attach(machine, &format!("-o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={when}"));
+}
+
+/// From now on these system calls of the daemon are written down, with the paths of their files.
+#[track_caller]
+pub fn listen(machine: &Machine, calls: &str) {
+    attach(machine, &format!("-y -s 400 -o /root/calls -e trace={calls}"));
+}
+
+/// What was written down so far, a line for each call.
+#[track_caller]
+pub fn heard(machine: &Machine) -> String {
+    machine.ok(&["systemctl", "stop", "trap.service"]);
+    machine.read("/root/calls")
+}
+
+#[track_caller]
+fn attach(machine: &Machine, options: &str) {
     machine.sh(&format!(
         "pid=$(systemctl show --value -p MainPID rekeyd.service); \
-         systemd-run -q --collect --unit=trap strace -f -p $pid -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={when}"
+         systemd-run -q --collect --unit=trap strace -f -p $pid {options}"
     ));
     // All threads: one that is killed while strace still attaches to others makes it hang.
     let traced = "pid=$(systemctl show --value -p MainPID rekeyd.service); \
