@@ -209,11 +209,14 @@ support::on_both_debians! {
     }
 
     fn changes_are_told_to_subscribers_alone(debian) {
-        let machine = machine(debian);
+        let machine = rotation::adopt(rotation::on(debian, &Backend::good()).example("bus-client").boot());
+        machine.sh("useradd carol");
         machine.sh("systemd-run -q --unit=dropper -p User=carol -p StandardOutput=file:/tmp/carol dbus-monitor --system \"type='signal',interface='org.rekeyd1.Manager'\" \"type='signal',interface='org.freedesktop.DBus.Properties',path_namespace='/org/rekeyd1'\"");
         machine.sh("systemd-run -q --unit=witness -p StandardOutput=file:/tmp/root busctl --json=short monitor org.rekeyd1");
         poll(seconds(10), "all listen", || (machine.unit("witness.service", "ActiveState") == "active").then_some(()));
         machine.sh("for i in $(seq 100); do grep -q . /tmp/root 2>/dev/null && break; rekeyctl list >/dev/null; done");
+        machine.sh("systemd-run -q --unit=listener -p StandardOutput=file:/tmp/listener /usr/local/bin/bus-client listen");
+        poll(seconds(10), "one has subscribed", || (!machine.read("/tmp/listener").is_empty()).then_some(()));
         machine.ok(&["rekeyctl", "rotate", NAME]);
         let heard = poll(seconds(10), "the witness hears of the end", || {
             let heard = machine.read("/tmp/root");
@@ -272,12 +275,12 @@ support::on_both_debians! {
 
     fn what_is_sent_as_fast_as_can_be_by_one_who_vanishes_costs_little_memory(debian) {
         let _alone = support::one_at_a_time();
-        let builder = rotation::on(debian, &Backend::good()).example("bus-flood");
+        let builder = rotation::on(debian, &Backend::good()).example("bus-client");
         let machine = rotation::adopt(builder.boot());
         machine.sh("useradd -G rekeyd alice; useradd bob");
         let pid = machine.unit("rekeyd.service", "MainPID");
         for (user, unit) in [("alice", "flood-alice"), ("bob", "flood-bob")] {
-            machine.sh(&format!("systemd-run -q --unit={unit} -p User={user} -p RuntimeMaxSec=60 /usr/local/bin/bus-flood"));
+            machine.sh(&format!("systemd-run -q --unit={unit} -p User={user} -p RuntimeMaxSec=60 /usr/local/bin/bus-client flood"));
         }
         // While it lasts, root is served.
         for _ in 0..5 {

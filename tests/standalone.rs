@@ -90,7 +90,11 @@ impl Checkout {
     }
 
     fn rekeyctl(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_rekeyctl"));
+        self.program(env!("CARGO_BIN_EXE_rekeyctl"), arguments)
+    }
+
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(program);
         // What the shell of a developer has in it must not get into a command's.
         command.args(arguments).env("JWT_SECRET", "stale");
         command
@@ -300,12 +304,15 @@ fn nobody_but_root_sees_the_memory_of_a_run_and_what_it_starts_is_as_ever() {
     const NOBODY: u32 = 65534;
     let checkout = Checkout::new("");
     checkout.put("run/slow", 0o644, "");
+    // Not everybody can reach where it was built.
+    let program = checkout.path("run/rekeyctl");
+    fs::copy(env!("CARGO_BIN_EXE_rekeyctl"), &program).unwrap();
     let all = checkout.directory.path();
     assert!(
         Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(all).status().unwrap().success(),
         "as root"
     );
-    let mut run = checkout.rekeyctl(&["rotate", "--standalone"]);
+    let mut run = checkout.program(program.to_str().unwrap(), &["rotate", "--standalone"]);
     let mut run = run.uid(NOBODY).gid(NOBODY).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     poll(seconds(30), "the file is written", || (checkout.read(".env") != ENV).then_some(()));
     // proc(5): of a process that makes no core dump, all is root's.

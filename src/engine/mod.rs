@@ -230,8 +230,10 @@ impl Engine<'_> {
     /// The views that places may have had before this phase writes its own, as far as their values can be had.
     fn views_before(&self, phase: &Phase) -> Option<Vec<(View, Values)>> {
         let standing = self.ledger.standing();
-        let plan = &standing.transaction.as_ref()?.plan;
-        let mut views = plan.views_before(phase)?;
+        let transaction = standing.transaction.as_ref()?;
+        let plan = &transaction.plan;
+        // Nobody told aftercare to write over what somebody else writes meanwhile.
+        let mut views = plan.views_before(phase, transaction.actor != Actor::Aftercare)?;
         if plan.intent == Intent::Return {
             // It began whatever stood there: a value of an earlier rotation may still.
             views.extend(standing.generations.iter().map(|generation| View::of(generation.number)));

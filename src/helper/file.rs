@@ -113,7 +113,7 @@ fn perform(request: &Request) -> Result<Told, NotDone> {
         }
     }
     // What is written anew is the text that was looked at, and no other.
-    if *text != *original.text {
+    if *text != *original.text && !request.rehearsed {
         out_of_git(&request.path)?;
         request.check_wanted()?;
         original.replace(&text)?;
@@ -191,6 +191,24 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=first\n");
         assert!(request(since_boot() + LIMIT).is_ok());
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=second\n");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_found_without_writing_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
+        let rehearse = |text: &str, previous: &'static [u8]| {
+            fs::write(&path, text).unwrap();
+            let wanted = |value| Some(Wanted { value, only_over: None });
+            let slots = [(slot("A"), wanted(b"new")), (slot("B"), wanted(previous))];
+            let said = do_here(&Request::rehearsal(&path, &slots)).err().map(|why| why.problem);
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            said
+        };
+        assert_eq!(rehearse("A=old\nC=1\n", b"new"), None);
+        assert!(rehearse("A=old\n   \n", b"new").is_some_and(|why| why.contains("next key")));
+        assert_eq!(rehearse("A=old\n   \n", b""), None);
     }
 
     #[test]

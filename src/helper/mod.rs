@@ -138,6 +138,18 @@ impl FileHelper {
         self.ask(&file::Request::new(path, slots, &key)).await
     }
 
+    /// Looks whether [`put`](Self::put) would do, and leaves the file as it is.
+    ///
+    /// # Errors
+    /// Where the helper does not answer; within, why it would not.
+    pub async fn rehearse(
+        &self,
+        path: &Path,
+        slots: &[(Slot, Option<Wanted<'_>>)],
+    ) -> Result<Result<Seen, NotDone>, HelperError> {
+        self.ask(&file::Request::rehearsal(path, slots)).await
+    }
+
     /// Tells what reads an env file that it is another one now, as the file's owner; or, where it is not `really` to be
     /// done, looks whether that would do.
     ///

@@ -149,9 +149,9 @@ impl Plan {
     }
 
     /// The views that places may have had when `phase` writes its own: what else stands there is somebody else's. None where
-    /// whatever stands there is to be replaced: a person asked for an earlier value, or no value is known.
-    pub fn views_before(&self, phase: &Phase) -> Option<Vec<View>> {
-        let asked_for = matches!(self.intent, Intent::Return | Intent::Initial);
+    /// whatever stands there is to be replaced: a person asked for an earlier value (`by_person`), or no value is known.
+    pub fn views_before(&self, phase: &Phase, by_person: bool) -> Option<Vec<View>> {
+        let asked_for = self.intent == Intent::Initial || self.intent == Intent::Return && by_person;
         match phase {
             Phase::Preflight | Phase::Generate => None,
             Phase::Forth { step: Step::Deliver, .. } if asked_for => None,

@@ -14,7 +14,7 @@ use crate::helper::{FileHelper, NotDone, ProcessHelper, Seen, Wake};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
-use crate::secret::SecretValue;
+use crate::secret::{Format, SecretValue};
 use crate::sys::command::{Command, End, Prints, Runner};
 use crate::text::Slot;
 
@@ -25,6 +25,8 @@ pub struct DotenvTarget {
     key: String,
     /// The key of the value that is accepted besides, where there may be one.
     previous_key: Option<String>,
+    /// How values are made.
+    make: (usize, Format),
     /// The units that are restarted.
     units: Option<SystemdTarget>,
     files: FileHelper,
@@ -35,17 +37,19 @@ pub struct DotenvTarget {
 impl DotenvTarget {
     /// The target that `settings` describes, of the secret `secret`.
     pub fn new(secret: &SecretSettings, settings: &Settings, means: &Means) -> Self {
+        let key = settings.key.clone().unwrap_or_else(|| secret.env.clone());
         let units = match &settings.restart {
             Restart::Units { units, max_unavailable } => {
-                Some(SystemdTarget::beside(secret, units, *max_unavailable, means))
+                Some(SystemdTarget::beside(secret, &key, units, *max_unavailable, means))
             }
             Restart::Command(_) | Restart::Touch(_) | Restart::Signal { .. } | Restart::Nothing => None,
         };
         Self {
             secret: secret.name.to_string(),
-            key: settings.key.clone().unwrap_or_else(|| secret.env.clone()),
+            key,
             previous_key: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             settings: settings.clone(),
+            make: (secret.bytes, secret.format),
             units,
             files: means.files.clone(),
             processes: means.processes.clone(),
@@ -67,11 +71,16 @@ impl DotenvTarget {
         &self.key
     }
 
+    /// The places in the file, each with whether it is for the value that is accepted besides.
+    fn places(&self) -> impl Iterator<Item = (Slot, bool)> {
+        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: self.settings.dialect };
+        self.names().map(slot).zip([false, true])
+    }
+
     /// Gives the file what there is for it, and reads all keys back.
     async fn keys(&self, errand: Option<&Errand<'_>>) -> Result<Seen, Fault> {
-        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: self.settings.dialect };
         let wanted = |is_previous| errand.map(|errand| file::wanted(errand, is_previous));
-        let slots: Vec<_> = self.names().map(slot).zip([false, true].map(wanted)).collect();
+        let slots: Vec<_> = self.places().map(|(slot, is_previous)| (slot, wanted(is_previous))).collect();
         self.files.put(self.path(), &slots).await?.map_err(Fault::from)
     }
 
@@ -88,8 +97,7 @@ impl DotenvTarget {
         let wanted = std::iter::once(Some(view.primary)).chain(std::iter::once(view.previous));
         for ((name, has), wanted) in self.names().zip(&seen.values).zip(wanted) {
             if !file::has(has.as_ref(), wanted) {
-                let message = format!("{name} in {} is not that of the view {}", self.path().display(), view.view);
-                return Err(Fault::new(FaultCode::WrongValue, message));
+                return Err(file::differs(&format!("{name} in {}", self.path().display()), wanted, view.view));
             }
         }
         Ok(())
@@ -206,8 +214,9 @@ impl Target for DotenvTarget {
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
         match health {
             Health::Needed => self.check_file(in_force).await?,
-            Health::Irrelevant => drop(self.read().await?),
+            Health::Irrelevant => file::check_usable(self.read().await?, self.path(), self.settings.expose)?,
         }
+        file::rehearse(&self.files, self.path(), &self.places().collect::<Vec<_>>(), self.make).await?;
         if let Some((wake, _)) = self.wake() {
             self.tell(wake, false).await?;
         }

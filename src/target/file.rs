@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::{Disclosed, Errand};
-use crate::helper::{ByHand, Seen, Wanted};
-use crate::rotation::{Fault, FaultCode};
-use crate::secret::SecretValue;
+use crate::helper::{ByHand, FileHelper, Seen, Wanted};
+use crate::rotation::{Fault, FaultCode, View};
+use crate::secret::{Format, SecretValue, generate};
+use crate::store::StoreError;
+use crate::text::Slot;
 
 /// Whether a place has what it should. An empty value is as good as none.
 pub(super) fn has(value: Option<&SecretValue>, wanted: Option<&SecretValue>) -> bool {
@@ -16,6 +18,17 @@ pub(super) fn has(value: Option<&SecretValue>, wanted: Option<&SecretValue>) -> 
     }
 }
 
+/// The fault, where a place has not what it should.
+pub(super) fn differs(place: &str, wanted: Option<&SecretValue>, view: &View) -> Fault {
+    if wanted.is_some() {
+        return Fault::new(FaultCode::WrongValue, format!("{place} is not that of the view {view}"));
+    }
+    let message = format!("{place} has a value, where the view {view} accepts no other than its own");
+    Fault::new(FaultCode::WrongValue, message).advise(format!(
+        "unless that value is still needed, empty it ({place}), and restart what reads it; the next overlap fills it again"
+    ))
+}
+
 /// What a place for the primary value, or for the one that is accepted besides, is to have.
 pub(super) fn wanted<'a>(errand: &Errand<'a>, is_previous: bool) -> Wanted<'a> {
     let of = |view: &Disclosed<'a>| match is_previous {
@@ -23,6 +36,23 @@ pub(super) fn wanted<'a>(errand: &Errand<'a>, is_previous: bool) -> Wanted<'a> {
         false => view.primary.reveal(),
     };
     Wanted { value: of(errand.view), only_over: errand.before.map(|views| views.iter().map(of).collect()) }
+}
+
+/// Looks whether each place takes a value like those to come, and whether those of the other value can be emptied again:
+/// `places` are these, each with whether it is for the other value.
+pub(super) async fn rehearse(
+    files: &FileHelper,
+    path: &Path,
+    places: &[(Slot, bool)],
+    (bytes, format): (usize, Format),
+) -> Result<(), Fault> {
+    let like = generate(bytes, format).map_err(StoreError::from)?;
+    for other in [like.reveal(), &[]] {
+        let wanted = |is_other: bool| Wanted { value: if is_other { other } else { like.reveal() }, only_over: None };
+        let slots: Vec<_> = places.iter().map(|(slot, is_other)| (slot.clone(), Some(wanted(*is_other)))).collect();
+        files.rehearse(path, &slots).await?.map_err(Fault::from)?;
+    }
+    Ok(())
 }
 
 /// Whether the file was written. `name` tells a place by its number.
@@ -38,11 +68,14 @@ pub(super) fn check_written(seen: &Seen, secret: &str, name: impl Fn(usize) -> S
 
 /// The fault, where a file has not what was left in it. `first` says what is to be done before its value can be taken over.
 pub(super) fn changed_by_hand(fault: &Fault, first: &str, secret: &str) -> Fault {
-    Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message)).advise(
-        format!(
+    let advice = match fault.advice.as_str() {
+        "" => format!(
             "if that value is meant to stay, {first}take it over: rekeyctl adopt {secret}; if not, write the former one"
         ),
-    )
+        advice => advice.to_owned(),
+    };
+    Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message))
+        .advise(advice)
 }
 
 /// Whether a file can be written, and nobody reads it who should not.

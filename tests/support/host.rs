@@ -103,7 +103,7 @@ pub fn example(name: &str) -> PathBuf {
     let age = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
     let of = match name {
         "toy-backend" => "backend",
-        "bus-flood" => "flood",
+        "bus-client" => "bus",
         other => other,
     };
     let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(of)).expect("its sources");

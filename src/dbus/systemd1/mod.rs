@@ -154,7 +154,12 @@ impl Systemd {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn active_units(&self, patterns: &[&str]) -> Result<Vec<String>, SystemdError> {
-        let reply = self.manager("ListUnitsByPatterns", &(["active", "activating"].as_slice(), patterns)).await?;
+        self.units_that_are(&["active", "activating"], patterns).await
+    }
+
+    /// The names of the units that match a pattern and are in one of these states.
+    async fn units_that_are(&self, states: &[&str], patterns: &[&str]) -> Result<Vec<String>, SystemdError> {
+        let reply = self.manager("ListUnitsByPatterns", &(states, patterns)).await?;
         let units: Vec<Listed> = body(&reply)?;
         Ok(units.into_iter().map(|unit| unit.0).collect())
     }

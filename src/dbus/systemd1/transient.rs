@@ -33,6 +33,8 @@ const ACCEPTED: &str = "accepted";
 pub const OUTPUT: &str = "/var/lib/rekeyd/output";
 /// So many former runs may have left something that lives on.
 const FORMER: u32 = 16;
+/// In these states of a unit there is something of it still.
+const BUSY: [&str; 3] = ["active", "activating", "deactivating"];
 /// What systemd says to a program besides; the rest of the manager's environment is taken away.
 const BASE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
 /// Where the sockets are that systemd reads values from.
@@ -47,7 +49,7 @@ impl Runner for Systemd {
         let deadline = Instant::now() + command.limit;
         // One that an earlier daemon has begun ends first.
         let former = [command.unit, &numbered(command.unit, "*")];
-        while !self.active_units(&former).await.map_err(not_run)?.is_empty() && Instant::now() < deadline {
+        while !self.units_that_are(&BUSY, &former).await.map_err(not_run)?.is_empty() && Instant::now() < deadline {
             sleep(LOOK).await;
         }
         let kept = output(command.unit);
@@ -172,6 +174,8 @@ impl Systemd {
             properties.push(("StandardErrorFileDescriptor", Variant::from(Fd::from(stderr.as_fd()))));
         }
         let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
+        // One whose end nobody waited for, since the deadline was over, would stay for as long as it is ours.
+        let _ = self.manager("UnrefUnit", &command.unit).await;
         let mut ends = self.ends().await?;
         let reply = self.manager("StartTransientUnit", &(command.unit, "fail", properties, aux)).await?;
         drop(written);

@@ -93,7 +93,7 @@ fn edited(at: &'static str, text: &'static str, kills: &[u32]) -> (Outcome, Stan
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let root = dir.path().join("store");
     let life = |begin: bool| {
-        let store = StoreLock::take(&root).unwrap().open(Ok(Keys::from_bytes(&[7; 64]).unwrap()));
+        let store = open(&root);
         let mut ledger = store.ledger(&settings.name).unwrap();
         let mut engine = Engine {
             settings: &settings,

@@ -15,7 +15,7 @@ use crate::config::{Course, HookSettings, Kind, Overlap, Retire, SecretName, Sha
 use crate::record::{Activated, Evidence, Found, Hold, Hook, Noted, Stage};
 use crate::rotation::Outcome;
 use crate::secret::Format;
-use crate::store::{Keys, StoreLock};
+use crate::store::{Keys, Store, StoreError, StoreLock};
 use crate::target::{Errand, Health};
 
 mod batches;
@@ -192,10 +192,22 @@ fn settings(course: Option<Course>) -> SecretSettings {
     }
 }
 
+/// The store, as a daemon opens it. What another test is just starting may have its lock, between fork(2) and exec(2).
+fn open(root: &Path) -> Store {
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    let lock = loop {
+        match StoreLock::take(root) {
+            Err(StoreError::InUse(_)) if std::time::Instant::now() < until => std::thread::yield_now(),
+            lock => break lock.unwrap(),
+        }
+    };
+    lock.open(Ok(Keys::from_bytes(&[7; 64]).unwrap()))
+}
+
 /// One life of the daemon: it takes up what was left, or begins a rotation. `None` when it was killed.
 async fn live(root: &Path, world: &Shared, course: Option<Course>, begin: bool) -> Option<Option<Outcome>> {
     let settings = settings(course);
-    let store = StoreLock::take(root).unwrap().open(Ok(Keys::from_bytes(&[7; 64]).unwrap()));
+    let store = open(root);
     let mut ledger = store.ledger(&settings.name).unwrap();
     let targets: Vec<Box<dyn Target>> = vec![Box::new(SimTarget(Arc::clone(world)))];
     let host = SimHost(Arc::clone(world));
@@ -264,7 +276,7 @@ fn rotate_by(course: Option<Course>, fails: &[(&'static str, bool)], kill_at: im
         world.kill_at = kill_at.into_iter().collect();
     }
     let outcome = (0..40).find_map(|_| runtime.block_on(live(&root, &world, course, true)).flatten());
-    let store = StoreLock::take(&root).unwrap().open(Ok(Keys::from_bytes(&[7; 64]).unwrap()));
+    let store = open(&root);
     let name = settings(course).name;
     let standing = store.ledger(&name).unwrap().standing().clone();
     let view = standing.in_force.as_ref().unwrap();

@@ -30,6 +30,8 @@ pub(in crate::helper) struct Request {
     pub(super) path: PathBuf,
     /// The places, each with what it is to have; none where it is only read.
     pub(super) slots: Vec<(Slot, Option<Asked>)>,
+    /// Whether that is only tried, and the file left as it is.
+    pub(super) rehearsed: bool,
     /// What is done afterwards, as the file's owner too; whether really, or only looked at.
     pub(super) wake: Option<(Wake, bool)>,
     /// When whoever asks gives up, as a time since the boot: after that nothing may be changed any more, since they count
@@ -167,11 +169,20 @@ impl Request {
     /// `key` is one for this request alone.
     pub(in crate::helper) fn new(path: &Path, slots: &[(Slot, Option<Wanted<'_>>)], key: &[u8; 32]) -> Self {
         let asked = slots.iter().map(|(slot, wanted)| (slot.clone(), wanted.as_ref().map(|wanted| wanted.asked(key))));
-        Self { path: path.to_owned(), slots: asked.collect(), wake: None, until: since_boot() + LIMIT }
+        let slots = asked.collect();
+        Self { path: path.to_owned(), slots, rehearsed: false, wake: None, until: since_boot() + LIMIT }
+    }
+
+    pub(in crate::helper) fn rehearsal(path: &Path, slots: &[(Slot, Option<Wanted<'_>>)]) -> Self {
+        let mut request = Self::new(path, slots, &[0; 32]);
+        request.rehearsed = true;
+        request
     }
 
     pub(in crate::helper) fn wake(path: &Path, wake: Wake, really: bool) -> Self {
-        Self { path: path.to_owned(), slots: Vec::new(), wake: Some((wake, really)), until: since_boot() + LIMIT }
+        let mut request = Self::new(path, &[], &[0; 32]);
+        request.wake = Some((wake, really));
+        request
     }
 
     pub(super) fn check_wanted(&self) -> Result<(), NotDone> {

@@ -17,7 +17,7 @@ use crate::helper::{FileHelper, ProcessHelper};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
-use crate::secret::SecretValue;
+use crate::secret::{Format, SecretValue};
 use crate::sys::command::Runner;
 use crate::sys::docker::{Container, Engine, EngineError};
 
@@ -41,6 +41,8 @@ pub struct ComposeTarget {
     env: String,
     /// The variable of the value that is accepted besides, where there may be one.
     previous_key: Option<String>,
+    /// How values are made.
+    make: (usize, Format),
     settle: Duration,
     allow_without: Vec<String>,
     files: FileHelper,
@@ -58,6 +60,7 @@ impl ComposeTarget {
             env: secret.env.clone(),
             previous_key: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             settings: settings.clone(),
+            make: (secret.bytes, secret.format),
             settle: secret.settle,
             allow_without: secret.allow_without.clone(),
             files: means.files.clone(),

@@ -91,14 +91,13 @@ impl ComposeTarget {
         for ((slot, is_previous), has) in self.slots().iter().zip(&seen.values) {
             let wanted = if *is_previous { view.previous } else { Some(view.primary) };
             if !file::has(has.as_ref(), wanted) {
-                let message = format!("{} is not that of the view {}", self.name_of(slot), view.view);
-                return Err(Fault::new(FaultCode::WrongValue, message));
+                return Err(file::differs(&self.name_of(slot), wanted, view.view));
             }
         }
         Ok(())
     }
 
-    /// Whether the file is as it was left, and can be written, where that counts. What must be known of it later, by service.
+    /// Whether the file is as it was left, where that counts, and can be written. What must be known of it later, by service.
     pub(super) async fn check_file(&self, in_force: &Disclosed<'_>, health: Health) -> Result<Written, Fault> {
         let file = self.read().await?;
         let plain =
@@ -110,8 +109,9 @@ impl ComposeTarget {
         let written = Written(services.collect());
         if health == Health::Needed {
             self.check(&file, in_force).map_err(|fault| file::changed_by_hand(&fault, "", &self.secret))?;
-            file::check_usable(file, self.path(), self.settings.expose)?;
         }
+        file::check_usable(file, self.path(), self.settings.expose)?;
+        file::rehearse(&self.files, self.path(), &self.slots(), self.make).await?;
         Ok(written)
     }
 

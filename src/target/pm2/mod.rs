@@ -117,8 +117,7 @@ impl Pm2Target {
         let wanted = [Some(view.primary), view.previous];
         for ((key, values), wanted) in self.by_key(seen).into_iter().zip(wanted) {
             if !values.iter().all(|value| file::has(*value, wanted)) {
-                let message = format!("{key} in {} is not that of the view {}", self.path().display(), view.view);
-                return Err(Fault::new(FaultCode::WrongValue, message));
+                return Err(file::differs(&format!("{key} in {}", self.path().display()), wanted, view.view));
             }
         }
         Ok(())

@@ -94,11 +94,10 @@ impl Pm2Target {
                 return Err(Fault::new(FaultCode::NoValue, message).advise(format!("add it there, empty: {key}: \"\"")));
             }
         }
-        if health == Health::Irrelevant {
-            return Ok(());
+        if health == Health::Needed {
+            self.check(&file, in_force)
+                .map_err(|fault| file::changed_by_hand(&fault, "reload the apps and ", &self.secret))?;
         }
-        self.check(&file, in_force)
-            .map_err(|fault| file::changed_by_hand(&fault, "reload the apps and ", &self.secret))?;
         file::check_usable(file, self.path(), self.settings.expose)
     }
 

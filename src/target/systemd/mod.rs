@@ -99,8 +99,14 @@ impl SystemdTarget {
         }
     }
 
-    /// Units that read the value where another target puts it: only restarted and looked at.
-    pub(super) fn beside(secret: &SecretSettings, units: &[String], max_unavailable: usize, means: &Means) -> Self {
+    /// Units that read the value where another target puts it, as the variable `key`: only restarted and looked at.
+    pub(super) fn beside(
+        secret: &SecretSettings,
+        key: &str,
+        units: &[String],
+        max_unavailable: usize,
+        means: &Means,
+    ) -> Self {
         let settings = Settings {
             units: units.to_owned(),
             deliver: Deliver::EnvironmentFile,
@@ -109,7 +115,7 @@ impl SystemdTarget {
             max_unavailable,
             daemon_reload: DaemonReload::Auto,
         };
-        Self { delivers: false, ..Self::new(secret, &settings, means) }
+        Self { delivers: false, env: key.to_owned(), ..Self::new(secret, &settings, means) }
     }
 }
 

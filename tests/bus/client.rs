@@ -1,7 +1,8 @@
-//! `bus-flood`: a client of `org.rekeyd1` that means harm. Over many connections it sends calls, small ones and large ones,
-//! as fast as the bus takes them, reads no answer, and vanishes in the middle of it.
+//! `bus-client flood`: a client of `org.rekeyd1` that means harm. Over many connections it sends calls, small ones and large
+//! ones, as fast as the bus takes them, reads no answer, and vanishes in the middle of it. `bus-client listen`: one that
+//! subscribes, says so, and stays.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,13 @@ const FOR: Duration = Duration::from_secs(4);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    if std::env::args().nth(1).as_deref() == Some("listen") {
+        let connection = Connection::system().await.unwrap();
+        let manager = Some("org.rekeyd1.Manager");
+        connection.call_method(Some("org.rekeyd1"), "/org/rekeyd1", manager, "Subscribe", &()).await.unwrap();
+        println!("listening");
+        return std::future::pending().await;
+    }
     let until = Instant::now() + FOR;
     let floods = (0..CONNECTIONS).map(|number| tokio::spawn(flood(number, until)));
     for flood in floods.collect::<Vec<_>>() {
