@@ -216,7 +216,7 @@ support::on_both_debians! {
         poll(seconds(10), "all listen", || (machine.unit("witness.service", "ActiveState") == "active").then_some(()));
         machine.sh("for i in $(seq 100); do grep -q . /tmp/root 2>/dev/null && break; rekeyctl list >/dev/null; done");
         machine.sh("systemd-run -q --unit=listener -p StandardOutput=file:/tmp/listener /usr/local/bin/bus-client listen");
-        poll(seconds(10), "one has subscribed", || (!machine.read("/tmp/listener").is_empty()).then_some(()));
+        poll(seconds(10), "one has subscribed", || (machine.exec(&["test", "-s", "/tmp/listener"]).status == 0).then_some(()));
         machine.ok(&["rekeyctl", "rotate", NAME]);
         let heard = poll(seconds(10), "the witness hears of the end", || {
             let heard = machine.read("/tmp/root");
