@@ -244,6 +244,36 @@ support::on_one_debian! {
         assert_says(&said(), "Docker's engine does not answer on /run/docker.sock");
     }
 
+    Thirteen => fn what_is_not_deployed_yet_is_not_deployed_with_the_secret(debian) {
+        // An image that the file does not name.
+        let web = "env_file: [web.env]\n    environment: { MORE: \"${MORE:-first}\" }";
+        let yaml = yaml(web, "env_file: [web.env]").replacen("image: toy:1", "build: .", 1);
+        let builder = stack(debian, &yaml, ENV_FILE, PROBE);
+        let machine = started(builder.file("/srv/app/Dockerfile", 0o640, "FROM toy:1\n"));
+        let ids = || (id(&machine, "web"), id(&machine, "worker"));
+        let refused = |make: &str, unmake: &str| {
+            machine.sh(make);
+            let before = ids();
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{make}: {said}");
+            assert_says(&said, "compose app/web runs with another configuration than Compose would make now");
+            assert_says(&said, "up -d --no-deps web");
+            assert_eq!((ids(), machine.read("/srv/app/web.env")), (before, with(WEB_ENV, FIRST_VALUE)), "{make}");
+            machine.sh(unmake);
+        };
+        let up = "cd /srv/app && docker compose up -d --no-deps web 2>&1";
+        refused(&format!("export MORE=by-hand; {up}"), up);
+        refused("sed -i s/-first/-second/ /srv/app/compose.yaml", up);
+        // What was made on the way there, and back, is no obstacle to the next one.
+        goes_back(&machine, "/srv/app/web.env", &with(WEB_ENV, FIRST_VALUE));
+        for _ in 0..2 {
+            let said = rotate(&machine);
+            assert_eq!(said.status, 0, "{said}");
+        }
+        serves(&machine);
+        assert!(machine.sh("docker inspect app-web-1").contains("MORE=second"));
+    }
+
     Thirteen => fn a_project_that_is_stopped_gets_the_value_and_stays_stopped(debian) {
         let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
         machine.sh("cd /srv/app && docker compose stop -t 0 web worker 2>&1");

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::ComposeTarget;
 use super::evidence::Made;
 use super::project::{Project, is_odd, proper};
+use super::stale::STALE;
 use super::tool::{Tool, by_hand};
 use crate::record::{Activated, Found};
 use crate::rotation::{Fault, FaultCode};
@@ -135,7 +136,7 @@ impl ComposeTarget {
         arguments.extend(due.iter().flat_map(|(found, service)| scaled(found, service)));
         arguments.extend(due.iter().map(|(_, service)| service.clone()));
         let said = format!("{} up {}", tool.words(), arguments.join(" "));
-        if due.iter().any(|(found, _)| found.details.contains_key("stale")) {
+        if due.iter().any(|(found, _)| found.details.contains_key(STALE)) {
             errand.report.progress(&format!(
                 "{}: more than the secret was changed in its configuration since it was started, and takes effect too",
                 self.target_name(project)
@@ -233,9 +234,15 @@ impl ComposeTarget {
     }
 
     /// What `up` would do now, in its own words; none where it cannot tell.
-    pub(super) async fn rehearsal(&self, tool: &Tool, project: &Project) -> Result<Option<String>, Fault> {
+    pub(super) async fn rehearsal(
+        &self,
+        tool: &Tool,
+        project: &Project,
+        images: &[&str],
+    ) -> Result<Option<String>, Fault> {
         let services = self.settings.services.iter().map(String::as_str);
-        let arguments = ["--dry-run", "up", "-d", "--no-deps"].into_iter().chain(services);
+        let words = ["--dry-run", "up", "-d", "--no-deps"].iter().chain(images).copied();
+        let arguments = words.chain(services);
         let ran = self.ask(tool, project, arguments).await?;
         Ok((ran.end == End::Well).then(|| String::from_utf8_lossy(&ran.stderr).into_owned()))
     }

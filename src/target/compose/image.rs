@@ -67,6 +67,12 @@ impl ComposeTarget {
         Ok(())
     }
 
+    /// Whether the name of the image that runs stands for another one by now.
+    pub(super) async fn is_image_moved(&self, found: &Found) -> Result<bool, Fault> {
+        let Some(Image { name, id }) = Image::recorded(found) else { return Ok(false) };
+        Ok(self.engine.image(name).await?.as_deref() != Some(id))
+    }
+
     /// Gives the images that ran before their names back, so that containers are made of them again.
     pub(super) async fn restore_images(&self, errand: &Errand<'_>) -> Result<(), Fault> {
         for (found, _) in self.ours(errand.found) {
