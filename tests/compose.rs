@@ -29,7 +29,7 @@ support::on_both_debians! {
         let before = machine.sh("stat -c '%U:%G %a' /srv/app/web.env");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "docker compose up -d --no-deps --scale web=1 --scale worker=1 web worker");
+        assert_says(&said, "docker compose up -d --no-deps --pull never --scale web=1 --scale worker=1 web worker");
         assert_says(&said, " processes of compose app/web have the value");
         assert_says(&said, "2 of 2 processes of compose app/worker have the value");
         assert_says(&said, "requests to http://127.0.0.1:3000/api/health failed, longest gap");
@@ -274,6 +274,22 @@ support::on_one_debian! {
         assert!(machine.sh("docker inspect app-web-1").contains("MORE=second"));
     }
 
+    Thirteen => fn a_service_that_is_always_built_is_not_built_with_the_secret(debian) {
+        let yaml = yaml("env_file: [web.env]", "env_file: [web.env]")
+            .replacen("image: toy:1", "build: .\n    pull_policy: build", 1);
+        let builder = stack(debian, &yaml, ENV_FILE, PROBE);
+        let machine = started(builder.file("/srv/app/Dockerfile", 0o640, "FROM toy:1\nENV BUILT=1\n"));
+        let image = || machine.sh("docker inspect --format '{{.Image}}' app-web-1");
+        let before = image();
+        machine.sh("sed -i s/BUILT=1/BUILT=2/ /srv/app/Dockerfile");
+        for _ in 0..2 {
+            let said = rotate(&machine);
+            assert_eq!(said.status, 0, "{said}");
+            assert_eq!(image(), before, "{said}");
+        }
+        serves(&machine);
+    }
+
     Thirteen => fn a_project_that_is_stopped_gets_the_value_and_stays_stopped(debian) {
         let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
         machine.sh("cd /srv/app && docker compose stop -t 0 web worker 2>&1");
@@ -333,7 +349,7 @@ fn compose_1_does_where_the_engine_still_takes_it() {
     let machine = adopt(machine);
     let said = rotate(&machine);
     assert_eq!(said.status, 0, "{said}");
-    assert_says(&said, "docker-compose up -d --no-deps --scale web=1 --scale worker=1 web worker");
+    assert_says(&said, "docker-compose up -d --no-deps --no-build --scale web=1 --scale worker=1 web worker");
     let value = serves(&machine);
     assert_eq!(variable(&machine, "worker"), value);
     machine.sh(&format!("printf %s {value} | sha256sum | cut -c1-64 >/etc/toy/web/old-value-sha256"));

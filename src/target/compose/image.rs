@@ -96,12 +96,13 @@ impl ComposeTarget {
     }
 
     /// A container that is not.
-    pub(super) fn of_other_image(&self, found: &Found, container: &Container) -> Fault {
+    pub(super) fn of_other_image(&self, found: &Found, container: &Container, errand: &Errand<'_>) -> Fault {
         let name = container.image_name();
         let message = format!(
-            "the container {} of {} has the former value, but not the image {name} that ran before",
+            "the container {} of {} has the {} value, but not the image {name} that ran before",
             container.name(),
-            found.unit
+            found.unit,
+            if errand.back { "former" } else { "new" }
         );
         let id = found.details.get("image-id").map_or("", String::as_str);
         Fault::new(FaultCode::UnitFailed, message).advise(format!(
