@@ -231,6 +231,10 @@ support::on_one_debian! {
         refused(&format!("{END_WORKER}; until docker ps -a | grep -q 'Exited (9)'; do sleep 0.05; done"), "cd /srv/app && docker compose up -d 2>&1", "is sick already");
         // A container that is made anew would be of another image.
         refused("docker tag toy:1 toy:kept; docker commit app-other-1 toy:1", "docker tag toy:kept toy:1", "would deploy other code");
+        // A container that lives within one that is made anew, and would stay behind.
+        refused("docker create --name within --pid container:app-worker-1 --label com.docker.compose.project=app \
+            --label com.docker.compose.service=within --label com.docker.compose.project.working_dir=/srv/app toy:1 /bin/sleep infinity; \
+            docker start within", "docker rm -f within", "compose app/within lives within worker");
         // Started with another value than the file says.
         refused(
             &format!("cp -p /srv/app/web.env /root; sed -i 's/{FIRST_VALUE}/elsewhere/' /srv/app/web.env; \

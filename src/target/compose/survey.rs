@@ -84,6 +84,7 @@ impl ComposeTarget {
             return Err(is_unset(&tool, &project));
         }
         if health == Health::Needed {
+            self.check_shared(&project).await?;
             self.check_stale(&tool, &project, &found).await?;
         }
         Ok(found)
