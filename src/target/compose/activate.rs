@@ -92,7 +92,7 @@ impl ComposeTarget {
     /// That containers were made with the view; and, but where another one was to be built, of the image that ran before.
     fn check_made(&self, found: &Found, containers: &[Container], errand: &Errand<'_>) -> Result<(), Fault> {
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, errand.view)) {
-            return Err(self.made_with_another(&found.unit, other));
+            return Err(self.made_with_another(&found.unit, other, errand.view));
         }
         // Which image one that is stopped was made of says nothing of the next one.
         let is_kept = errand.back || found.running && !self.settings.build;

@@ -135,7 +135,7 @@ impl ComposeTarget {
             ))
         };
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, in_force)) {
-            return Err(drifted(self.made_with_another(&unit, other)));
+            return Err(drifted(self.made_with_another(&unit, other, in_force)));
         }
         self.wait_for_value(&unit, &containers, in_force).await.map(drop).map_err(drifted)
     }
