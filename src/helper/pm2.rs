@@ -107,7 +107,8 @@ pub struct Saved {
 pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDone> {
     let user = user(&question.user)?;
     if becomes {
-        become_user(user.uid, user.gid).map_err(|error| no(format!("cannot become {}: {error}", question.user), ""))?;
+        become_user(user.uid, user.gid, &[])
+            .map_err(|error| no(format!("cannot become {}: {error}", question.user), ""))?;
     }
     if geteuid().as_raw() != user.uid {
         return Err(no(format!("the PM2 of {} is another user's", question.user), "run it as that user"));
