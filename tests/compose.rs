@@ -29,7 +29,7 @@ support::on_both_debians! {
         let before = machine.sh("stat -c '%U:%G %a' /srv/app/web.env");
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");
-        assert_says(&said, "docker compose up -d --no-deps --scale web=1 --scale worker=1 web worker");
+        assert_says(&said, "docker compose up -d --no-deps --pull never --scale web=1 --scale worker=1 web worker");
         assert_says(&said, " processes of compose app/web have the value");
         assert_says(&said, "2 of 2 processes of compose app/worker have the value");
         assert_says(&said, "requests to http://127.0.0.1:3000/api/health failed, longest gap");
@@ -231,6 +231,10 @@ support::on_one_debian! {
         refused(&format!("{END_WORKER}; until docker ps -a | grep -q 'Exited (9)'; do sleep 0.05; done"), "cd /srv/app && docker compose up -d 2>&1", "is sick already");
         // A container that is made anew would be of another image.
         refused("docker tag toy:1 toy:kept; docker commit app-other-1 toy:1", "docker tag toy:kept toy:1", "would deploy other code");
+        // A container that lives within one that is made anew, and would stay behind.
+        refused("docker create --name within --pid container:app-worker-1 --label com.docker.compose.project=app \
+            --label com.docker.compose.service=within --label com.docker.compose.project.working_dir=/srv/app toy:1 /bin/sleep infinity; \
+            docker start within", "docker rm -f within", "compose app/within lives within worker");
         // Started with another value than the file says.
         refused(
             &format!("cp -p /srv/app/web.env /root; sed -i 's/{FIRST_VALUE}/elsewhere/' /srv/app/web.env; \
@@ -242,6 +246,52 @@ support::on_one_debian! {
             rotate(&machine)
         };
         assert_says(&said(), "Docker's engine does not answer on /run/docker.sock");
+    }
+
+    Thirteen => fn what_is_not_deployed_yet_is_not_deployed_with_the_secret(debian) {
+        // An image that the file does not name.
+        let web = "env_file: [web.env]\n    environment: { MORE: \"${MORE:-first}\" }";
+        let yaml = yaml(web, "env_file: [web.env]").replacen("image: toy:1", "build: .", 1);
+        let builder = stack(debian, &yaml, ENV_FILE, PROBE);
+        let machine = started(builder.file("/srv/app/Dockerfile", 0o640, "FROM toy:1\n"));
+        let ids = || (id(&machine, "web"), id(&machine, "worker"));
+        let refused = |make: &str, unmake: &str| {
+            machine.sh(make);
+            let before = ids();
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{make}: {said}");
+            assert_says(&said, "compose app/web runs with another configuration than Compose would make now");
+            assert_says(&said, "up -d --no-deps web");
+            assert_eq!((ids(), machine.read("/srv/app/web.env")), (before, with(WEB_ENV, FIRST_VALUE)), "{make}");
+            machine.sh(unmake);
+        };
+        let up = "cd /srv/app && docker compose up -d --no-deps web 2>&1";
+        refused(&format!("export MORE=by-hand; {up}"), up);
+        refused("sed -i s/-first/-second/ /srv/app/compose.yaml", up);
+        // What was made on the way there, and back, is no obstacle to the next one.
+        goes_back(&machine, "/srv/app/web.env", &with(WEB_ENV, FIRST_VALUE));
+        for _ in 0..2 {
+            let said = rotate(&machine);
+            assert_eq!(said.status, 0, "{said}");
+        }
+        serves(&machine);
+        assert!(machine.sh("docker inspect app-web-1").contains("MORE=second"));
+    }
+
+    Thirteen => fn a_service_that_is_always_built_is_not_built_with_the_secret(debian) {
+        let yaml = yaml("env_file: [web.env]", "env_file: [web.env]")
+            .replacen("image: toy:1", "build: .\n    pull_policy: build", 1);
+        let builder = stack(debian, &yaml, ENV_FILE, PROBE);
+        let machine = started(builder.file("/srv/app/Dockerfile", 0o640, "FROM toy:1\nENV BUILT=1\n"));
+        let image = || machine.sh("docker inspect --format '{{.Image}}' app-web-1");
+        let before = image();
+        machine.sh("sed -i s/BUILT=1/BUILT=2/ /srv/app/Dockerfile");
+        for _ in 0..2 {
+            let said = rotate(&machine);
+            assert_eq!(said.status, 0, "{said}");
+            assert_eq!(image(), before, "{said}");
+        }
+        serves(&machine);
     }
 
     Thirteen => fn a_project_that_is_stopped_gets_the_value_and_stays_stopped(debian) {
@@ -303,7 +353,7 @@ fn compose_1_does_where_the_engine_still_takes_it() {
     let machine = adopt(machine);
     let said = rotate(&machine);
     assert_eq!(said.status, 0, "{said}");
-    assert_says(&said, "docker-compose up -d --no-deps --scale web=1 --scale worker=1 web worker");
+    assert_says(&said, "docker-compose up -d --no-deps --no-build --scale web=1 --scale worker=1 web worker");
     let value = serves(&machine);
     assert_eq!(variable(&machine, "worker"), value);
     machine.sh(&format!("printf %s {value} | sha256sum | cut -c1-64 >/etc/toy/web/old-value-sha256"));

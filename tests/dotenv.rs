@@ -281,6 +281,24 @@ support::on_one_debian! {
         assert_eq!(machine.unit("locker.service", "ActiveState"), "active");
     }
 
+    Thirteen => fn a_directory_that_lets_the_owner_in_by_a_group_is_written(debian) {
+        let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
+        let share = |mode: &str| machine.sh(&format!("chown root:deploy /srv/my-backend; chmod {mode} /srv/my-backend"));
+        machine.sh("echo 'g deploy -' | systemd-sysusers -");
+        share("770");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "the owner is not of the group: {said}");
+        machine.sh("echo 'm app deploy' | systemd-sysusers -; systemctl restart my-backend");
+        poll(seconds(20), "it serves", || (token::ask(&machine, 3000, "/api/me", "", "").0 != 0).then_some(()));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        serves(&machine, TEXT);
+        assert_eq!(machine.sh(&format!("stat -c '%U:%G %a' {FILE}")), "app:app 640\n");
+        share("750");
+        assert_eq!(rotate(&machine).status, 3, "the group may not write it");
+        serves(&machine, TEXT);
+    }
+
     Thirteen => fn where_there_is_no_room_or_nothing_may_be_written_the_file_stays_as_it_is(debian) {
         let machine = adopt(with_file(debian, &hidden(Backend::good()), TEXT, UNITS));
         machine.sh("cd /; cp -p /srv/my-backend/.env /root/kept; mount -t tmpfs -o size=64k,mode=750,uid=$(id -u app),gid=$(id -g app) full /srv/my-backend; cp -p /root/kept /srv/my-backend/.env; cat /dev/zero >/srv/my-backend/filler 2>/dev/null || true");

@@ -187,6 +187,27 @@ support::on_one_debian! {
         refused(":", "/srv/app/ecosystem.config.cjs: line 6, column 26: no app of the name api is written out here");
     }
 
+    Twelve => fn a_pm2_that_nobody_may_look_into_is_refused_before(debian) {
+        let of_app = secret("/srv/app/eco.json", "json", "save = false\n", "");
+        let of_root = of_app.replace("user = \"app\"", "user = \"root\"").replace("/srv/app", "/root");
+        let builder = machine(debian)
+            .file("/srv/app/eco.json", 0o640, ours(JSON))
+            .file("/root/eco.json", 0o600, ours(JSON))
+            .secret("of-app", &of_app)
+            .secret("of-root", &of_root);
+        let machine = builder.boot();
+        machine.sh("HOME=/root pm2 start /root/eco.json --env production >/dev/null 2>&1");
+        machine.put("/etc/systemd/system/pm2-app.service.d/group.conf", 0o644, "[Service]\nGroup=www-data\n");
+        machine.sh("systemctl daemon-reload; systemctl restart pm2-app");
+        let whys = [("of-root", "the processes of root's PM2"), ("of-app", "PM2 of app runs with the group 33 and not with")];
+        for (name, why) in whys {
+            let said = machine.exec(&["rekeyctl", "adopt", name]);
+            assert_ne!(said.status, 0, "{said}");
+            assert_says(&said, why);
+            assert_says(&said, "type = \"command\"");
+        }
+    }
+
     Twelve => fn killed_in_mid_reload_it_is_finished(debian) {
         let machine = adopt(started(with_file(debian, CLUSTER, PROBE).boot()));
         machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);

@@ -75,7 +75,14 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
             "add the systemd target of what encrypts, with `deliver = \"environment-file\"` or `\"credential\"`";
         report.error(span.clone(), message, advice);
     }
-    let overlap = overlap.map(|(overlap, previous)| {
+    let overlap = overlap.map(|(overlap, Places { previous, with_next_restart })| {
+        if let Some((place, kind)) = with_next_restart.zip(targets.iter().find_map(kind_that_restarts)) {
+            let message = format!(
+                "`retire = \"with-next-restart\"` leaves the old value with what runs, and with `type = \"{kind}\"` that \
+                 must have what its file says"
+            );
+            report.error(place, message, "leave `retire` out: then they are restarted at the end of the overlap");
+        }
         if overlap.previous_env == env {
             let message = format!("`previous-env`: {env} is the variable of the value itself");
             report.error(previous.clone(), message, "name another variable, such as JWT_SECRET_PREVIOUS");
@@ -117,6 +124,15 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
         probes,
     };
     Some(Described { settings, env: span })
+}
+
+/// The type of a target whose consumers cannot go on with what is not delivered any more.
+fn kind_that_restarts(target: &TargetSettings) -> Option<&'static str> {
+    match target {
+        TargetSettings::Compose(_) => Some("compose"),
+        TargetSettings::Pm2(_) => Some("pm2"),
+        _ => None,
+    }
 }
 
 /// Whether values are delivered to it in files that a program of the administrator's can read.
@@ -252,7 +268,15 @@ fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Option<Duratio
     (deadline, dead_man.is_none_or(|dead_man| dead_man.into_inner()))
 }
 
-fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Range<usize>)> {
+/// Where an overlap says what does not go with some targets and probes.
+struct Places {
+    /// The value of `previous-env`.
+    previous: Range<usize>,
+    /// That of `retire`, where it is `with-next-restart`.
+    with_next_restart: Option<Range<usize>>,
+}
+
+fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap, Places)> {
     let mode = section.choice::<Mode>("mode", &["immediate", "overlap"], &[], report).map(|mode| mode.into_inner());
     section.later(&["skew"], "leave it out", report);
     if mode != Some(Mode::Overlap) {
@@ -291,7 +315,8 @@ fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap,
     }
     let default_shape = if strategy == Course::Window { Shape::List } else { Shape::Single };
     let previous = previous?;
-    let span = previous.span();
+    let late = retire.as_ref().filter(|retire| *retire.get_ref() == Retire::WithNextRestart);
+    let places = Places { previous: previous.span(), with_next_restart: late.map(|retire| retire.span()) };
     let overlap = Overlap {
         previous_env: previous.into_inner(),
         length: length.and_then(|length| length.into_inner()),
@@ -299,7 +324,7 @@ fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap,
         shape: shape.map_or(default_shape, |shape| shape.into_inner()),
         retire: retire.map(|retire| retire.into_inner()).unwrap_or_default(),
     };
-    Some((overlap, span))
+    Some((overlap, places))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]

@@ -22,6 +22,7 @@ use crate::sys::edit::Original;
 use crate::sys::{git, trusted};
 use crate::text::{Refusal, Slot};
 
+mod groups;
 mod message;
 
 use message::{Answer, Asked, Told};
@@ -56,26 +57,28 @@ fn answer(told: Result<Told, NotDone>) -> Answer {
     }
 }
 
-/// From now on this process is the owner of the file, with the file's group and no other: for good, since without root's
-/// number its capabilities are gone as well (capabilities(7)).
+/// From now on this process is the owner of the file, with the file's group, and with those of the owner's where these may
+/// be what lets them in: for good, since without root's number its capabilities are gone as well (capabilities(7)).
 fn become_owner(path: &Path) -> Result<(), NotDone> {
     let failed = |problem: String, advice: &str| NotDone { problem, advice: advice.to_owned() };
     let stat = fs::metadata(path)
         .map_err(|error| failed(format!("{}: {error}", path.display()), "create it, or mend the path"))?;
     of_one_alone(path, stat.uid())?;
-    become_user(stat.uid(), stat.gid())
+    let more = groups::that_count(path, stat.uid(), stat.gid());
+    become_user(stat.uid(), stat.gid(), &more)
         .map_err(|error| failed(format!("cannot become the owner of {}: {error}", path.display()), "see rekeyd(8)"))
 }
 
 /// Root stays root.
 ///
 /// Root's own files have groups as well, and nobody without a capability gives a file to a group that is not theirs.
-pub(super) fn become_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
+pub(super) fn become_user(uid: u32, gid: u32, more: &[u32]) -> rustix::io::Result<()> {
     if (uid, gid) == (0, 0) {
         return Ok(());
     }
+    let groups: Vec<Gid> = std::iter::once(&gid).chain(more).copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    set_thread_groups(&[gid]).and_then(|()| set_thread_gid(gid))?;
+    set_thread_groups(&groups).and_then(|()| set_thread_gid(gid))?;
     if uid.is_root() { Ok(()) } else { set_thread_uid(uid) }
 }
 

@@ -39,7 +39,7 @@ mod startable;
 mod wake;
 
 pub use file::{ByHand, NotDone, Seen, Wanted};
-pub use pm2::{Pm2, Pm2Question, Running, Saved};
+pub use pm2::{Looked, Pm2, Pm2Question, Running, Saved};
 pub use questions::{Answer, Calendar, Condition, Process, Program, Question, Variable};
 pub use queue::{Company, ProcessHelper};
 pub use search::{SearchHelper, Searched};

@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,10 @@ use zeroize::Zeroizing;
 use super::NotDone;
 use super::file::{become_user, of_root_alone};
 use crate::secret::digest;
+
+mod look;
+
+use look::{Look, all_processes, environment, look};
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,12 +61,24 @@ pub struct Pm2 {
     pub path: String,
     /// The program.
     pub program: PathBuf,
-    /// What each process has of each variable, in the order of the question; none where it is no process of the daemon.
-    pub processes: Vec<Option<Vec<Option<String>>>>,
+    /// How it is with each process.
+    pub processes: Vec<Looked>,
     /// The processes of the question's apps.
     pub running: Vec<Running>,
     /// The list that PM2 starts after a reboot; none where none is saved.
     pub saved: Option<Saved>,
+}
+
+/// A process that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Looked {
+    /// It is no process of the daemon, or not any more.
+    Gone,
+    /// It is one, and its user may not look into it.
+    Unreadable,
+    /// What it has of each variable, in the order of the question.
+    Has(Vec<Option<String>>),
 }
 
 /// A process of an app, whether or not PM2 has it in its list.
@@ -92,7 +107,8 @@ pub struct Saved {
 pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDone> {
     let user = user(&question.user)?;
     if becomes {
-        become_user(user.uid, user.gid).map_err(|error| no(format!("cannot become {}: {error}", question.user), ""))?;
+        become_user(user.uid, user.gid, &[])
+            .map_err(|error| no(format!("cannot become {}: {error}", question.user), ""))?;
     }
     if geteuid().as_raw() != user.uid {
         return Err(no(format!("the PM2 of {} is another user's", question.user), "run it as that user"));
@@ -102,8 +118,13 @@ pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDo
         of_root_alone(&question.ecosystem)?;
         of_root_alone(&home)?;
     }
-    let daemon = daemon(question, &home)?;
-    let environment = environment(daemon).unwrap_or_default();
+    let Daemon { pid: daemon, gid } = daemon(question, &home)?;
+    let environment = match environment(daemon) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(unreadable(&user, question, gid));
+        }
+        read => read.unwrap_or_default(),
+    };
     let node = question.node.clone().or_else(|| runs(daemon)).and_then(|node| Some(node.parent()?.to_owned()));
     let path = path(&environment, node.as_deref());
     let program = program(question, &path)?;
@@ -112,13 +133,17 @@ pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDo
     }
     let key: [u8; 32] = hex::decode(&question.key).ok().and_then(|key| key.try_into().ok()).unwrap_or_default();
     let told = |value: &[u8]| hex::encode(digest(&key, value));
-    let values = |environment: &[u8]| {
+    let values = |environment: &[u8]| -> Vec<Option<String>> {
         question.variables.iter().map(|name| variable(environment, name).map(|value| told(&value))).collect()
     };
-    let has = |pid: &u32| environment_of(*pid, daemon).map(|environment| values(&environment));
+    let has = |pid: &u32| match look(*pid, daemon) {
+        Look::Gone => Looked::Gone,
+        Look::Unreadable => Looked::Unreadable,
+        Look::At(environment) => Looked::Has(values(&environment)),
+    };
     let processes = question.pids.iter().map(has).collect();
     let of_app = |pid: u32| {
-        let environment = environment_of(pid, daemon)?;
+        let Look::At(environment) = look(pid, daemon) else { return None };
         let app = String::from_utf8(variable(&environment, "name")?.to_vec()).ok()?;
         question.apps.contains(&app).then(|| Running { app, pid, values: values(&environment) })
     };
@@ -154,8 +179,14 @@ fn user(name: &str) -> Result<User, NotDone> {
     }
 }
 
-/// The number of the daemon, which must answer: any call of PM2 would start another one.
-fn daemon(question: &Pm2Question, home: &Path) -> Result<u32, NotDone> {
+/// The daemon of PM2.
+struct Daemon {
+    pid: u32,
+    gid: u32,
+}
+
+/// The daemon, which must answer: any call of PM2 would start another one.
+fn daemon(question: &Pm2Question, home: &Path) -> Result<Daemon, NotDone> {
     let name = &question.user;
     let start = format!("start it as {name}: systemctl start pm2-{name}, or pm2 resurrect; or mend `user` and `home`");
     if !home.join("pm2.pid").exists() {
@@ -168,7 +199,27 @@ fn daemon(question: &Pm2Question, home: &Path) -> Result<u32, NotDone> {
         let problem = format!("PM2 in {} is of the user {}, not of {name}", home.display(), peer.uid.as_raw());
         return Err(no(problem, "end that one, and start it as the user whose apps they are"));
     }
-    Ok(peer.pid.as_raw_nonzero().get().cast_unsigned())
+    Ok(Daemon { pid: peer.pid.as_raw_nonzero().get().cast_unsigned(), gid: peer.gid.as_raw() })
+}
+
+/// Why what the daemon and its apps were given cannot be seen: ptrace(2) asks for the same user and group, and for no
+/// capability that who looks has not.
+fn unreadable(user: &User, question: &Pm2Question, gid: u32) -> NotDone {
+    let name = &question.user;
+    let other = "or use a [[target]] with type = \"command\"";
+    if user.uid == 0 {
+        let problem = "nobody but root with all capabilities may look into the processes of root's PM2, and rekeyd's helper has few";
+        return no(problem, format!("run the apps by the PM2 of a user of their own, {other}"));
+    }
+    if gid != user.gid {
+        let problem = format!(
+            "PM2 of {name} runs with the group {gid} and not with that of {name} ({}), so its processes cannot be looked into",
+            user.gid
+        );
+        return no(problem, format!("start it with that group (Group= in its unit), {other}"));
+    }
+    let problem = format!("PM2 of {name} has capabilities, so its processes cannot be looked into");
+    no(problem, format!("take them from it (AmbientCapabilities= in its unit, setcap -r for its node), {other}"))
 }
 
 /// The node that runs a process.
@@ -201,29 +252,6 @@ fn program(question: &Pm2Question, path: &str) -> Result<PathBuf, NotDone> {
         let where_to = question.pm2.as_ref().map_or_else(|| path.to_owned(), |program| program.display().to_string());
         no(format!("the program pm2 is not there: {where_to}"), "say where it is: pm2 = \"/…/bin/pm2\"")
     })
-}
-
-fn environment(pid: u32) -> Option<Zeroizing<Vec<u8>>> {
-    let mut environment = Zeroizing::new(Vec::with_capacity(256 * 1024));
-    fs::File::open(format!("/proc/{pid}/environ")).ok()?.take(16 << 20).read_to_end(&mut environment).ok()?;
-    Some(environment)
-}
-
-fn all_processes() -> impl Iterator<Item = u32> {
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The environment of a process of the daemon: a number that is used again would be another's.
-fn environment_of(pid: u32, daemon: u32) -> Option<Zeroizing<Vec<u8>>> {
-    let is_of_daemon = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may have anything in it: proc_pid_stat(5).
-        let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?;
-        Some(parent == daemon.to_string())
-    };
-    let environment = (is_of_daemon() == Some(true)).then(|| environment(pid)).flatten()?;
-    (is_of_daemon() == Some(true) && !environment.is_empty()).then_some(environment)
 }
 
 /// What the program finds: PM2 gives a worker of a cluster one variable that holds all others, and puts those over what
@@ -312,6 +340,21 @@ fn no(problem: impl Into<String>, advice: impl Into<String>) -> NotDone {
 mod tests {
     use super::*;
 
+    fn question() -> Pm2Question {
+        Pm2Question {
+            user: "app".to_owned(),
+            home: None,
+            pm2: None,
+            node: None,
+            ecosystem: "/srv/ecosystem.config.cjs".into(),
+            pids: Vec::new(),
+            apps: vec!["api".to_owned()],
+            variables: vec!["K".to_owned()],
+            key: String::new(),
+            tighten: false,
+        }
+    }
+
     fn seen(environment: &[u8], name: &str) -> Option<Vec<u8>> {
         variable(environment, name).map(|value| value.to_vec())
     }
@@ -328,6 +371,19 @@ mod tests {
     }
 
     #[test]
+    fn why_processes_cannot_be_looked_into_is_said_in_words() {
+        let why = |uid, gid| {
+            let user = User { uid, gid: if uid == 0 { 0 } else { 1000 }, directory: "/".into() };
+            let NotDone { problem, advice } = unreadable(&user, &question(), gid);
+            assert!(advice.contains("type = \"command\""), "{advice}");
+            problem
+        };
+        assert!(why(0, 0).contains("root's PM2"));
+        assert!(why(1000, 33).contains("runs with the group 33 and not with that of app (1000)"));
+        assert!(why(1000, 1000).contains("has capabilities"));
+    }
+
+    #[test]
     fn nodes_directory_comes_first() {
         assert_eq!(path(b"PATH=/usr/bin:/bin", Some(Path::new("/usr/bin"))), "/usr/bin:/bin");
         assert_eq!(path(b"PATH=/bin", Some(Path::new("/opt/node/bin"))), "/opt/node/bin:/bin");
@@ -337,18 +393,7 @@ mod tests {
     #[test]
     fn a_saved_list_tells_its_names_and_what_ours_have() {
         let home = tempfile::tempdir().unwrap();
-        let question = Pm2Question {
-            user: "app".to_owned(),
-            home: None,
-            pm2: None,
-            node: None,
-            ecosystem: "/srv/ecosystem.config.cjs".into(),
-            pids: Vec::new(),
-            apps: vec!["api".to_owned()],
-            variables: vec!["K".to_owned()],
-            key: String::new(),
-            tighten: false,
-        };
+        let question = question();
         let told = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let look = || saved(home.path(), &question, &told);
         assert!(look().ok().unwrap().is_none());

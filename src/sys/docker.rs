@@ -104,8 +104,20 @@ pub struct Container {
     pub state: State,
     #[serde(rename = "Config")]
     config: Config,
+    #[serde(rename = "HostConfig", default)]
+    host: HostConfig,
     #[serde(rename = "Mounts", default)]
     mounts: Vec<Mount>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct HostConfig {
+    #[serde(rename = "NetworkMode", default)]
+    network: String,
+    #[serde(rename = "PidMode", default)]
+    pid: String,
+    #[serde(rename = "IpcMode", default)]
+    ipc: String,
 }
 
 /// How a container is.
@@ -199,6 +211,15 @@ impl Container {
     /// Where it sees a file or directory of the host.
     pub fn sees(&self, source: &Path) -> Option<&str> {
         self.mounts.iter().find(|mount| Path::new(&mount.source) == source).map(|mount| mount.destination.as_str())
+    }
+
+    /// What it has of another container, as Compose calls that, by the key that says so.
+    pub fn joins(&self, other: &Self) -> Option<&'static str> {
+        let host = &self.host;
+        let modes = [("network_mode", &host.network), ("pid", &host.pid), ("ipc", &host.ipc)];
+        let is_other =
+            |mode: &str| mode.strip_prefix("container:").is_some_and(|of| of == other.id || of == other.name());
+        modes.into_iter().find(|(_, mode)| is_other(mode)).map(|(key, _)| key)
     }
 
     /// What its own check says of it: `starting`, `healthy`, `unhealthy`; none where it has none.

@@ -164,6 +164,23 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "shape = \"list\"",
         ),
         (
+            compose(
+                "env-file = \"/srv/app/.env\"\n[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\noverlap = \"15m\"\nretire = \"with-next-restart\"",
+            ),
+            "12:10",
+            "with `type = \"compose\"` that must have what its file says",
+            "leave `retire` out",
+        ),
+        (
+            pm2(
+                "/srv/app/ecosystem.config.cjs",
+                "apps = [\"api\"]\n[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\noverlap = \"15m\"\nretire = \"with-next-restart\"",
+            ),
+            "12:10",
+            "with `type = \"pm2\"` that must have what its file says",
+            "leave `retire` out",
+        ),
+        (
             section(
                 "[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\nstrategy = \"window\"\nretire = \"restart\"",
             ),

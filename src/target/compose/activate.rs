@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::ComposeTarget;
 use super::evidence::Made;
 use super::project::{Project, is_odd, proper};
+use super::stale::STALE;
 use super::tool::{Tool, by_hand};
 use crate::record::{Activated, Found};
 use crate::rotation::{Fault, FaultCode};
@@ -88,13 +89,15 @@ impl ComposeTarget {
         Ok(Activated::Restarted { unit, took_us })
     }
 
-    /// That containers were made with the view; and, on the way back, of the image that ran before.
+    /// That containers were made with the view; and, but where another one was to be built, of the image that ran before.
     fn check_made(&self, found: &Found, containers: &[Container], errand: &Errand<'_>) -> Result<(), Fault> {
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, errand.view)) {
-            return Err(self.made_with_another(&found.unit, other));
+            return Err(self.made_with_another(&found.unit, other, errand.view));
         }
-        let other = containers.iter().find(|container| errand.back && !self.is_of_former_image(found, container));
-        other.map_or(Ok(()), |other| Err(self.of_other_image(found, other)))
+        // Which image one that is stopped was made of says nothing of the next one.
+        let is_kept = errand.back || found.running && !self.settings.build;
+        let other = containers.iter().find(|container| is_kept && !self.is_of_former_image(found, container));
+        other.map_or(Ok(()), |other| Err(self.of_other_image(found, other, errand)))
     }
 
     /// Whether all containers of a service run with the view already.
@@ -128,14 +131,14 @@ impl ComposeTarget {
         errand: &Errand<'_>,
     ) -> Result<(), Fault> {
         let mut arguments: Vec<String> = ["-d", "--no-deps"].map(str::to_owned).to_vec();
-        arguments.extend(self.images(tool, errand));
+        arguments.extend(images(tool, self.settings.build, errand.back));
         if self.is_file() {
             arguments.push("--force-recreate".to_owned());
         }
         arguments.extend(due.iter().flat_map(|(found, service)| scaled(found, service)));
         arguments.extend(due.iter().map(|(_, service)| service.clone()));
         let said = format!("{} up {}", tool.words(), arguments.join(" "));
-        if due.iter().any(|(found, _)| found.details.contains_key("stale")) {
+        if due.iter().any(|(found, _)| found.details.contains_key(STALE)) {
             errand.report.progress(&format!(
                 "{}: more than the secret was changed in its configuration since it was started, and takes effect too",
                 self.target_name(project)
@@ -155,17 +158,6 @@ impl ComposeTarget {
             return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
         }
         self.give_proper_names(project).await
-    }
-
-    /// Where the images come from. On the way back they are those that ran: what is built or pulled anew could be others.
-    fn images(&self, tool: &Tool, errand: &Errand<'_>) -> Vec<String> {
-        let words: &[&str] = match (errand.back, self.settings.build) {
-            (true, _) if !tool.is_plugin_age() => &["--no-build"],
-            (true, _) => &["--no-build", "--pull", "never"],
-            (false, true) => &["--build"],
-            (false, false) => &[],
-        };
-        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     /// Containers that were made and not started, or have a name for the time being.
@@ -212,9 +204,11 @@ impl ComposeTarget {
             return Ok(());
         }
         let mut arguments = ["--no-start", "--no-deps"].map(str::to_owned).to_vec();
-        // What is not started need not be built.
+        // What is not started need not be built, nor be of what there is newest; but there it must be.
         if errand.back {
-            arguments.extend(self.images(tool, errand));
+            arguments.extend(images(tool, self.settings.build, true));
+        } else if tool.is_plugin_age() {
+            arguments.extend(["--pull", "missing"].map(str::to_owned));
         }
         arguments.extend(scaled(found, service));
         arguments.push(service.to_owned());
@@ -233,9 +227,15 @@ impl ComposeTarget {
     }
 
     /// What `up` would do now, in its own words; none where it cannot tell.
-    pub(super) async fn rehearsal(&self, tool: &Tool, project: &Project) -> Result<Option<String>, Fault> {
+    pub(super) async fn rehearsal(
+        &self,
+        tool: &Tool,
+        project: &Project,
+        images: &[&str],
+    ) -> Result<Option<String>, Fault> {
         let services = self.settings.services.iter().map(String::as_str);
-        let arguments = ["--dry-run", "up", "-d", "--no-deps"].into_iter().chain(services);
+        let words = ["--dry-run", "up", "-d", "--no-deps"].iter().chain(images).copied();
+        let arguments = words.chain(services);
         let ran = self.ask(tool, project, arguments).await?;
         Ok((ran.end == End::Well).then(|| String::from_utf8_lossy(&ran.stderr).into_owned()))
     }
@@ -243,6 +243,20 @@ impl ComposeTarget {
     fn target_name(&self, project: &Project) -> String {
         format!("compose {}", project.name)
     }
+}
+
+/// Where the images come from. But where another one is wanted they are those that ran: what is built or pulled anew, as a
+/// `pull_policy` of the service may say, could be others.
+fn images(tool: &Tool, build: bool, back: bool) -> Vec<String> {
+    let words: &[&str] = match (back, build) {
+        (false, true) => &["--build"],
+        _ if !tool.is_plugin_age() => &["--no-build"],
+        // Nor is one built that is there, as preflight has seen. With --no-build one that the files do not name would have
+        // another hash, and the next `up` of somebody would make the container anew once more.
+        (false, false) => &["--pull", "never"],
+        (true, _) => &["--no-build", "--pull", "never"],
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// How many containers the service had.
@@ -263,4 +277,26 @@ fn scaled(found: &Found, service: &str) -> Vec<String> {
 
 fn left_stopped(found: &Found) -> Activated {
     Activated::LeftStopped { unit: found.unit.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_other_image_is_taken_unless_it_is_to_be_built() {
+        let version = |version: &str| {
+            let details = [("tool", "docker compose"), ("tool-version", version)];
+            let details = details.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Tool::recorded(&details.into_iter().collect()).unwrap()
+        };
+        let (first, later) = (version("1.29.2"), version("2.26.1"));
+        assert_eq!(images(&later, false, false), ["--pull", "never"]);
+        assert_eq!(images(&first, false, false), ["--no-build"]);
+        assert_eq!(images(&later, true, false), ["--build"]);
+        for build in [false, true] {
+            assert_eq!(images(&later, build, true), ["--no-build", "--pull", "never"]);
+            assert_eq!(images(&first, build, true), ["--no-build"]);
+        }
+    }
 }

@@ -103,7 +103,7 @@ impl ComposeTarget {
             let report = |line: &str| errand.report.progress(line);
             let containers = self.wait_until_well(&project.name, &service, None, limit, &report).await?;
             if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, view)) {
-                return Err(self.made_with_another(&found.unit, other));
+                return Err(self.made_with_another(&found.unit, other, view));
             }
             self.wait_for_value(&found.unit, &containers, view).await?;
             watched.push((found.unit.clone(), containers));

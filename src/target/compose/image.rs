@@ -67,6 +67,12 @@ impl ComposeTarget {
         Ok(())
     }
 
+    /// Whether the name of the image that runs stands for another one by now.
+    pub(super) async fn is_image_moved(&self, found: &Found) -> Result<bool, Fault> {
+        let Some(Image { name, id }) = Image::recorded(found) else { return Ok(false) };
+        Ok(self.engine.image(name).await?.as_deref() != Some(id))
+    }
+
     /// Gives the images that ran before their names back, so that containers are made of them again.
     pub(super) async fn restore_images(&self, errand: &Errand<'_>) -> Result<(), Fault> {
         for (found, _) in self.ours(errand.found) {
@@ -90,12 +96,13 @@ impl ComposeTarget {
     }
 
     /// A container that is not.
-    pub(super) fn of_other_image(&self, found: &Found, container: &Container) -> Fault {
+    pub(super) fn of_other_image(&self, found: &Found, container: &Container, errand: &Errand<'_>) -> Fault {
         let name = container.image_name();
         let message = format!(
-            "the container {} of {} has the former value, but not the image {name} that ran before",
+            "the container {} of {} has the {} value, but not the image {name} that ran before",
             container.name(),
-            found.unit
+            found.unit,
+            if errand.back { "former" } else { "new" }
         );
         let id = found.details.get("image-id").map_or("", String::as_str);
         Fault::new(FaultCode::UnitFailed, message).advise(format!(

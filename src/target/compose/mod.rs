@@ -27,6 +27,8 @@ mod evidence;
 mod image;
 mod place;
 mod project;
+mod shared;
+mod stale;
 mod survey;
 mod tally;
 mod tool;

@@ -83,6 +83,10 @@ impl ComposeTarget {
         if hashes.is_unset && may_differ {
             return Err(is_unset(&tool, &project));
         }
+        if health == Health::Needed {
+            self.check_shared(&project).await?;
+            self.check_stale(&tool, &project, &found).await?;
+        }
         Ok(found)
     }
 
@@ -131,30 +135,9 @@ impl ComposeTarget {
             ))
         };
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, in_force)) {
-            return Err(drifted(self.made_with_another(&unit, other)));
+            return Err(drifted(self.made_with_another(&unit, other, in_force)));
         }
         self.wait_for_value(&unit, &containers, in_force).await.map(drop).map_err(drifted)
-    }
-
-    /// Notes of which services something else than the value was changed since they were started; whether that may be so.
-    async fn tell_stale(&self, tool: &Tool, project: &Project, found: &mut [Found]) -> Result<bool, Fault> {
-        let is_other = |found: &Found| found.details.get("hash") != found.details.get("label");
-        if !found.iter().any(|found| found.running && is_other(found)) {
-            return Ok(false);
-        }
-        // Some versions leave env files out of the hash that they say, and others are not the one that started it.
-        let Some(said) = self.rehearsal(tool, project).await? else { return Ok(true) };
-        for found in found.iter_mut().filter(|found| found.running) {
-            let names = found.details.get("names").map_or("", String::as_str);
-            let is_recreated = |name: &str| {
-                let name = format!(" {name} ");
-                said.lines().any(|line| line.contains(&name) && line.contains("Recreate"))
-            };
-            if names.split(' ').any(is_recreated) {
-                found.details.insert("stale".to_owned(), "yes".to_owned());
-            }
-        }
-        Ok(found.iter().any(|found| found.details.contains_key("stale")))
     }
 
     /// The value that the live containers have and the file says.

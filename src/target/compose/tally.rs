@@ -137,9 +137,12 @@ impl ComposeTarget {
         Fault::new(FaultCode::NoValue, message).advise("if they need none, name them in [proof] allow-without")
     }
 
-    /// A container that was made with another value.
-    pub(super) fn made_with_another(&self, unit: &str, container: &Container) -> Fault {
+    /// A container that was made with another value, or another one to accept, than the view.
+    pub(super) fn made_with_another(&self, unit: &str, container: &Container, view: &Disclosed<'_>) -> Fault {
         let variable = self.variable_of(container);
+        let has_primary = file::has(container.variable(variable).as_ref(), Some(view.primary));
+        let previous = self.previous_key.as_deref().filter(|_| has_primary);
+        let variable = previous.unwrap_or(variable);
         let message = format!("the container {} of {unit} has another {variable} than the view says", container.name());
         let advice = match container.variable(variable) {
             None => format!("it has none: does the service get {}?", self.path().display()),

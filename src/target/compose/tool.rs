@@ -60,6 +60,11 @@ impl Tool {
         !self.version.is_empty() && !self.is_first()
     }
 
+    /// Whether it is this version.
+    pub fn is_version(&self, version: &str) -> bool {
+        self.version == version
+    }
+
     /// To be recorded.
     pub fn details(&self) -> BTreeMap<String, String> {
         BTreeMap::from([("tool".to_owned(), self.argv.join(" ")), ("tool-version".to_owned(), self.version.clone())])

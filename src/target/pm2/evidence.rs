@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Pm2Target;
 use super::daemon::{POLL, REST, State, new_key};
+use crate::helper::Looked;
 use crate::record::{Evidence, Found};
 use crate::rotation::{Fault, FaultCode};
 use crate::target::Errand;
@@ -101,7 +102,7 @@ impl Pm2Target {
     /// Whether the processes are still PM2's; cheaper than to ask PM2.
     pub(super) async fn check_alive(&self, pids: &[u32]) -> Result<(), Fault> {
         let processes = self.ask(pids, &new_key()?, false).await?.processes;
-        match processes.iter().zip(pids).find(|(process, _)| process.is_none()) {
+        match processes.iter().zip(pids).find(|(process, _)| **process == Looked::Gone) {
             Some((_, pid)) => {
                 let message = format!("process {pid} of {} ended again soon after its start", self.label_of_all());
                 let advice = format!("see what it says, as {}: pm2 logs --lines 50", self.settings.user);

@@ -3,6 +3,7 @@
 use super::Pm2Target;
 use super::daemon::new_key;
 use super::list::Instance;
+use crate::helper::Looked;
 use crate::policy::{Has, Sighting};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::{SecretValue, digest, is_same_digest};
@@ -19,11 +20,13 @@ pub(super) struct Tally {
     pub accepts_others: u32,
     /// That show nothing: Node has read the value itself, after the start.
     pub hidden: u32,
+    /// That may not be looked into.
+    unreadable: u32,
 }
 
 impl Tally {
     pub(super) fn of(&self) -> u32 {
-        self.matching + self.other + self.accepts_others + self.hidden
+        self.matching + self.other + self.accepts_others + self.hidden + self.unreadable
     }
 }
 
@@ -37,9 +40,16 @@ impl Pm2Target {
         let empty = hex::encode(digest(&key, b""));
         let mut tally = Tally::default();
         for has in self.ask(&pids, &key, false).await?.processes {
+            let has = match has {
+                Looked::Unreadable => {
+                    tally.unreadable += 1;
+                    continue;
+                }
+                Looked::Gone => Vec::new(),
+                Looked::Has(has) => has,
+            };
             // A variable that is empty is as good as none.
-            let has: Vec<Option<String>> =
-                has.unwrap_or_default().into_iter().map(|has| has.filter(|has| *has != empty)).collect();
+            let has: Vec<Option<String>> = has.into_iter().map(|has| has.filter(|has| *has != empty)).collect();
             let same: Vec<bool> = has
                 .iter()
                 .zip(&wanted)
@@ -121,6 +131,14 @@ impl Pm2Target {
             );
             return Fault::new(FaultCode::WrongValue, message)
                 .advise(format!("does `{environment}` in {ecosystem} pass {previous} on?"));
+        }
+        if tally.unreadable > 0 {
+            let message = format!("{} of {of} instances of {unit} may not be looked into", tally.unreadable);
+            return Fault::new(FaultCode::NoValue, message).advise(format!(
+                "they run as {} with its own group and without capabilities, or not at all: see `uid` and `gid` in \
+                 {ecosystem}, and getcap of the node that they are run by; else use type = \"command\"",
+                self.settings.user
+            ));
         }
         let message = format!("{} of {of} instances of {unit} do not show what {env} they have", tally.hidden);
         Fault::new(FaultCode::NoValue, message).advise(format!(
