@@ -11,7 +11,8 @@ use super::hosting_settings::{
 };
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::values::{Bounds, absolute, duration, url};
+use super::target_settings::TargetSettings;
+use super::values::{Bounds, DAY, absolute, duration, url};
 
 /// The types that are read here.
 pub(super) const TYPES: [&str; 4] = ["vercel", "netlify", "render", "railway"];
@@ -50,6 +51,21 @@ pub(super) fn read(kind: &str, mut section: Reader<'_>, report: &mut Report<'_>)
         limit: limit.map_or(usual, Spanned::into_inner),
         settle: settle.map(Spanned::into_inner),
     })
+}
+
+/// How long the deployments of a rotation may take at platforms, and how long what they serve must stay so: with an overlap
+/// there may be two of each.
+pub(super) fn times(targets: &[TargetSettings], settle: Duration, overlaps: bool) -> (Duration, Duration) {
+    let hosting = || {
+        targets.iter().filter_map(|target| match target {
+            TargetSettings::Hosting(hosting) => Some(hosting),
+            _ => None,
+        })
+    };
+    let times = if overlaps { 2 } else { 1 };
+    let deploying: Duration = hosting().map(|it| it.limit).sum();
+    let settling: Duration = hosting().map(|it| it.settles(settle)).sum();
+    ((deploying * times).min(DAY), (settling * times).min(DAY))
 }
 
 fn vercel(section: &mut Reader<'_>, report: &mut Report<'_>) -> Option<VercelProject> {

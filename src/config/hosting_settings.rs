@@ -196,7 +196,20 @@ pub enum RailwayDeploy {
     Snapshot,
 }
 
+/// A deployment at Railway that is up without a health check says that its container started, and no more: so long it must
+/// stay so, where nothing else is set.
+pub const RAILWAY_SETTLE: Duration = Duration::from_secs(60);
+
 impl Hosting {
+    /// How long what serves there may have to stay so, where `proof` is what [proof] says.
+    pub fn settles(&self, proof: Duration) -> Duration {
+        let least = match self.platform {
+            HostingPlatform::Railway(_) => RAILWAY_SETTLE,
+            _ => Duration::ZERO,
+        };
+        proof.max(self.settle.unwrap_or(least))
+    }
+
     /// How records and people name it.
     pub fn label(&self) -> String {
         match &self.platform {

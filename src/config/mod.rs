@@ -41,8 +41,8 @@ pub use daemon_settings::{DaemonSettings, Event, NotifySettings};
 pub use files::Dirs;
 pub use findings::{Finding, Place, Severity, render};
 pub use hosting_settings::{
-    Context, Environment, Hosting, HostingPlatform, NetlifySite, RailwayDeploy, RailwayService, RenderDeploy,
-    RenderService, Token, VercelProject,
+    Context, Environment, Hosting, HostingPlatform, NetlifySite, RAILWAY_SETTLE, RailwayDeploy, RailwayService,
+    RenderDeploy, RenderService, Token, VercelProject,
 };
 pub use settings::*;
 pub use target_settings::{

@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use toml::Spanned;
+
 use super::env_name::{assigned, env_name};
 use super::hook_section;
+use super::hosting_section;
 use super::probe_section;
 use super::proof_section::{self, Proof};
 use super::reader::Reader;
@@ -47,7 +50,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let identity = secret.map(|section| identity(section, report));
     let schedule = schedule.and_then(|section| self::schedule(section, report));
     let (said, dead_man) = rotation.map_or((None, true), |section| self::rotation(section, report));
-    let deadline = said.unwrap_or(MINUTE * 10);
+    let deadline = said.as_ref().map_or(MINUTE * 10, |said| *said.get_ref());
     let Proof { settle, allow_without, aftercare, watch } =
         proof.map_or_else(Proof::default, |section| proof_section::read(section, deadline, report));
     let overlap = invalidation.and_then(|section| self::overlap(section, report));
@@ -61,7 +64,15 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let context = target_section::Context { env, is_probed, asks_with_tokens, overlaps: overlap.is_some() };
     let targets = target_section::read(targets, context, report);
 
-    let deadline = said.unwrap_or_else(|| deadline + deploying(&targets, overlap.is_some()));
+    let (deploying, settling) = hosting_section::times(&targets, settle, overlap.is_some());
+    if let Some(said) = said.as_ref().filter(|said| !settling.is_zero() && *said.get_ref() <= settling) {
+        let message = format!(
+            "`deadline` is not longer than the {} that what platforms serve must stay so, without their deployments",
+            human(settling)
+        );
+        report.error(said.span(), message, "make it longer, or `settle` of the targets shorter");
+    }
+    let deadline = if said.is_some() { deadline } else { deadline + deploying + settling };
     let Identity { env, kind, bytes, format, keep, re_encrypt } = identity?;
     let (env, span) = env?;
     if let Some((span, _)) = re_encrypt.as_ref().filter(|_| overlap.is_none()) {
@@ -149,16 +160,6 @@ fn sees_only_its_own_tokens(probes: &[ProbeSettings]) -> bool {
     });
     let first = of_tokens.next();
     first == Some(true) && of_tokens.all(|mints| mints)
-}
-
-/// How long the deployments of a rotation may take: with an overlap there may be two of each.
-fn deploying(targets: &[TargetSettings], overlaps: bool) -> Duration {
-    let limit = |target: &TargetSettings| match target {
-        TargetSettings::Hosting(hosting) => hosting.limit,
-        _ => Duration::ZERO,
-    };
-    let once: Duration = targets.iter().map(limit).sum();
-    (if overlaps { once * 2 } else { once }).min(DAY)
 }
 
 struct Identity {
@@ -259,9 +260,9 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
     })
 }
 
-fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Option<Duration>, bool) {
+fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Option<Spanned<Duration>>, bool) {
     let bounds = Bounds { least: Duration::from_secs(5), most: DAY };
-    let deadline = length(&mut section, "deadline", "deadline = \"10min\"", bounds, report);
+    let deadline = section.text("deadline", "deadline = \"10min\"", report, |text| duration(text, bounds));
     let dead_man = section.take::<bool>("dead-man", "dead-man = true", report);
     section.later(&["retry"], "leave it out", report);
     section.finish(report);

@@ -137,7 +137,7 @@ fn shown(world: &World, it: &Deployment) -> Value {
     json!({
         "id": it.id, "state": state, "error_message": message, "published_at": published, "context": if branch.is_some() { "branch-deploy" } else { "production" },
         "branch": branch.map_or("main", String::as_str), "locked": null, "title": it.mark.as_ref().map(|mark| format!("rekeyd {mark}")),
-        "created_at": rfc3339(it.created), "commit_ref": it.commit, "admin_url": "https://app.netlify.com/projects/my-site",
+        "created_at": rfc3339(it.created), "commit_ref": it.commit, "admin_url": if world.is_set("no-pages") { "" } else { "https://app.netlify.com/projects/my-site" },
     })
 }
 
@@ -151,7 +151,11 @@ fn list(world: &mut World, request: &Request) -> Done {
         request.parameter(name).map_or(Ok(or), str::parse).map_err(|_| format!("{name} is no number"))
     };
     let (page, per_page) = (number("page", 1)?, number("per_page", 100)?.min(100));
-    let list = world.deployments.iter().rev().skip((page.max(1) - 1) * per_page).take(per_page);
+    let mut list: Vec<&Deployment> = world.deployments.iter().rev().collect();
+    if world.is_set("oldest-first") {
+        list.rotate_right(1);
+    }
+    let list = list.into_iter().skip((page.max(1) - 1) * per_page).take(per_page);
     Ok(Answer::json(200, &list.map(|it| shown(world, it)).collect()))
 }
 
@@ -195,9 +199,12 @@ fn lock(world: &mut World, request: &Request, id: &str) -> Done {
 
 fn publish(world: &mut World, request: &Request, id: &str) -> Done {
     request.check(&[], None)?;
+    let is_queued = world.is_set("queues-promotions");
     let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else { return Ok(error(404, "Not Found")) };
-    at.states = vec!["ready published".to_owned()];
-    world.serving = id.to_owned();
+    if !is_queued {
+        at.states = vec!["ready published".to_owned()];
+        world.serving = id.to_owned();
+    }
     Ok(world.find(id).map_or_else(|| error(404, "Not Found"), |it| Answer::json(201, &shown(world, it))))
 }
 

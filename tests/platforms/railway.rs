@@ -104,12 +104,13 @@ fn perform(world: &mut World, operation: &Operation, is_project: bool) -> Result
             scope(given, &[("environmentId", "env-1"), ("serviceId", "svc-1")])?;
             let serving = world.serving.clone();
             world.look(&serving);
-            let latest = world.deployments.last().map(shown);
-            let active: Vec<Value> =
-                world.find(&world.serving).filter(|_| !world.is_set("serves-nothing")).map(shown).into_iter().collect();
-            Ok(
-                json!({"latestDeployment": latest, "activeDeployments": active, "healthcheckPath": "/health", "cronSchedule": null}),
-            )
+            let latest = world.deployments.last().map(|it| shown(world, it));
+            let active = world.find(&world.serving).filter(|_| !world.is_set("serves-nothing"));
+            let active: Vec<Value> = active.map(|it| shown(world, it)).into_iter().collect();
+            Ok(json!({
+                "id": "ins-1", "serviceName": "my-app", "latestDeployment": latest, "activeDeployments": active,
+                "healthcheckPath": "/health", "cronSchedule": null,
+            }))
         }
         "variableUpsert" => upsert(world, given),
         "serviceInstanceDeployV2" => {
@@ -122,24 +123,25 @@ fn perform(world: &mut World, operation: &Operation, is_project: bool) -> Result
         }
         "deploymentRedeploy" => {
             let id = given.get("id").and_then(Value::as_str).unwrap_or_default();
-            if world.find(id).is_none() || world.is_set("no-snapshot") {
+            if !world.find(id).is_some_and(|it| has_snapshot(world, it)) {
                 return Err("Cannot redeploy without a snapshot".to_owned());
             }
             world.triggers += 1;
             let id = world.deploy(None, true);
-            let mut made = world.find(&id).map(shown).ok_or("none")?;
+            let mut made = world.find(&id).map(|it| shown(world, it)).ok_or("none")?;
             made["status"] = json!("INITIALIZING");
             Ok(made)
         }
         "deployments" => {
             let input = given.get("input").and_then(Value::as_object).cloned().unwrap_or_default();
             scope(&input, &[("projectId", "prj-1"), ("environmentId", "env-1"), ("serviceId", "svc-1")])?;
-            let all = world.deployments.iter().rev().map(shown).collect();
+            let all = world.deployments.iter().rev().map(|it| shown(world, it)).collect();
             Ok(connection(world, all, given))
         }
         "deployment" => {
             let id = given.get("id").and_then(Value::as_str).unwrap_or_default();
-            world.look(id).map(shown).ok_or_else(|| "Deployment not found".to_owned())
+            world.look(id);
+            world.find(id).map(|it| shown(world, it)).ok_or_else(|| "Deployment not found".to_owned())
         }
         "deploymentCancel" => {
             if world.is_set("cannot-cancel") {
@@ -166,10 +168,10 @@ fn records(world: &World) -> Vec<Value> {
             })
         })
         .collect();
-    if world.is_set("referred-to") {
+    if let Some(service) = world.set.get("referred-to") {
         records.push(json!({
             "id": "var-x", "name": "COPY", "serviceId": "svc-2", "isSealed": false, "createdAt": rfc3339(1),
-            "updatedAt": rfc3339(1), "references": ["${{my-app.JWT_SECRET}}"],
+            "updatedAt": rfc3339(1), "references": [format!("${{{{{service}.JWT_SECRET}}}}")],
         }));
     }
     records
@@ -193,11 +195,16 @@ fn upsert(world: &mut World, given: &Map<String, Value>) -> Result<Value, String
     Ok(json!(true))
 }
 
-fn shown(it: &Deployment) -> Value {
+/// Whether its code was kept: of all, or of the one alone that a test names.
+fn has_snapshot(world: &World, it: &Deployment) -> bool {
+    world.set.get("snapshot-of").is_none_or(|only| *only == it.id)
+}
+
+fn shown(world: &World, it: &Deployment) -> Value {
     let (state, more) = it.state().split_once(' ').unwrap_or((it.state(), ""));
     let state = if it.canceled { "REMOVED" } else { state };
     json!({
         "id": it.id, "status": state, "createdAt": rfc3339(it.created), "statusUpdatedAt": rfc3339(it.created + 1), "updatedAt": rfc3339(it.created + 1),
-        "deploymentStopped": more == "stopped", "canRedeploy": true, "canRollback": true, "instances": [],
+        "deploymentStopped": more == "stopped", "canRedeploy": has_snapshot(world, it), "canRollback": true, "instances": [],
     })
 }

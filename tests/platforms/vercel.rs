@@ -154,6 +154,12 @@ fn shown(world: &World, it: &Deployment, in_list: bool) -> Value {
         "target": if is_production { json!("production") } else { Value::Null },
         "inspectorUrl": format!("https://vercel.com/my-team/my-app/{}", it.id), "meta": meta(world, it),
     });
+    if environment(world).starts_with("env_") {
+        body["customEnvironment"] = json!({"id": environment(world), "slug": "own"});
+    }
+    if world.is_set("no-pages") {
+        body["inspectorUrl"] = Value::Null;
+    }
     let id = if in_list { "uid" } else { "id" };
     let created = if in_list { "created" } else { "createdAt" };
     body[id] = json!(it.id);
@@ -179,15 +185,25 @@ fn shown(world: &World, it: &Deployment, in_list: bool) -> Value {
     body
 }
 
-/// A deployment of a branch has its name by whoever pushed it; one that was made anew has what it was given.
+/// A deployment of a branch has its name by whoever pushed it; one that was made anew has what it was given, and nothing of
+/// the code that it is of.
 fn meta(world: &World, it: &Deployment) -> Value {
     let branch = world.set.get("git-branch");
     match (&it.mark, branch) {
         (None, _) if it.commit == OF_ANOTHER_BRANCH => json!({"githubCommitRef": "another"}),
+        (None, None) if world.is_set("without-commits") => json!({}),
         (None, None) => json!({"githubCommitSha": it.commit}),
         (None, Some(branch)) => json!({"gitlabCommitSha": it.commit, "gitlabCommitRef": branch}),
-        (Some(mark), None) => json!({"action": "redeploy", "rekeyd": mark, "githubCommitSha": it.commit}),
-        (Some(mark), Some(branch)) => json!({"action": "redeploy", "rekeyd": mark, "rekeydBranch": branch}),
+        (Some(mark), branch) => {
+            let mut meta = json!({"action": "redeploy", "rekeyd": mark, "rekeydOf": it.of});
+            if let Some(branch) = branch {
+                meta["rekeydBranch"] = json!(branch);
+            }
+            if world.is_set("copies-commits") {
+                meta["githubCommitSha"] = json!(it.commit);
+            }
+            meta
+        }
     }
 }
 
@@ -196,8 +212,10 @@ fn list(world: &mut World, request: &Request) -> Done {
     if request.parameter("projectId") != Some("prj_1") {
         return Err("projectId is not the id of a project".to_owned());
     }
-    if request.parameter("target") != Some(environment(world)) {
-        return Err("deployments of other environments were listed".to_owned());
+    // It is not said anywhere that a list can be had of previews or of an environment of the project's own.
+    let is_production = environment(world) == "production";
+    if request.parameter("target") != is_production.then_some("production") {
+        return Err("not what a list of an environment is asked for with".to_owned());
     }
     let since: i64 = request.parameter("since").map_or(Ok(0), |since| since.parse().map_err(|_| "since"))?;
     let state = request.parameter("state");
@@ -211,6 +229,14 @@ fn list(world: &mut World, request: &Request) -> Done {
     let page = &all[..all.len().min(limit)];
     let next = page.last().filter(|_| page.len() < all.len()).map(|it| it.created);
     let mut list: Vec<Value> = page.iter().map(|it| shown(world, it, true)).collect();
+    if !is_production && until.is_none() {
+        for target in [json!("production"), Value::Null] {
+            let custom = json!({"id": "env_another", "slug": "another"});
+            let custom = if target.is_null() { custom } else { Value::Null };
+            let of_another = json!({"uid": "dpl_y", "created": i64::MAX / 2_000_000, "state": "READY", "target": target, "customEnvironment": custom, "meta": {}});
+            list.insert(0, of_another);
+        }
+    }
     if world.is_set("git-branch") && until.is_none() {
         let of_another = json!({"uid": "dpl_x", "created": i64::MAX / 2_000_000, "state": "READY", "meta": {"githubCommitRef": "another"}});
         list.insert(0, of_another);
@@ -239,10 +265,13 @@ fn trigger(world: &mut World, request: &Request) -> Done {
         return Err("the branch is not named".to_owned());
     }
     let mark = body["meta"]["rekeyd"].as_str().ok_or("no mark")?.to_owned();
+    if body["meta"]["rekeydOf"] != body["deploymentId"] {
+        return Err("what it is made of is not named".to_owned());
+    }
     world.triggers += 1;
     let id = world.deploy(Some(&mark), true);
     let made = world.deployments.last_mut().ok_or("none")?;
-    made.commit = commit;
+    (made.commit, made.of) = (commit, body["deploymentId"].as_str().map(str::to_owned));
     made.looks = 0;
     let made = world.find(&id).ok_or("none")?;
     Ok(Answer::json(200, &shown(world, made, false)))
@@ -262,9 +291,14 @@ fn publish(world: &mut World, request: &Request, id: &str) -> Done {
     if body != json!({}) {
         return Err("the body is {}".to_owned());
     }
+    // Behind a release that is rolled out.
+    let is_queued = world.is_set("queues-promotions");
     let Some(at) = world.deployments.iter_mut().find(|it| it.id == id) else {
         return Ok(error(404, "not_found", "Deployment not found", false));
     };
+    if is_queued {
+        return Ok(Answer::empty(202));
+    }
     at.states = vec!["READY PROMOTED".to_owned()];
     world.serve(id);
     Ok(Answer::empty(202))

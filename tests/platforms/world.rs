@@ -18,6 +18,8 @@ pub struct Deployment {
     pub states: Vec<String>,
     pub looks: usize,
     pub mark: Option<String>,
+    /// Which one it was made anew of, as whoever asked for it said.
+    pub of: Option<String>,
     pub by_us: bool,
     pub commit: String,
     pub canceled: bool,
@@ -104,7 +106,18 @@ impl World {
         let (id, created) = (self.id(prefix), self.tick() - behind);
         let has = self.variables.iter().map(|(key, variable)| (key.clone(), variable.value.clone())).collect();
         let (mark, commit) = (mark.map(str::to_owned), self.head.clone());
-        let made = Deployment { id: id.clone(), created, states, looks: 0, mark, by_us, commit, canceled: false, has };
+        let made = Deployment {
+            id: id.clone(),
+            created,
+            states,
+            looks: 0,
+            mark,
+            of: None,
+            by_us,
+            commit,
+            canceled: false,
+            has,
+        };
         self.deployments.push(made);
         id
     }
@@ -130,8 +143,13 @@ impl World {
             self.deploy(None, false);
             let aside = if self.kind == Kind::Vercel { "READY STAGED" } else { "ready" };
             self.deployments.last_mut().unwrap().states = vec![aside.to_owned()];
-        } else if self.is_live(&state) && !self.deployments[at].canceled {
+        } else if self.is_live(&state) && !self.deployments[at].canceled && !self.is_set("never-serves") {
             self.serve(id);
+            if self.triggers > 0 && self.counts_down("push-when-live") == Some(0) {
+                // Somebody pushes, and theirs takes a while to come up where it is served already.
+                let theirs = self.deploy(None, false);
+                self.serve(&theirs);
+            }
         }
         self.deployments.iter().find(|it| it.id == id)
     }
@@ -191,10 +209,18 @@ impl World {
     pub fn write(&mut self, key: &str, value: &str) {
         self.writes += 1;
         let updated = self.tick();
-        let is_ignored = self.set.get("ignores-write").is_some_and(|which| *which == self.writes.to_string());
+        let number = self.writes.to_string();
+        let is_ignored =
+            self.set.get("ignores-writes-of").is_some_and(|which| which.split(' ').any(|one| one == number));
         if is_ignored || self.is_set("ignores-writes") {
             return;
         }
+        let before = self.variables.get(key).map_or(updated, |variable| variable.updated);
+        let updated = match self.counts_down("same-second") {
+            Some(1..) => before,
+            _ if self.is_set("writes-earlier") => before - 1000,
+            _ => updated,
+        };
         let secret = self.variables.get(key).is_none_or(|variable| variable.secret) && !self.is_set("changes-kind");
         self.variables.insert(key.to_owned(), Variable { value: value.to_owned(), updated, secret });
     }

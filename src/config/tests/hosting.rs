@@ -38,6 +38,9 @@ fn every_key_is_taken_over() {
     assert!(!service.project_token && service.redeploy == RailwayDeploy::Snapshot);
 }
 
+const RAILWAY: &str =
+    "type = \"railway\"\nproject = \"p\"\nenvironment = \"e\"\nservice = \"s\"\ntoken-file = \"/t\"\n";
+
 #[test]
 fn a_rotation_has_time_for_its_deployments() {
     let deadline = |more: &str| {
@@ -45,9 +48,15 @@ fn a_rotation_has_time_for_its_deployments() {
         let loaded = checked("a.toml", format!("[secret]\nenv = \"A\"\n{one}{more}"));
         loaded.settings.secrets.values().next().unwrap().deadline.as_secs()
     };
-    assert_eq!(deadline(""), 4200);
+    assert_eq!(deadline(""), 4202);
     assert_eq!(deadline("[rotation]\ndeadline = \"5min\"\n"), 300);
-    assert_eq!(deadline("[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\n"), 7800);
+    assert_eq!(deadline("[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\n"), 7804);
+    assert_eq!(deadline("settle = \"1h\"\n"), 7800);
+    assert_eq!(deadline("[proof]\nsettle = \"5min\"\n"), 4500);
+    let loaded = checked("a.toml", target(&format!("{RAILWAY}[rotation]\ndeadline = \"10min\"\n")));
+    assert_eq!(loaded.findings, []);
+    let derived = checked("a.toml", target(RAILWAY)).settings.secrets.values().next().unwrap().deadline;
+    assert_eq!(derived.as_secs(), 600 + 1200 + 60);
 }
 
 #[test]
@@ -77,6 +86,7 @@ fn mistakes_are_found_with_their_place_and_advice() {
             "means nothing",
             "preview",
         ),
+        (target(&format!("{RAILWAY}[rotation]\ndeadline = \"60s\"")), "10:12", "not longer than the 1min", "settle"),
         (
             target("type = \"netlify\"\nsite = \"s\"\ntoken-file = \"/t\"\ncontexts = [\"dev\"]"),
             "7:12",

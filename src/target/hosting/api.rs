@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use zeroize::Zeroizing;
 
 use super::answer::{Came, Intent, Kind, Next, next};
@@ -39,6 +39,8 @@ pub(super) struct Refusal {
     pub advice: String,
     /// Whether something was written before.
     pub taken: bool,
+    /// How long to wait before it is asked for again, where that was said.
+    pub wait: Option<Duration>,
 }
 
 impl Refusal {
@@ -49,7 +51,7 @@ impl Refusal {
 
     /// One without advice.
     pub fn of(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, status: 0, text: text.into(), advice: String::new(), taken: false }
+        Self { kind, status: 0, text: text.into(), advice: String::new(), taken: false, wait: None }
     }
 
     /// It came after a write that took.
@@ -169,6 +171,7 @@ impl Api {
                 },
             };
             perhaps |= request.intent == Intent::Write && !is_answer;
+            let is_told = matches!(came, Pause::Told(_));
             let pause = match came {
                 Pause::Told(pause) => {
                     waits += 1;
@@ -181,6 +184,10 @@ impl Api {
             };
             if Instant::now() + pause >= until {
                 let text = format!("{why}, and there is no time to ask again");
+                if is_told && request.intent != Intent::Write {
+                    // Whoever asks for as long as there is time would ask again within what was told.
+                    sleep_until(until).await;
+                }
                 let is_certain = request.intent == Intent::Write && !perhaps;
                 return Err(Refusal::of(if is_certain { Kind::NoTime } else { Kind::Unavailable }, text));
             }
@@ -244,7 +251,9 @@ impl Api {
                 return Ok(Err((Pause::Told(pause), text)));
             }
         };
-        Err(Refusal { status, advice: advice(kind).to_owned(), ..Refusal::of(kind, text) })
+        let wait = || clock::wait(&headers, said.reset(), waits, jiff::Timestamp::now());
+        let wait = (kind == Kind::Lost && headers.contains_key("retry-after")).then(wait);
+        Err(Refusal { status, advice: advice(kind).to_owned(), wait, ..Refusal::of(kind, text) })
     }
 
     fn url(&self, request: &Request<'_>) -> String {

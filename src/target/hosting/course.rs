@@ -1,5 +1,4 @@
-//! The course of a movement at a platform: what is written, what may still land, what serves, and what each refusal
-//! means.
+//! The course of a movement at a platform: what is written, and what each refusal means.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -11,9 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State, Write};
+use super::platform::{Deployment, Ids, Write};
 use super::words::hiding;
-use super::{HostingTarget, Touched, VIEW, step, text};
+use super::{HostingTarget, Touched, text};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
@@ -191,55 +190,6 @@ impl HostingTarget {
         is_marked || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.id)
     }
 
-    /// What was set going with the value that is taken back must not land any more: ours is canceled, and somebody else's
-    /// is waited for. Where an earlier daemon may have asked for one a moment before it died, there is time to show it.
-    pub(super) async fn let_none_land(&self, course: &Course<'_>, touched: Touched) -> Result<(), Fault> {
-        let looks = if touched == Touched::Unknown { self.time_to_show() } else { Duration::ZERO };
-        let until = course.until.min(Instant::now() + looks);
-        loop {
-            self.stop_what_is_going(course).await?;
-            if Instant::now() >= until {
-                return Ok(());
-            }
-            sleep(self.platform.pause(Duration::ZERO)).await;
-        }
-    }
-
-    async fn stop_what_is_going(&self, course: &Course<'_>) -> Result<(), Fault> {
-        let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-        let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
-        let made = made.map_err(|refusal| self.after(refusal))?;
-        for at in made {
-            // What this way back has made itself, before it was interrupted, goes on.
-            let is_of_this_way = at.mark.as_deref() == Some(course.errand.mark);
-            let is_new = !is_of_this_way && course.found.get(NEWEST) != Some(&at.id);
-            if is_new && matches!(at.state, State::Going | State::Blocked) {
-                self.stop(course, &at).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what serves is what served before anything was written, with the view that is wanted.
-    pub(super) fn is_the_former(&self, course: &Course<'_>, serving: &Deployment) -> bool {
-        let has_view = course.found.get(VIEW).is_some_and(|view| *view == course.errand.view.view.to_string());
-        course.errand.back && has_view && course.found.get(SERVING) == Some(&serving.id)
-    }
-
-    /// Whether what serves has what was written.
-    pub(super) fn has_it(&self, course: &Course<'_>, serving: &Deployment) -> bool {
-        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
-        let is_later = match (since, serving.created) {
-            (Some(since), Some(created)) => created >= since,
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
-        let is_another = course.noted.get(NEWEST) != Some(&serving.id);
-        self.is_the_former(course, serving)
-            || (serving.mark.is_some() && serving.mark.as_deref() == Some(course.errand.mark))
-            || (is_later && is_another)
-    }
-
     /// Asks until there is an answer, for as long as there is time: a platform that is away for minutes is no reason to
     /// tear down what serves, nor to give up what is half done.
     pub(super) async fn answer<T, F: Future<Output = Said<T>>>(
@@ -258,75 +208,6 @@ impl HostingTarget {
                 }
                 said => return said,
             }
-        }
-    }
-
-    /// What serves, where it has what was written and is well.
-    pub(super) async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
-        let serving = self.answer(course, || self.platform.serving(course.until)).await;
-        let serving = serving.map_err(|refusal| self.after(refusal))?;
-        let Some(serving) = serving else {
-            return Err(self.fault(FaultCode::NotLive, "nothing is served any more", ""));
-        };
-        if serving.state != State::Up {
-            let text = format!("{}, which is served, is {}", step::name(&serving), step::told(&serving));
-            return Err(self.fault(FaultCode::Unsettled, &text, &serving.page));
-        }
-        if !self.has_it(course, &serving) {
-            let text = format!("{} is served, which was made before the value was written", step::name(&serving));
-            return Err(self.fault(FaultCode::NotLive, &text, &serving.page));
-        }
-        Ok(serving)
-    }
-
-    pub(super) async fn settled(&self, course: &Course<'_>) -> Result<(Deployment, Duration), Fault> {
-        let least = self.settle_set.unwrap_or_else(|| self.platform.settle(course.found));
-        // Whoever merely looks does not wait.
-        let settle = if course.errand.mark.is_empty() { Duration::ZERO } else { self.settle.max(least) };
-        let began = Instant::now();
-        loop {
-            let serving = self.proven_serving(course).await?;
-            let left = settle.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                return Ok((serving, began.elapsed()));
-            }
-            sleep(left.min(self.platform.pause(began.elapsed()))).await;
-        }
-    }
-
-    /// What the platform shows must be what was written, still.
-    pub(super) async fn check_shown(&self, course: &Course<'_>) -> Result<(), Fault> {
-        for (key, wanted) in self.wanted(course.errand.view) {
-            // Without an overlap that was begun, nobody has written this one.
-            if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
-                continue;
-            }
-            let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
-            let shown = shown.map_err(|refusal| self.after(refusal))?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
-                let text = format!("{key} has another value than was written: somebody else writes it");
-                return Err(self.fault(FaultCode::WrongValue, &text, ""));
-            }
-        }
-        Ok(())
-    }
-
-    /// Publishes what served before, which has the code and the value of then.
-    pub(super) async fn restore(&self, course: &Course<'_>, former: &str) -> Result<Deployment, Fault> {
-        self.tell(course, &format!("publishing {former} again"));
-        let published = self.answer(course, || self.platform.publish(former, course.until)).await;
-        published.map_err(|refusal| self.after(refusal))?;
-        loop {
-            match self.platform.serving(course.until).await {
-                Ok(Some(serving)) if serving.id == former => return Ok(serving),
-                Ok(_) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                Err(refusal) => return Err(self.after(refusal)),
-            }
-            let pause = self.platform.pause(Duration::ZERO);
-            if Instant::now() + pause >= course.until {
-                return Err(self.unsure(&format!("{former} was not published again in time"), "", ""));
-            }
-            sleep(pause).await;
         }
     }
 }

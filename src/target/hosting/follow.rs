@@ -1,5 +1,6 @@
-//! From a deployment that was made to what is served: followed to its end, or stopped.
+//! From a deployment that was made to what is served.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -9,13 +10,11 @@ use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
 use super::platform::{COMMIT, Deployment, State};
-use super::step::{Known, Step, name, step, told};
+use super::step::{ASIDE, Known, Step, name, step, told};
 use crate::rotation::{Fault, FaultCode};
 
 /// How long a deployment that was just made may be unknown where it is asked for.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// How long one that was given up has to end.
-const ENDS: Duration = Duration::from_secs(90);
 
 impl HostingTarget {
     /// Follows one to its end.
@@ -23,6 +22,7 @@ impl HostingTarget {
         let began = Instant::now();
         let until = course.until.min(began + self.limit);
         let (mut told_last, mut state, mut published) = (String::new(), (at.state, began), false);
+        let mut refused: Option<(Refusal, Instant)> = None;
         loop {
             if let Some(now) = self.look_at(course, &at, began).await? {
                 at = now;
@@ -39,6 +39,14 @@ impl HostingTarget {
             if at.state != state.0 {
                 state = (at.state, Instant::now());
             }
+            let is_aside = at.state == State::Aside;
+            if let Some((refusal, _)) = refused.take_if(|(_, when)| is_aside && when.elapsed() >= ASIDE) {
+                if self.is_unasked(&at.id) {
+                    return Err(self.after(refusal));
+                }
+                let text = format!("{} was not published: {}", name(&at), refusal.text);
+                return self.give_up(course, at, FaultCode::NotLive, &text).await;
+            }
             // What somebody else keeps aside is theirs to publish.
             let may_publish = self.platform.may_publish() && self.is_ours(course, &at);
             let mut known = Known { lasts: state.1.elapsed(), may_publish, published, ..Known::default() };
@@ -54,16 +62,17 @@ impl HostingTarget {
                 Step::GiveUp(code, text) => return self.give_up(course, at, code, &text).await,
                 Step::Follow(newer) => {
                     self.tell(course, &format!("{} was replaced by {}", name(&at), name(&newer)));
-                    (state, published) = ((newer.state, Instant::now()), false);
+                    (state, published, refused) = ((newer.state, Instant::now()), false, None);
                     at = newer;
                     continue;
                 }
                 Step::Publish => {
                     self.tell(course, &format!("publishing {}", name(&at)));
-                    match self.platform.publish(&at.id, until).await {
+                    match self.publish(&at.id, until).await {
                         Ok(()) => published = true,
                         Err(Refusal { kind: Kind::Unavailable, .. }) => {}
-                        Err(refusal) => return Err(self.after(refusal)),
+                        // It may have been done the first time that it was asked for.
+                        Err(refusal) => (published, refused) = (true, Some((refusal, Instant::now()))),
                     }
                 }
                 Step::Wait | Step::AskWhetherItServes | Step::LookForNewer => {}
@@ -127,80 +136,32 @@ impl HostingTarget {
         Ok(Some((newer, serves)))
     }
 
-    /// Sees to it that a deployment does not land any more. Where that cannot be known it is not undone.
-    async fn give_up(
-        &self,
-        course: &Course<'_>,
-        at: Deployment,
-        code: FaultCode,
-        text: &str,
-    ) -> Result<Deployment, Fault> {
-        match self.stop(course, &at).await? {
-            Stopped::Ended => Err(self.fault(code, text, &at.page)),
-            // It was quicker, and is to be taken back.
-            Stopped::Live(live) if self.has_other_code(course, &live) => Err(self.fault(code, text, &live.page)),
-            Stopped::Live(live) => Ok(live),
+    /// Publishes one. Whatever is answered, it may be published from then on, unless it is certain that nothing was done.
+    async fn publish(&self, id: &str, until: Instant) -> Result<(), Refusal> {
+        let was_unasked = self.is_unasked(id);
+        self.unasked().retain(|it| it != id);
+        let published = self.platform.publish(id, until).await;
+        if published.as_ref().is_err_and(|refusal| was_unasked && refusal.kind.is_refusal() && !refusal.taken) {
+            self.unasked().push(id.to_owned());
         }
+        published
     }
 
-    /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
-    pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
-        let is_ours = self.is_ours(course, at);
-        let is_over = |state: State| matches!(state, State::Failed | State::Gone | State::Aside);
-        if is_over(at.state) {
-            return Ok(Stopped::Ended);
-        }
-        let latest = if is_ours { course.errand.deadline } else { course.until };
-        let mut refused = String::new();
-        if is_ours {
-            self.tell(course, &format!("canceling {}", name(at)));
-            let canceled = self.answer(course, || self.platform.cancel(&at.id, latest)).await;
-            refused = canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
-        } else {
-            self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
-        }
-        let ends = || if is_ours { latest.min(Instant::now() + ENDS) } else { latest };
-        let mut until = ends();
-        loop {
-            let why = match self.platform.deployment(&at.id, latest).await {
-                Ok(now) if is_over(now.state) => return Ok(Stopped::Ended),
-                Ok(now) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
-                    return Ok(Stopped::Live(now));
-                }
-                Ok(now) => format!("{} is {}", name(&now), told(&now)),
-                Err(refusal) if refusal.kind == Kind::Unavailable => {
-                    // It may have ended meanwhile.
-                    until = ends();
-                    refusal.text
-                }
-                Err(refusal) => {
-                    let text = format!("it is not known what became of {}: {}", name(at), refusal.text);
-                    return Err(self.unsure(&text, &refusal.advice, &at.page));
-                }
-            };
-            let pause = self.platform.pause(Duration::ZERO);
-            if Instant::now() + pause >= until {
-                let text = format!("{} could not be stopped, and may still land: {why}{refused}", name(at));
-                return Err(self.unsure(&text, "", &at.page));
-            }
-            sleep(pause).await;
-        }
+    /// Whether we know that we have never asked for its publication.
+    pub(super) fn is_unasked(&self, id: &str) -> bool {
+        self.unasked().iter().any(|it| it == id)
+    }
+
+    pub(super) fn unasked(&self) -> MutexGuard<'_, Vec<String>> {
+        self.unasked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether we are about to bring code into service that nobody has asked for. What somebody else pushes is theirs.
-    fn has_other_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
+    pub(super) fn has_other_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
         let served = course.found.get(COMMIT);
         let differs = served.is_some() && at.commit.is_some() && at.commit.as_ref() != served;
         differs && self.platform.wants_same_code() && !course.errand.back && self.is_ours(course, at)
     }
-}
-
-/// What became of a deployment that was to be stopped.
-pub(super) enum Stopped {
-    /// It ended without being served.
-    Ended,
-    /// It was quicker.
-    Live(Deployment),
 }
 
 fn short(commit: &Option<String>) -> String {

@@ -30,13 +30,15 @@ mod preflight;
 mod railway;
 mod render;
 mod secrets;
+mod settle;
 mod step;
+mod stop;
 mod trigger;
 mod vercel;
 mod words;
 
 use api::{Refusal, Said};
-use platform::{Ids, NEWEST, Platform, SERVING, SINCE};
+use platform::{Deployment, Ids, NEWEST, Platform, SERVING, SINCE, State};
 
 pub use inspect::inspect;
 
@@ -68,6 +70,8 @@ pub struct HostingTarget {
     /// The deployments that were asked for since the daemon was started: of others it is not known whose they are, unless
     /// they carry a mark.
     made: Mutex<Vec<String>>,
+    /// Of these, the ones whose publication was certainly never asked for.
+    unasked: Mutex<Vec<String>>,
 }
 
 /// Whether the variable was written in this rotation.
@@ -97,6 +101,7 @@ impl HostingTarget {
             written: Mutex::default(),
             certain: AtomicBool::new(true),
             made: Mutex::default(),
+            unasked: Mutex::default(),
         }
     }
 }
@@ -180,7 +185,8 @@ impl Target for HostingTarget {
         if errand.back {
             let serving = self.answer(&course, || self.platform.serving(course.until)).await;
             let serving = serving.map_err(|refusal| self.after(refusal))?;
-            if serving.as_ref().is_some_and(|serving| self.is_the_former(&course, serving)) {
+            let may_be_well = |serving: &&Deployment| matches!(serving.state, State::Up | State::Going);
+            if serving.as_ref().filter(may_be_well).is_some_and(|serving| self.is_the_former(&course, serving)) {
                 return Ok(vec![Activated::StillServes { consumer }]);
             }
         }

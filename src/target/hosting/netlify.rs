@@ -7,18 +7,21 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::answer::{Intent, Kind};
-use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, reaches, stands};
+use super::answer::Intent;
+use super::api::{Api, Refusal, Request, Said};
+use super::platform::{
+    COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, reaches, seen_to_change,
+};
 use super::secrets::Hidden;
-use crate::config::{Context, Hosting, NetlifySite};
+use crate::config::{Hosting, NetlifySite};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
 
 mod deployments;
 mod shapes;
+mod variables;
 
-use shapes::{Build, Created, Patch, Raw, Site, Variable};
+use shapes::{Build, Raw, Site};
 
 /// One site, and the contexts of its variables that are written.
 pub(super) struct Netlify {
@@ -52,63 +55,6 @@ impl Netlify {
             self.look_at_site(until).await?;
         }
         Ok(self.account.get().cloned().unwrap_or_default())
-    }
-
-    /// A variable of the site; none where it has none of its own.
-    async fn variable(&self, key: &str, until: Instant) -> Said<Option<Variable>> {
-        let account = self.account(until).await?;
-        let path = ["accounts", account.as_str(), "env", key];
-        match self.api.ask(Request::get(&path, &[("site_id", self.site())]), until).await {
-            Ok(answer) => Ok(Some(answer.read()?)),
-            Err(Refusal { kind: Kind::Missing, .. }) => Ok(None),
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    /// A variable of the team that the site inherits must not be written, since all its sites have it.
-    async fn check_not_shared(&self, key: &str, until: Instant) -> Said<()> {
-        let account = self.account(until).await?;
-        match self.api.ask(Request::get(&["accounts", account.as_str(), "env", key], &[]), until).await {
-            Ok(_) => {
-                let text = format!(
-                    "{key} is a variable of the whole team of {}, and writing it would change every site",
-                    self.label
-                );
-                Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "give the site a variable of its own"))
-            }
-            Err(Refusal { kind: Kind::Missing, .. }) => Ok(()),
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    async fn set(&self, key: &str, context: &Context, value: &str, until: Instant) -> Said<Variable> {
-        let account = self.account(until).await?;
-        let path = ["accounts", account.as_str(), "env", key];
-        let (name, parameter) = context.wire();
-        let body = json(&Patch { context: name, context_parameter: parameter, value })?;
-        let query = [("site_id", self.site())];
-        let request = Request::to(Intent::Write, "PATCH", &path, &query).with(body);
-        let variable: Variable = self.api.ask(request, until).await?.read()?;
-        if !variable.has(context) {
-            let text = format!("{} says that {key} was written, and shows no value for {name}", self.label);
-            return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see what the variable has there").taken());
-        }
-        Ok(variable)
-    }
-
-    async fn create(&self, key: &str, value: &str, until: Instant) -> Said<Option<Timestamp>> {
-        self.check_not_shared(key, until).await?;
-        let account = self.account(until).await?;
-        let values = self.settings.contexts.iter().map(|context| {
-            let (context, context_parameter) = context.wire();
-            Patch { context, context_parameter, value }
-        });
-        let body = json(&[Created { key, values: values.collect(), is_secret: self.settings.may_be_secret() }])?;
-        let path = ["accounts", account.as_str(), "env"];
-        let query = [("site_id", self.site())];
-        let request = Request::to(Intent::Write, "POST", &path, &query).with(body);
-        self.api.ask(request, until).await?;
-        Ok(self.variable(key, until).await.map_err(Refusal::taken)?.and_then(|variable| variable.updated()))
     }
 }
 
@@ -174,27 +120,11 @@ impl Platform for Netlify {
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
         let (key, value) = (write.key, super::text(write.value)?);
-        let Some(was) = self.variable(key, until).await? else {
-            if self.create {
-                return self.create(key, value, until).await;
-            }
-            return Err(super::missing(&self.label, &[key.to_owned()]));
-        };
-        let mut at = None;
-        for (count, context) in self.settings.contexts.iter().enumerate() {
-            let set = self.set(key, context, value, until).await;
-            let now = set.map_err(|refusal| if count > 0 { refusal.taken() } else { refusal })?;
-            if was.is_secret != now.is_secret {
-                let text = format!("{} made {key} readable, or a secret, with its value", self.label);
-                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
-            }
-            if write.differs && count == 0 && stands(was.updated(), now.updated()) {
-                let text = format!("{} says that {key} was written, and shows it unchanged", self.label);
-                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken());
-            }
-            at = at.max(now.updated());
+        if self.create && self.variable(key, until).await?.is_none() && self.create(key, value, until).await? {
+            let made = self.variable(key, until).await.map_err(Refusal::taken)?;
+            return Ok(made.and_then(|variable| variable.updated()));
         }
-        Ok(at)
+        seen_to_change(write.differs, || self.write_over(key, value, until), || self.not_taken(key)).await
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
@@ -218,14 +148,15 @@ impl Platform for Netlify {
         let request = Request::to(Intent::Trigger, "POST", &path, &query);
         let build: Build = self.api.ask(request, until).await?.read()?;
         Ok(Some(Deployment {
+            page: self.page_of(None, &build.deploy_id),
             id: build.deploy_id,
             state: State::Going,
             word: "new".to_owned(),
             why: String::new(),
             created: None,
-            page: String::new(),
             commit: build.sha.filter(|sha| !sha.is_empty()),
             mark: Some(wanted.mark.to_owned()),
+            of: None,
             by_us: true,
         }))
     }

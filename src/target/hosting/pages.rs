@@ -6,7 +6,7 @@ use crate::rotation::FaultCode;
 /// The most pages of one list that are asked for: no rotation takes as long as it takes to fill them.
 const MOST: usize = 50;
 
-/// All items of a list up to the page with which they are `enough`. A page is asked for by what the one before says of it,
+/// All items of a list up to the page that is `enough`. A page is asked for by what the one before says of it,
 /// the first one by nothing; the last one says nothing.
 ///
 /// # Errors
@@ -23,8 +23,9 @@ where
     let (mut items, mut next) = (Vec::new(), None);
     for _ in 0..MOST {
         let (page, following) = ask(next).await?;
+        let is_enough = enough(&page);
         items.extend(page);
-        if following.is_none() || enough(&items) {
+        if following.is_none() || is_enough {
             return Ok(items);
         }
         next = following;

@@ -1,13 +1,14 @@
 //! What the course of a hosting target needs to know of a platform, and the words in which the platforms are compared.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::api::Said;
+use super::api::{Refusal, Said};
 use crate::secret::SecretValue;
 
 /// What is kept in the records of what a platform says: ids and times, never a value.
@@ -21,6 +22,9 @@ pub(super) const COMMIT: &str = "commit";
 pub(super) const SINCE: &str = "since";
 /// The newest deployment at that time: it has not.
 pub(super) const NEWEST: &str = "newest";
+
+/// After so long a clock of whole seconds has moved on.
+const NEXT_SECOND: Duration = Duration::from_millis(1200);
 
 /// Says of a variable that preflight has seen it.
 pub(super) fn has(key: &str) -> String {
@@ -78,13 +82,17 @@ pub(super) struct Deployment {
     pub commit: Option<String>,
     /// Which of our movements it was made for, where it says so.
     pub mark: Option<String>,
+    /// Which one it was made anew of, where we said so.
+    pub of: Option<String>,
     /// Whether it may be one of ours at all.
     pub by_us: bool,
 }
 
-/// Whether a list, the newest first, has gone back to that time. Without one nobody asks for more than the newest.
-pub(super) fn reaches(list: &[Deployment], since: Option<Timestamp>) -> bool {
-    since.is_none_or(|since| list.iter().any(|it| it.created.is_some_and(|at| at < since)))
+/// Whether a list whose page this is, the newest first, has gone back to that time. Without one nobody asks for more than
+/// the newest. A page in another order says nothing of the next one.
+pub(super) fn reaches(page: &[Deployment], since: Option<Timestamp>) -> bool {
+    let is_older = |since| page.last().is_some_and(|last| last.created.is_some_and(|at| at < since));
+    since.is_none_or(|since| page.is_sorted_by(|one, next| one.created >= next.created) && is_older(since))
 }
 
 /// What a new deployment is to be.
@@ -105,9 +113,35 @@ pub(super) struct Write<'a> {
     pub differs: bool,
 }
 
-/// Whether a time that must have moved has not; where none is told, nobody can say.
-pub(super) fn stands(was: Option<Timestamp>, now: Option<Timestamp>) -> bool {
-    was.zip(now).is_some_and(|(was, now)| now <= was)
+/// What a platform says of when a variable was written, before a write and after it; nothing where that is not told or is of
+/// another record.
+pub(super) struct Times {
+    pub was: Option<Timestamp>,
+    pub now: Option<Timestamp>,
+    /// When the last of it was written.
+    pub at: Option<Timestamp>,
+}
+
+impl Times {
+    /// How the second compares to the first: it must be later.
+    fn compared(&self) -> Ordering {
+        self.was.zip(self.now).map_or(Ordering::Greater, |(was, now)| now.cmp(&was))
+    }
+}
+
+/// Writes with `once`, and makes sure by the times that the value has changed, where it must. Some clocks know whole
+/// seconds alone: where the time is the same it is written once more, in the next one.
+pub(super) async fn seen_to_change<F: Future<Output = Said<Times>>>(
+    must: bool,
+    once: impl Fn() -> F,
+    not_taken: impl Fn() -> Refusal,
+) -> Said<Option<Timestamp>> {
+    let mut times = once().await?;
+    if must && times.compared() == Ordering::Equal {
+        sleep(NEXT_SECOND).await;
+        times = once().await.map_err(Refusal::taken)?;
+    }
+    if must && times.compared() != Ordering::Greater { Err(not_taken()) } else { Ok(times.at) }
 }
 
 /// One platform. Every call asks it anew and remembers nothing, so that a daemon that was killed knows as much.

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
 use super::pages::pages;
-use super::platform::{Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has, reaches};
+use super::platform::{Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, has, reaches, seen_to_change};
 use super::secrets::Hidden;
-use crate::config::{Hosting, RailwayDeploy, RailwayService};
+use crate::config::{Hosting, RAILWAY_SETTLE, RailwayDeploy, RailwayService};
 use crate::rotation::FaultCode;
 use crate::secret::SecretValue;
 
@@ -29,7 +29,7 @@ pub(super) mod documents {
     /// Writes one variable.
     pub const WRITE: &str = "mutation($input: VariableUpsertInput!) { variableUpsert(input: $input) }";
     /// What runs.
-    pub const SERVICE: &str = "query($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { latestDeployment { id status canRedeploy createdAt deploymentStopped instances { id status } } activeDeployments { id status createdAt } healthcheckPath cronSchedule } }";
+    pub const SERVICE: &str = "query($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { serviceName latestDeployment { id status canRedeploy createdAt deploymentStopped } activeDeployments { id status canRedeploy createdAt deploymentStopped } healthcheckPath cronSchedule } }";
     /// Deploys the commit that the service has.
     pub const DEPLOY: &str =
         "mutation($e: String!, $s: String!) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s) }";
@@ -52,9 +52,8 @@ use shapes::{
     TokenOf,
 };
 
-/// A deployment that is up without a health check says that its container started, and no more.
+/// With a health check less time is enough.
 const SETTLE: Duration = Duration::from_secs(30);
-const SETTLE_UNCHECKED: Duration = Duration::from_secs(60);
 /// What is said where there is no code that could be deployed in the way that was asked for.
 const NO_CODE: [&str; 2] = ["Commit not found", "Cannot redeploy without a snapshot"];
 /// A plan with so few requests an hour is asked less often.
@@ -173,7 +172,7 @@ impl Platform for Railway {
         self.check_token(until).await?;
         let service = self.look_at_service(until).await?;
         let records = self.records(until).await?;
-        self.check_references(keys, &records)?;
+        self.check_references(keys, &service.service_name, &records)?;
         let values = self.values(until).await?;
         let mut sight = Sight::default();
         for key in keys {
@@ -194,8 +193,10 @@ impl Platform for Railway {
             }
             sight.ids.insert(has(key), "yes".to_owned());
         }
-        let active = service.active_deployments.into_iter().map(|raw| self.deployment_of(raw));
-        sight.serving = active.filter(|it| it.state == State::Up).max_by_key(|it| it.created);
+        sight.serving = self.serving_of(service.active_deployments);
+        if let Some(serving) = sight.serving.as_ref().filter(|_| self.settings.redeploy == RailwayDeploy::Snapshot) {
+            self.check_can_be_deployed_again(&serving.id, until).await?;
+        }
         sight.newest = service.latest_deployment.map(|raw| self.deployment_of(raw));
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
@@ -211,7 +212,7 @@ impl Platform for Railway {
     }
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
-        self.upsert(write, until).await
+        seen_to_change(write.differs, || self.upsert(write, until), || self.not_taken(write.key)).await
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
@@ -226,7 +227,7 @@ impl Platform for Railway {
         Ok(list)
     }
 
-    async fn trigger(&self, _wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
+    async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
         let deploy = match self.settings.redeploy {
             RailwayDeploy::Commit => {
                 let made: Said<Deployed> = self.ask(Intent::Trigger, documents::DEPLOY, self.of_service(), until).await;
@@ -241,16 +242,12 @@ impl Platform for Railway {
         let id = match deploy {
             Some(id) => id,
             None => {
-                let running = self.serving(until).await?.ok_or_else(|| {
-                    let text = format!("{} has no running deployment that could be deployed again", self.label);
-                    Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once")
-                })?;
-                let again: Redeployed =
-                    self.ask(Intent::Trigger, documents::REDEPLOY, Id { id: &running.id }, until).await?;
+                let id = self.original(wanted, until).await?;
+                let again: Redeployed = self.ask(Intent::Trigger, documents::REDEPLOY, Id { id: &id }, until).await?;
                 again.deployment_redeploy.id
             }
         };
-        let raw = Raw { id, status: "QUEUED".to_owned(), created_at: None, deployment_stopped: None };
+        let raw = Raw { id, status: "QUEUED".to_owned(), ..Raw::default() };
         Ok(Some(self.deployment_of(raw)))
     }
 
@@ -269,8 +266,7 @@ impl Platform for Railway {
 
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
         let active = self.look_at_service(until).await?.active_deployments;
-        let active = active.into_iter().map(|raw| self.deployment_of(raw));
-        Ok(active.filter(|it| it.state == State::Up).max_by_key(|it| it.created))
+        Ok(self.serving_of(active))
     }
 
     async fn publish(&self, _id: &str, _until: Instant) -> Said<()> {
@@ -288,7 +284,7 @@ impl Platform for Railway {
     }
 
     fn settle(&self, found: &Ids) -> Duration {
-        if found.contains_key("health-check") { SETTLE } else { SETTLE_UNCHECKED }
+        if found.contains_key("health-check") { SETTLE } else { RAILWAY_SETTLE }
     }
 
     fn takes(&self, value: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Render: a service's variable is put, one alone, and its last build is deployed again. A trigger may be taken without
 //! saying which deploy it makes.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,8 @@ use shapes::{Deploy, Group, Listed, Put, Raw, Service, Variable};
 
 /// How many deployments a page has.
 const LIMIT: &str = "20";
+/// How long the page of the service is asked for, where it is not known yet.
+const PAGE: Duration = Duration::from_secs(5);
 
 /// One service.
 pub(super) struct Render {
@@ -30,12 +33,14 @@ pub(super) struct Render {
     label: String,
     settings: RenderService,
     create: bool,
+    /// Where a person can look at the service, once it is known.
+    page: OnceLock<String>,
 }
 
 impl Render {
     pub fn new(settings: &Hosting, service: &RenderService) -> Self {
         let api = Api::new(settings, "https://api.render.com", "/v1", "Authorization", "Bearer ");
-        Self { api, label: settings.label(), settings: service.clone(), create: settings.create }
+        Self { api, label: settings.label(), settings: service.clone(), create: settings.create, page: OnceLock::new() }
     }
 
     fn service(&self) -> &str {
@@ -94,7 +99,14 @@ impl Render {
     }
 
     async fn look_at_service(&self, until: Instant) -> Said<Service> {
-        self.api.ask(Request::get(&["services", self.service()], &[]), until).await?.read()
+        let service: Service = self.api.ask(Request::get(&["services", self.service()], &[]), until).await?.read()?;
+        let _ = self.page.set(service.page(self.service()));
+        Ok(service)
+    }
+
+    fn own_page(&self) -> String {
+        let usual = || format!("https://dashboard.render.com/web/{}", self.service());
+        self.page.get().cloned().unwrap_or_else(usual)
     }
 
     fn deployment_of(&self, raw: Raw) -> Deployment {
@@ -109,9 +121,10 @@ impl Render {
             word: plain(raw.status.as_deref().unwrap_or_default()),
             why: String::new(),
             created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
-            page: format!("https://dashboard.render.com/{}/deploys/{}", self.service(), plain(&raw.id)),
+            page: plain(&format!("{}/deploys/{}", self.own_page(), raw.id)),
             commit: raw.commit.and_then(|commit| commit.id),
             mark: None,
+            of: None,
             by_us: raw.trigger.as_deref() == Some("api"),
             id: raw.id,
         }
@@ -239,6 +252,10 @@ impl Platform for Render {
     }
 
     async fn deployment(&self, id: &str, until: Instant) -> Said<Deployment> {
+        if self.page.get().is_none() {
+            // It is for people alone: what it is matters less than how the deployment stands.
+            let _ = self.look_at_service(until.min(Instant::now() + PAGE)).await;
+        }
         let path = ["services", self.service(), "deploys", id];
         Ok(self.deployment_of(self.api.ask(Request::get(&path, &[]), until).await?.read()?))
     }

@@ -6,7 +6,7 @@ use super::platform::{Deployment, State};
 use crate::rotation::FaultCode;
 
 /// How long one that is up and kept aside is given to be published by itself.
-const ASIDE: Duration = Duration::from_secs(20);
+pub(super) const ASIDE: Duration = Duration::from_secs(20);
 
 /// How long a list has to show the newer one that has replaced another.
 const LISTED: Duration = Duration::from_secs(45);
@@ -107,6 +107,7 @@ pub(super) mod tests {
             page: String::new(),
             commit: None,
             mark: None,
+            of: None,
             by_us: true,
         }
     }

@@ -17,10 +17,13 @@ use crate::rotation::{Fault, FaultCode};
 /// When a deployment is looked for whose answer was lost.
 const LOOKS: [u64; 4] = [1, 3, 6, 10];
 const LONGEST_LOOK: u64 = 10;
-/// How often a trigger is sent whose answers are lost and which seems to make nothing.
-const TRIGGERS: usize = 3;
+/// How long it is looked for, at least, before a trigger is sent again whose answers are lost and which seems to make
+/// nothing.
+const AGAIN: [u64; 3] = [0, 30, 60];
+const LONGEST_AGAIN: u64 = 120;
 /// How long a trigger that was taken without an id has to show what it makes.
 const APPEARS: Duration = Duration::from_secs(60);
+
 impl HostingTarget {
     /// The deployment of this movement, which was made before already or is made now, once it is live.
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
@@ -81,29 +84,30 @@ impl HostingTarget {
         Ok(made)
     }
 
-    /// Makes one. Where the answer is lost, it is looked for before it is asked for again.
+    /// Makes one. Where the answer is lost, it is looked for before it is asked for again, for as long as there is time.
     async fn trigger(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
         let wanted = Wanted { mark: course.errand.mark, found: course.found };
-        let mut last = None;
-        for _ in 0..TRIGGERS {
-            match self.platform.trigger(&wanted, course.until).await {
-                Ok(Some(made)) => return Ok(self.remember(made)),
-                Ok(None) => return self.appears(course).await.map(|made| self.remember(made)),
-                Err(refusal) if refusal.kind == Kind::Lost => last = Some(refusal),
+        let mut pauses = AGAIN.iter().copied();
+        loop {
+            let lost = match self.platform.trigger(&wanted, course.until).await {
+                Ok(Some(made)) => return Ok(self.remember_new(made)),
+                Ok(None) => return self.appears(course).await.map(|made| self.remember_new(made)),
+                Err(refusal) if refusal.kind == Kind::Lost => refusal,
                 // It was not even sent, or nothing came of it.
                 Err(refusal) => return Err(self.after(refusal)),
-            }
+            };
             self.tell(course, "the answer to the trigger was lost; looking for what it made");
-            match self.look_for(course, self.time_to_show()).await? {
-                Some(Some(made)) => return Ok(self.remember(made)),
+            let pause = Duration::from_secs(pauses.next().unwrap_or(LONGEST_AGAIN)).max(self.time_to_show());
+            match self.look_for(course, pause.max(lost.wait.unwrap_or_default())).await? {
+                Some(Some(made)) => return Ok(self.remember_new(made)),
                 Some(None) => {}
                 // It is not known that there is none.
-                None => break,
+                None => {
+                    let text = format!("it is not known whether a deployment was made: {}", lost.text);
+                    return Err(self.after(Refusal::of(Kind::Lost, text)));
+                }
             }
         }
-        let text = last.map_or_else(String::new, |refusal| refusal.text);
-        let text = format!("it is not known whether a deployment was made: {text}");
-        Err(self.after(Refusal::of(Kind::Lost, text)))
     }
 
     /// How long a list has to show what a trigger has made. Where that does not say whose it is, another one is not made
@@ -135,6 +139,12 @@ impl HostingTarget {
     fn remember(&self, made: Deployment) -> Deployment {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(made.id.clone());
         made
+    }
+
+    /// One of which it is certain that this daemon has asked for it, and for nothing beside.
+    fn remember_new(&self, made: Deployment) -> Deployment {
+        self.unasked().push(made.id.clone());
+        self.remember(made)
     }
 
     /// The one that a trigger makes which was taken without saying which.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, stands};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, seen_to_change};
 use super::words::plain;
 use crate::config::{Environment, Hosting, VercelProject};
 use crate::rotation::FaultCode;
@@ -137,24 +137,11 @@ impl Platform for Vercel {
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
         let (key, value) = (write.key, super::text(write.value)?);
-        let absent = || super::missing(&self.label, &[key.to_owned()]);
-        let Some(mut record) = self.record(key, until).await? else {
-            return if self.create { self.create(key, value, until).await } else { Err(absent()) };
-        };
-        match self.patch(&record, value, until).await {
-            // It was replaced between the list and the patch.
-            Err(Refusal { kind: Kind::Missing, .. }) => {
-                record = self.record(key, until).await?.ok_or_else(absent)?;
-                self.patch(&record, value, until).await?;
-            }
-            said => said?,
+        if self.create && self.record(key, until).await?.is_none() && self.create(key, value, until).await? {
+            let made = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
+            return Ok(made.updated());
         }
-        let now = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
-        if write.differs && now.id == record.id && stands(record.updated(), now.updated()) {
-            return Err(self.not_taken(key));
-        }
-        self.check_kind(&record, &now)?;
-        Ok(now.updated())
+        seen_to_change(write.differs, || self.write_over(key, value, until), || self.not_taken(key)).await
     }
 
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
@@ -172,7 +159,7 @@ impl Platform for Vercel {
         let body = Redeploy {
             deployment_id: &original,
             name: &name,
-            meta: Meta { action: "redeploy", rekeyd: wanted.mark, branch: self.branch() },
+            meta: Meta { action: "redeploy", rekeyd: wanted.mark, of: &original, branch: self.branch() },
             target: self.is_production().then_some("production"),
             custom_environment: match &self.settings.environment {
                 Environment::Custom(id) => Some(id),

@@ -19,11 +19,15 @@ mod first;
 mod kills;
 mod mixed;
 mod obstacles;
+mod originals;
 mod pages;
 #[path = "../../../../tests/platforms/mod.rs"]
 mod platforms;
+mod promotions;
 mod proxies;
 mod requests;
+mod settling;
+mod waits;
 
 use platforms::{Answer, Fake, Kind as At, TOKEN, What};
 
@@ -303,6 +307,14 @@ fn platform(kind: At) -> HostingPlatform {
             ignore_references: false,
         }),
     }
+}
+
+/// A service of Railway that is deployed from what runs.
+fn snapshots() -> Lab {
+    Lab::new(&[At::Railway], |hosting| {
+        let HostingPlatform::Railway(railway) = &mut hosting.platform else { return };
+        railway.redeploy = RailwayDeploy::Snapshot;
+    })
 }
 
 /// The last state of a deployment that fails.

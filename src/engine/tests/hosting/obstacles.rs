@@ -79,6 +79,12 @@ fn a_platform_on_which_it_could_not_come_into_force_is_refused() {
     refused(&set(At::Netlify, "locked", ""), FaultCode::PlatformRefused, "is locked");
     refused(&set(At::Render, "suspended", ""), FaultCode::PlatformRefused, "is suspended");
     refused(&set(At::Render, "type", "static_site"), FaultCode::NotConfigured, "is a static site");
+    let lab = at(At::Railway);
+    lab.fake().with(|world| world.deployments[0].states = vec!["SUCCESS stopped".to_owned()]);
+    refused(&lab, FaultCode::PlatformRefused, "serves, is SUCCESS: it is stopped");
+    let lab = snapshots();
+    lab.fake().with(|world| world.set.insert("snapshot-of".to_owned(), "none".to_owned()));
+    refused(&lab, FaultCode::PlatformRefused, "keeps no snapshot");
 }
 
 #[test]
@@ -86,7 +92,10 @@ fn a_variable_that_is_more_than_ours_is_not_written() {
     refused(&set(At::Vercel, "target", "two"), FaultCode::NotConfigured, "is for preview as well");
     refused(&set(At::Vercel, "twice", ""), FaultCode::NotConfigured, "several records");
     refused(&set(At::Netlify, "shared", "JWT_SECRET"), FaultCode::PlatformRefused, "of the whole team");
-    refused(&set(At::Railway, "referred-to", ""), FaultCode::NotConfigured, "refer to the variable");
+    let named = "would keep the old value, in COPY (${{my-app.JWT_SECRET}})";
+    refused(&set(At::Railway, "referred-to", "my-app"), FaultCode::NotConfigured, named);
+    let lab = set(At::Railway, "referred-to", "shared");
+    lab.assert_committed(&lab.rotate());
     refused(&set(At::Render, "in-group", ""), FaultCode::NotConfigured, "has no variable");
     let lab = set(At::Vercel, "target", "text");
     lab.assert_committed(&lab.rotate());

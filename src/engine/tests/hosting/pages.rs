@@ -15,6 +15,33 @@ fn what_a_trigger_made_is_found_on_a_later_page() {
     }
 }
 
+#[test]
+fn a_page_in_another_order_is_not_the_end_of_a_list() {
+    let lab = at(At::Netlify);
+    lab.fake().with(|world| world.set.insert("busy".to_owned(), "110".to_owned()));
+    lab.fake().with(|world| world.set.insert("oldest-first".to_owned(), String::new()));
+    lab.fake().fail("trigger", What::Lost);
+    lab.assert_committed(&lab.rotate());
+    assert_eq!(lab.triggers(), 1);
+}
+
+#[test]
+fn a_person_is_shown_where_to_look_whatever_the_platform_says_of_that() {
+    for (kind, page) in [
+        (At::Vercel, "https://my-app-1.vercel.app"),
+        (At::Netlify, "https://app.netlify.com/projects/site-1/deploys/"),
+        (At::Render, "https://dashboard.render.com/web/srv-1/deploys/"),
+        (At::Railway, "https://railway.com/project/prj-1/service/svc-1?environmentId=env-1&id="),
+    ] {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[1]]);
+        lab.fake().with(|world| world.set.insert("cannot-cancel".to_owned(), String::new()));
+        lab.fake().with(|world| world.set.insert("no-pages".to_owned(), String::new()));
+        let fault = lab.assert_unsure(&lab.rotate());
+        assert!(fault.advice.contains(page), "{fault:?}");
+    }
+}
+
 /// The most pages of a list that were asked for one after the other.
 fn pages(lab: &Lab, step: &str) -> usize {
     let asked = lab.fake().asked();
@@ -25,7 +52,7 @@ fn pages(lab: &Lab, step: &str) -> usize {
 fn a_reference_of_railway_is_found_on_a_later_page() {
     let lab = at(At::Railway);
     lab.fake().with(|world| {
-        world.set.insert("referred-to".to_owned(), String::new());
+        world.set.insert("referred-to".to_owned(), "my-app".to_owned());
         world.set.insert("most-per-page".to_owned(), "1".to_owned());
     });
     let Outcome::Refused { cause } = lab.rotate() else { panic!() };

@@ -34,7 +34,7 @@ fn vercel_is_asked_as_its_own_client_asks() {
         acts(&lines),
         [
             "PATCH /v9/projects/my-app/env/env_JWT_SECRET?teamId=team_1 {\"value\":\"VALUE\"}",
-            "POST /v13/deployments?forceNew=1&teamId=team_1 {\"deploymentId\":\"FIRST\",\"name\":\"my-app\",\"meta\":{\"action\":\"redeploy\",\"rekeyd\":\"ROTATION-1\"},\"target\":\"production\"}",
+            "POST /v13/deployments?forceNew=1&teamId=team_1 {\"deploymentId\":\"FIRST\",\"name\":\"my-app\",\"meta\":{\"action\":\"redeploy\",\"rekeyd\":\"ROTATION-1\",\"rekeydOf\":\"FIRST\"},\"target\":\"production\"}",
         ]
     );
     let write = lines.iter().position(|line| line.starts_with("PATCH")).unwrap();

@@ -31,15 +31,23 @@ impl Netlify {
             word: plain(&raw.state),
             why: why.map(|why| self.api.told(&why)).or(aside).unwrap_or_default(),
             created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
-            page: raw.admin_url.map_or_else(String::new, |url| plain(&format!("{url}/deploys/{}", raw.id))),
+            page: self.page_of(raw.admin_url.as_deref(), &raw.id),
             commit: raw.commit_ref.filter(|commit| !commit.is_empty()),
             by_us: mark.is_some(),
             mark,
+            of: None,
             id: raw.id,
         }
     }
 
-    /// The deploys up to those that are `enough`, the newest first.
+    /// Where a person can look at a deploy.
+    pub(super) fn page_of(&self, admin_url: Option<&str>, id: &str) -> String {
+        let of_site = || format!("https://app.netlify.com/projects/{}", self.site());
+        let site = admin_url.filter(|url| !url.is_empty()).map_or_else(of_site, str::to_owned);
+        plain(&format!("{site}/deploys/{id}"))
+    }
+
+    /// The deploys up to the page that is `enough`, the newest first.
     pub(super) async fn list(&self, enough: impl Fn(&[Deployment]) -> bool, until: Instant) -> Said<Vec<Deployment>> {
         let mut list = pages(&self.label, enough, |page| self.page(page, until)).await?;
         list.sort_by_key(|it| std::cmp::Reverse(it.created));

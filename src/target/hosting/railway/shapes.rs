@@ -159,6 +159,8 @@ pub(super) struct Found {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Instance {
+    #[serde(default)]
+    pub(super) service_name: String,
     pub(super) latest_deployment: Option<Raw>,
     #[serde(default)]
     pub(super) active_deployments: Vec<Raw>,
@@ -166,7 +168,7 @@ pub(super) struct Instance {
     pub(super) cron_schedule: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Raw {
     pub(super) id: String,
@@ -174,6 +176,7 @@ pub(super) struct Raw {
     pub(super) status: String,
     pub(super) created_at: Option<String>,
     pub(super) deployment_stopped: Option<bool>,
+    pub(super) can_redeploy: Option<bool>,
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::shapes::{Input, OfEnvironment, OfProject, Record, Records, Upsert, Upserted, Values};
@@ -12,8 +11,9 @@ use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Intent;
 use crate::target::hosting::api::{Refusal, Said};
 use crate::target::hosting::pages::pages;
-use crate::target::hosting::platform::{Write, has, stands};
+use crate::target::hosting::platform::{Times, Write, has};
 use crate::target::hosting::secrets::Hidden;
+use crate::target::hosting::words::plain;
 use crate::target::hosting::{missing, text as text_of};
 
 impl Railway {
@@ -42,16 +42,14 @@ impl Railway {
     }
 
     /// Services that name the variable of this one would keep the old value.
-    pub(super) fn check_references(&self, keys: &[&str], records: &[Record]) -> Said<()> {
-        let mentions =
-            |reference: &String| keys.iter().any(|key| reference.split(['.', '{', '}', ' ']).any(|word| word == *key));
+    pub(super) fn check_references(&self, keys: &[&str], name: &str, records: &[Record]) -> Said<()> {
+        let ours = [name, self.settings.service.as_str()];
         let is_of_another = |record: &&Record| record.service_id.as_deref() != Some(self.settings.service.as_str());
-        let others: Vec<&str> = records
-            .iter()
-            .filter(is_of_another)
-            .filter(|record| record.references.iter().any(mentions))
-            .map(|record| record.name.as_str())
-            .collect();
+        let mention = |record: &Record| {
+            let reference = record.references.iter().find(|reference| mentions(reference, &ours, keys))?;
+            Some(format!("{} ({})", plain(&record.name), plain(reference)))
+        };
+        let others: Vec<String> = records.iter().filter(is_of_another).filter_map(mention).collect();
         if others.is_empty() || self.settings.ignore_references {
             return Ok(());
         }
@@ -65,7 +63,7 @@ impl Railway {
     }
 
     /// Writes the variable, and reads what is to be seen of it.
-    pub(super) async fn upsert(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
+    pub(super) async fn upsert(&self, write: &Write<'_>, until: Instant) -> Said<Times> {
         let (key, text) = (write.key, text_of(write.value)?);
         let was = self.record(key, until).await?;
         if !self.create && !write.found.contains_key(&has(key)) && !self.values(until).await?.contains_key(key) {
@@ -81,10 +79,6 @@ impl Railway {
             skip_deploys: true,
         };
         let done: Upserted = self.ask(Intent::Write, documents::WRITE, Input { input }, until).await?;
-        let not_taken = || {
-            let text = format!("{} says that {key} was written, and shows it otherwise", self.label);
-            Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken()
-        };
         let mut values = self.values(until).await.map_err(Refusal::taken)?;
         // A sealed one shows nothing.
         let is_it = match values.remove(key) {
@@ -93,18 +87,52 @@ impl Railway {
             None => false,
         };
         if !done.variable_upsert || !is_it {
-            return Err(not_taken());
+            return Err(self.not_taken(key));
         }
         let now = self.record(key, until).await.map_err(Refusal::taken)?;
-        if let Some((was, now)) = was.as_ref().zip(now.as_ref()) {
-            if write.differs && stands(was.updated(), now.updated()) {
-                return Err(not_taken());
-            }
-            if was.is_sealed != now.is_sealed {
-                let text = format!("{} sealed or unsealed {key} with its value", self.label);
-                return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
-            }
+        if was.as_ref().zip(now.as_ref()).is_some_and(|(was, now)| was.is_sealed != now.is_sealed) {
+            let text = format!("{} sealed or unsealed {key} with its value", self.label);
+            return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "make it there what it was").taken());
         }
-        Ok(now.and_then(|now| now.updated()))
+        let updated = |record: Option<Record>| record.and_then(|record| record.updated());
+        let now = updated(now);
+        Ok(Times { was: updated(was), now, at: now })
+    }
+
+    pub(super) fn not_taken(&self, key: &str) -> Refusal {
+        let text = format!("{} says that {key} was written, and shows it otherwise", self.label);
+        Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it").taken()
+    }
+}
+
+/// Whether a reference is to one of these variables of the service that is called so. Another service, and what services
+/// share, may have variables of the same name; without a name before it, it is one of the service that has the reference.
+fn mentions(reference: &str, ours: &[&str], keys: &[&str]) -> bool {
+    let is_key = |word: &str| keys.contains(&word.trim());
+    let inner = reference.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"));
+    match inner.unwrap_or(reference).rsplit_once('.') {
+        Some((service, key)) => {
+            let service = service.trim().trim_matches(['"', '\'']);
+            is_key(key) && ours.iter().any(|it| it.eq_ignore_ascii_case(service))
+        }
+        // What has none of the forms that are known may be anything.
+        None => inner.is_none() && is_key(reference),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_to_a_variable_of_ours_where_it_names_the_service_or_nobody_knows() {
+        let mentions = |reference| mentions(reference, &["My App", "svc-1"], &["JWT_SECRET"]);
+        for ours in ["${{My App.JWT_SECRET}}", "${{ my app.JWT_SECRET }}", "svc-1.JWT_SECRET", "JWT_SECRET"] {
+            assert!(mentions(ours), "{ours}");
+        }
+        for other in ["${{shared.JWT_SECRET}}", "${{other.JWT_SECRET}}", "${{JWT_SECRET}}", "${{My App.JWT_SECRET_2}}"]
+        {
+            assert!(!mentions(other), "{other}");
+        }
     }
 }

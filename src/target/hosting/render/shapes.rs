@@ -5,10 +5,27 @@ use serde::{Deserialize, Serialize};
 use crate::target::hosting::secrets::Hidden;
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Service {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) suspended: Option<String>,
+    pub(super) dashboard_url: Option<String>,
+}
+
+impl Service {
+    /// Where a person can look at it. The dashboard has another path for each kind.
+    pub(super) fn page(&self, id: &str) -> String {
+        let kind = match self.kind.as_deref() {
+            Some("static_site") => "static",
+            Some("private_service") => "pserv",
+            Some("background_worker") => "worker",
+            Some("cron_job") => "cron",
+            _ => "web",
+        };
+        let told = self.dashboard_url.clone().filter(|url| url.starts_with("https://"));
+        told.unwrap_or_else(|| format!("https://dashboard.render.com/{kind}/{id}"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -61,4 +78,20 @@ pub(super) struct Deploy<'a> {
     pub(super) deploy_mode: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) commit_id: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_a_service_is_the_one_that_is_told_or_that_of_its_kind() {
+        let page = |kind: &str, url: Option<&str>| {
+            let kind = Some(kind.to_owned());
+            Service { kind, suspended: None, dashboard_url: url.map(str::to_owned) }.page("srv-1")
+        };
+        assert_eq!(page("web_service", Some("https://r.test/web/srv-1")), "https://r.test/web/srv-1");
+        assert_eq!(page("background_worker", None), "https://dashboard.render.com/worker/srv-1");
+        assert_eq!(page("something_new", Some("")), "https://dashboard.render.com/web/srv-1");
+    }
 }

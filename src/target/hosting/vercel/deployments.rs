@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Vercel;
-use super::shapes::{List, Project, Raw};
+use super::shapes::{List, ORIGINAL, Project, Raw};
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Kind;
 use crate::target::hosting::api::{Refusal, Request, Said};
@@ -14,7 +14,7 @@ use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVIN
 use crate::target::hosting::words::plain;
 
 impl Vercel {
-    /// The deployments up to those that are `enough`, the newest first.
+    /// The deployments up to the page that is `enough`, the newest first.
     pub(super) async fn list(
         &self,
         more: &[(&str, &str)],
@@ -33,17 +33,19 @@ impl Vercel {
     ) -> Said<(Vec<Deployment>, Option<i64>)> {
         let project = self.project_id(until).await?;
         let before = before.map(|before| before.to_string());
-        let mut query = vec![("projectId", project.as_str()), ("target", self.environment()), ("limit", "20")];
+        let mut query = vec![("projectId", project.as_str()), ("limit", "20")];
+        query.extend(self.is_production().then_some(("target", "production")));
         query.extend(more);
         query.extend(before.as_deref().map(|before| ("until", before)));
         let answer = self.api.ask(Request::get(&["v7", "deployments"], &self.scope(&query)), until).await?;
         let list: List = answer.read()?;
         let next = list.pagination.and_then(|pages| pages.next);
+        let is_of = |it: &Raw| it.is_of(&self.settings.environment);
         let of_branch = |it: &Raw| self.branch().is_none_or(|branch| it.is_of_branch(branch));
         // A list does not say of each whether its domain is assigned.
         let listed = |it: Raw| Raw { alias_assigned: it.alias_assigned.or(Some(Value::Bool(true))), ..it };
         let has_id = |it: &Raw| it.name().is_some();
-        let raw = list.deployments.into_iter().filter(of_branch).filter(has_id).map(listed);
+        let raw = list.deployments.into_iter().filter(is_of).filter(of_branch).filter(has_id).map(listed);
         Ok((raw.map(|it| self.deployment_of(it)).collect(), next))
     }
 
@@ -78,25 +80,27 @@ impl Vercel {
             word: plain(&word),
             why: self.api.told(reason),
             created: raw.created_at.or(raw.created).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            page: plain(raw.inspector_url.as_deref().unwrap_or_default()),
+            page: plain(&raw.page()),
             commit: raw.commit().map(str::to_owned),
             mark: raw.meta_text("rekeyd").map(str::to_owned),
+            of: raw.meta_text(ORIGINAL).map(str::to_owned),
             by_us: raw.meta_text("rekeyd").is_some(),
             id: raw.name().unwrap_or_default().to_owned(),
         }
     }
 
-    /// What is to be deployed anew: what serves. Where that was made by us, of the same code as what served before, it is
-    /// the latter, which has nothing of ours in it.
+    /// What is to be deployed anew: what serves. Where this rotation has made that, it is what that was made of, which has
+    /// nothing of ours in it: somebody may have pushed since preflight, and ours is then of newer code than what served
+    /// before.
     pub(super) async fn original(&self, wanted: &Wanted<'_>, until: Instant) -> Said<(String, String)> {
         let project = self.look_at_project(until).await?;
         let before = wanted.found.get(SERVING).cloned();
-        let code = wanted.found.get(COMMIT);
-        let serving = self.serving_of(&project, until).await?;
-        let id = match serving {
-            // Somebody may have pushed since, and ours is then of newer code than what served before.
-            Some(serving) if serving.by_us && code.is_some() && serving.commit.as_ref() == code => {
-                before.or(Some(serving.id))
+        let id = match self.serving_of(&project, until).await? {
+            Some(ours) if is_of_the_rotation(&ours, wanted.mark) => {
+                // Its commit may not be known: not all projects are deployed from one.
+                let code = wanted.found.get(COMMIT).zip(ours.commit.as_ref());
+                let is_newer = code.is_some_and(|(was, is)| was != is);
+                ours.of.or(before.filter(|_| !is_newer)).or(Some(ours.id))
             }
             Some(serving) => Some(serving.id),
             None => before,
@@ -126,4 +130,10 @@ impl Vercel {
         let text = format!("{} has no deployment of {} that could be deployed anew", self.label, self.environment());
         Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once")
     }
+}
+
+/// Whether the rotation of this movement has made it.
+fn is_of_the_rotation(at: &Deployment, mark: &str) -> bool {
+    let rotation = |mark: &str| mark.split('-').next().map(str::to_owned);
+    at.mark.as_deref().is_some_and(|its| rotation(its) == rotation(mark))
 }

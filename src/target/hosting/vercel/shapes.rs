@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::config::Environment;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Project {
@@ -108,7 +110,17 @@ pub(super) struct Raw {
     pub(super) created_at: Option<i64>,
     pub(super) created: Option<i64>,
     pub(super) inspector_url: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) target: Option<String>,
+    pub(super) custom_environment: Option<Custom>,
     pub(super) meta: Option<Value>,
+}
+
+/// An environment of the project's own.
+#[derive(Deserialize)]
+pub(super) struct Custom {
+    pub(super) id: String,
+    pub(super) slug: Option<String>,
 }
 
 impl Raw {
@@ -120,6 +132,26 @@ impl Raw {
     /// The commit that it was made of, wherever the code is kept.
     pub(super) fn commit(&self) -> Option<&str> {
         ["githubCommitSha", "gitlabCommitSha", "bitbucketCommitSha"].into_iter().find_map(|key| self.meta_text(key))
+    }
+
+    /// Where a person can look at it: the page of its build, or what it serves itself.
+    pub(super) fn page(&self) -> String {
+        let has_text = |text: &&String| !text.is_empty();
+        let itself = || self.url.as_ref().filter(has_text).map(|url| format!("https://{url}"));
+        self.inspector_url.clone().filter(|url| !url.is_empty()).or_else(itself).unwrap_or_default()
+    }
+
+    /// Whether it is of this environment. A list can be had for production alone; a preview has no name for its own.
+    pub(super) fn is_of(&self, environment: &Environment) -> bool {
+        let target = self.target.as_deref();
+        match (environment, &self.custom_environment) {
+            (Environment::Production, _) => target.is_none_or(|target| target == "production"),
+            (Environment::Preview { .. }, custom) => {
+                custom.is_none() && target.is_none_or(|target| target == "preview")
+            }
+            (Environment::Custom(id), Some(custom)) => custom.id == *id || custom.slug.as_ref() == Some(id),
+            (Environment::Custom(_), None) => false,
+        }
     }
 
     /// Whether it is of this branch: made by a push to it, or by us for it.
@@ -199,11 +231,15 @@ pub(super) struct Redeploy<'a> {
 
 /// Under this name a deployment of ours says which branch it is for.
 const BRANCH: &str = "rekeydBranch";
+/// And under this one, of which one it was made.
+pub(super) const ORIGINAL: &str = "rekeydOf";
 
 #[derive(Serialize)]
 pub(super) struct Meta<'a> {
     pub(super) action: &'a str,
     pub(super) rekeyd: &'a str,
+    #[serde(rename = "rekeydOf")]
+    pub(super) of: &'a str,
     #[serde(rename = "rekeydBranch", skip_serializing_if = "Option::is_none")]
     pub(super) branch: Option<&'a str>,
 }

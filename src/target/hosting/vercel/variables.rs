@@ -1,6 +1,5 @@
 //! A project's variables: which record is meant, and writing it.
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Vercel;
@@ -9,6 +8,8 @@ use crate::config::Environment;
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::{Intent, Kind};
 use crate::target::hosting::api::{Refusal, Request, Said, json};
+use crate::target::hosting::missing;
+use crate::target::hosting::platform::Times;
 use crate::target::hosting::words::plain;
 
 impl Vercel {
@@ -79,7 +80,8 @@ impl Vercel {
         Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
     }
 
-    pub(super) async fn create(&self, key: &str, value: &str, until: Instant) -> Said<Option<Timestamp>> {
+    /// Makes the variable; or finds that it is there, where an earlier try that was not answered has made it.
+    pub(super) async fn create(&self, key: &str, value: &str, until: Instant) -> Said<bool> {
         let path = ["v10", "projects", self.project(), "env"];
         let (target, custom) = match &self.settings.environment {
             Environment::Custom(id) => (Vec::new(), Some(vec![id.as_str()])),
@@ -89,14 +91,41 @@ impl Vercel {
         let body = Created { key, value, kind: "sensitive", target, custom_environment_ids: custom, git_branch };
         let query = self.scope(&[("upsert", "true")]);
         let request = Request::to(Intent::Write, "POST", &path, &query).with(json(&body)?);
-        let answer: Upserted = self.api.ask(request, until).await?.read()?;
-        if let Some(failed) = answer.failed.first() {
-            let code = failed.error.as_ref().and_then(|error| error.code.clone()).unwrap_or_default();
-            let text = format!("{} did not take the new variable {key}: {}", self.label, plain(&code));
-            return Err(Refusal::of(Kind::Invalid, text));
+        let refusal = match self.api.ask(request, until).await {
+            Ok(answer) => {
+                let perhaps = answer.perhaps;
+                let upserted: Upserted = answer.read()?;
+                let Some(failed) = upserted.failed.first() else { return Ok(true) };
+                let code = failed.error.as_ref().and_then(|error| error.code.clone()).unwrap_or_default();
+                let text = format!("{} did not take the new variable {key}: {}", self.label, plain(&code));
+                let refusal = Refusal::of(Kind::Invalid, text);
+                if perhaps { refusal.taken() } else { refusal }
+            }
+            Err(refusal) => refusal,
+        };
+        let may_be_there = refusal.taken && refusal.kind.is_refusal();
+        if may_be_there && self.record(key, until).await.is_ok_and(|record| record.is_some()) {
+            return Ok(false);
         }
-        let record = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
-        Ok(record.updated())
+        Err(refusal)
+    }
+
+    /// Writes the variable that is there, and makes sure that nothing else of it is changed.
+    pub(super) async fn write_over(&self, key: &str, value: &str, until: Instant) -> Said<Times> {
+        let absent = || missing(&self.label, &[key.to_owned()]);
+        let mut record = self.record(key, until).await?.ok_or_else(absent)?;
+        match self.patch(&record, value, until).await {
+            // It was replaced between the list and the patch.
+            Err(Refusal { kind: Kind::Missing, .. }) => {
+                record = self.record(key, until).await?.ok_or_else(absent)?;
+                self.patch(&record, value, until).await?;
+            }
+            said => said?,
+        }
+        let now = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
+        self.check_kind(&record, &now)?;
+        let is_same = now.id == record.id;
+        Ok(Times { was: record.updated().filter(|_| is_same), now: now.updated(), at: now.updated() })
     }
 
     pub(super) async fn patch(&self, record: &Record, value: &str, until: Instant) -> Said<()> {

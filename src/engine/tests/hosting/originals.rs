@@ -1,0 +1,51 @@
+//! What is deployed anew: nothing that the rotation itself has made, and the code that was served.
+
+use super::ends::code;
+use super::*;
+
+#[test]
+fn what_vercel_deploys_anew_is_never_what_the_rotation_itself_has_made() {
+    for switch in ["", "copies-commits", "without-commits"] {
+        let mut lab = at(At::Vercel).overlapping(Course::PublishFirst);
+        lab.fails_to_prove();
+        lab.fake().with(|world| world.set.insert(switch.to_owned(), String::new()));
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
+        let triggers: Vec<String> =
+            lab.fake().asked().into_iter().filter(|it| it.step == "trigger").map(|it| it.line).collect();
+        let first = lab.fake().with(|world| format!("\"deploymentId\":\"{}\"", world.deployments[0].id));
+        assert!(triggers.len() > 1 && triggers.iter().all(|line| line.contains(&first)), "{switch} {triggers:#?}");
+        assert!(triggers.last().unwrap().contains("-back\""), "{triggers:#?}");
+    }
+}
+
+#[test]
+fn code_that_vercel_got_in_between_is_what_the_way_back_deploys_whoever_knows_its_commit() {
+    for switch in ["copies-commits", "without-commits"] {
+        let mut lab = at(At::Vercel);
+        lab.fails_to_prove();
+        lab.fake().with(|world| {
+            world.set.insert(switch.to_owned(), String::new());
+            world.set.insert("push-at".to_owned(), "write".to_owned());
+        });
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
+        let (served, pushed) = code(&lab);
+        assert_eq!(served, pushed, "{switch}");
+    }
+}
+
+#[test]
+fn where_the_new_one_has_crashed_its_code_or_that_of_the_former_one_is_deployed_again() {
+    for (was_kept, is_uploaded) in [(true, false), (true, true), (false, false)] {
+        let lab = if is_uploaded { at(At::Railway) } else { snapshots() };
+        lab.fake().next(&["DEPLOYING", "SUCCESS", "SUCCESS", "SUCCESS", "CRASHED"]);
+        lab.fake().with(|world| {
+            let first = world.deployments[0].id.clone();
+            world.set.extend((!was_kept).then(|| ("snapshot-of".to_owned(), first)));
+            world.set.extend(is_uploaded.then(|| ("no-commit".to_owned(), String::new())));
+        });
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::Unsettled);
+        let last = lab.fake().asked().into_iter().rfind(|it| it.step == "trigger").unwrap().line;
+        let of = lab.fake().with(|world| world.deployments[usize::from(was_kept)].id.clone());
+        assert!(last.contains("deploymentRedeploy") && last.contains(&of), "{last}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What serves: whether it has what was written, and stays so.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::answer::Kind;
+use super::api::Refusal;
+use super::course::Course;
+use super::platform::{Deployment, NEWEST, SERVING, SINCE, State};
+use super::step::{self, ASIDE};
+use super::{HostingTarget, VIEW};
+use crate::rotation::{Fault, FaultCode};
+
+impl HostingTarget {
+    /// Whether what serves is what served before anything was written, with the view that is wanted.
+    pub(super) fn is_the_former(&self, course: &Course<'_>, serving: &Deployment) -> bool {
+        let has_view = course.found.get(VIEW).is_some_and(|view| *view == course.errand.view.view.to_string());
+        course.errand.back && has_view && course.found.get(SERVING) == Some(&serving.id)
+    }
+
+    /// Whether what serves has what was written.
+    pub(super) fn has_it(&self, course: &Course<'_>, serving: &Deployment) -> bool {
+        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
+        let is_later = match (since, serving.created) {
+            (Some(since), Some(created)) => created >= since,
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        let is_another = course.noted.get(NEWEST) != Some(&serving.id);
+        self.is_the_former(course, serving)
+            || (serving.mark.is_some() && serving.mark.as_deref() == Some(course.errand.mark))
+            || (is_later && is_another)
+    }
+
+    /// What serves, where it has what was written and may be well: it is up, or on its way to be so again.
+    async fn proven_serving(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        let serving = self.answer(course, || self.platform.serving(course.until)).await;
+        let serving = serving.map_err(|refusal| self.after(refusal))?;
+        let Some(serving) = serving else {
+            return Err(self.fault(FaultCode::NotLive, "nothing is served any more", ""));
+        };
+        if !matches!(serving.state, State::Up | State::Going) {
+            return Err(self.is_unsettled(&serving));
+        }
+        if !self.has_it(course, &serving) {
+            let text = format!("{} is served, which was made before the value was written", step::name(&serving));
+            return Err(self.fault(FaultCode::NotLive, &text, &serving.page));
+        }
+        Ok(serving)
+    }
+
+    fn is_unsettled(&self, serving: &Deployment) -> Fault {
+        let text = format!("{}, which is served, is {}", step::name(serving), step::told(serving));
+        self.fault(FaultCode::Unsettled, &text, &serving.page)
+    }
+
+    /// Waits until what serves has been up for long enough. Where it is something else for a moment, or in a state that
+    /// nobody knows, it is looked at from then on anew.
+    pub(super) async fn settled(&self, course: &Course<'_>) -> Result<(Deployment, Duration), Fault> {
+        let least = self.settle_set.unwrap_or_else(|| self.platform.settle(course.found));
+        // Whoever merely looks does not wait.
+        let looks_only = course.errand.mark.is_empty();
+        let settle = if looks_only { Duration::ZERO } else { self.settle.max(least) };
+        let mut since = Instant::now();
+        loop {
+            let serving = self.proven_serving(course).await?;
+            if serving.state == State::Going {
+                let pause = self.platform.pause(Duration::ZERO);
+                if looks_only || Instant::now() + pause >= course.until {
+                    return Err(self.is_unsettled(&serving));
+                }
+                sleep(pause).await;
+                since = Instant::now();
+                continue;
+            }
+            let left = settle.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Ok((serving, since.elapsed()));
+            }
+            sleep(left.min(self.platform.pause(since.elapsed()))).await;
+        }
+    }
+
+    /// What the platform shows must be what was written, still.
+    pub(super) async fn check_shown(&self, course: &Course<'_>) -> Result<(), Fault> {
+        for (key, wanted) in self.wanted(course.errand.view) {
+            // Without an overlap that was begun, nobody has written this one.
+            if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
+                continue;
+            }
+            let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
+            let shown = shown.map_err(|refusal| self.after(refusal))?;
+            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
+                let text = format!("{key} has another value than was written: somebody else writes it");
+                return Err(self.fault(FaultCode::WrongValue, &text, ""));
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what served before, which has the code and the value of then.
+    pub(super) async fn restore(&self, course: &Course<'_>, former: &str) -> Result<Deployment, Fault> {
+        self.tell(course, &format!("publishing {former} again"));
+        let published = self.answer(course, || self.platform.publish(former, course.until)).await;
+        let (mut refused, began) = (published.err(), Instant::now());
+        loop {
+            match self.platform.serving(course.until).await {
+                Ok(Some(serving)) if serving.id == former => return Ok(serving),
+                Ok(_) | Err(Refusal { kind: Kind::Unavailable, .. }) => {}
+                Err(refusal) => return Err(self.after(refusal)),
+            }
+            // What is refused when it is asked for again may have been done the first time.
+            if let Some(refusal) = refused.take_if(|_| began.elapsed() >= ASIDE) {
+                return Err(self.after(refusal));
+            }
+            let pause = self.platform.pause(Duration::ZERO);
+            if Instant::now() + pause >= course.until {
+                return Err(self.unsure(&format!("{former} was not published again in time"), "", ""));
+            }
+            sleep(pause).await;
+        }
+    }
+}

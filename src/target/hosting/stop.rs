@@ -1,0 +1,144 @@
+//! What must not land any more: it is stopped, or it is said that nobody can know.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::answer::Kind;
+use super::course::Course;
+use super::platform::{Deployment, NEWEST, SINCE, State};
+use super::step::{name, told};
+use super::{HostingTarget, Touched};
+use crate::rotation::{Fault, FaultCode};
+
+/// How long one that was given up has to end.
+const ENDS: Duration = Duration::from_secs(90);
+/// When the last request must have its answer before the movement's deadline: what is cut off there would count as a mere
+/// want of time.
+const LAST: Duration = Duration::from_secs(10);
+
+impl HostingTarget {
+    /// What was set going with the value that is taken back must not land any more: ours is canceled, and somebody else's
+    /// is waited for. Where an earlier daemon may have asked for one a moment before it died, there is time to show it.
+    pub(super) async fn let_none_land(&self, course: &Course<'_>, touched: Touched) -> Result<(), Fault> {
+        let looks = if touched == Touched::Unknown { self.time_to_show() } else { Duration::ZERO };
+        let until = course.until.min(Instant::now() + looks);
+        loop {
+            self.stop_what_is_going(course).await?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            sleep(self.platform.pause(Duration::ZERO)).await;
+        }
+    }
+
+    async fn stop_what_is_going(&self, course: &Course<'_>) -> Result<(), Fault> {
+        let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
+        let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
+        let made = made.map_err(|refusal| self.after(refusal))?;
+        for at in made {
+            // What this way back has made itself, before it was interrupted, goes on.
+            let is_of_this_way = at.mark.as_deref() == Some(course.errand.mark);
+            let is_new = !is_of_this_way && course.found.get(NEWEST) != Some(&at.id);
+            if is_new && self.may_land(course, &at).await? {
+                self.stop(course, &at).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn may_land(&self, course: &Course<'_>, at: &Deployment) -> Result<bool, Fault> {
+        match at.state {
+            State::Going | State::Blocked => Ok(true),
+            State::Aside => Ok(self.may_be_published(course, at)),
+            State::Failed | State::Gone => Ok(false),
+            // Up, and newer than what serves: it may be about to.
+            State::Up if self.is_ours(course, at) => {
+                let serving = self.answer(course, || self.platform.serving(course.until)).await;
+                let serving = serving.map_err(|refusal| self.after(refusal))?;
+                Ok(serving.is_none_or(|serving| serving.id != at.id && at.created > serving.created))
+            }
+            State::Up => Ok(false),
+        }
+    }
+
+    /// Whether one that is kept aside may be published because we have asked for it, now or in an earlier life.
+    fn may_be_published(&self, course: &Course<'_>, at: &Deployment) -> bool {
+        self.platform.may_publish() && self.is_ours(course, at) && !self.is_unasked(&at.id)
+    }
+
+    /// Sees to it that a deployment does not land any more. Where that cannot be known it is not undone.
+    pub(super) async fn give_up(
+        &self,
+        course: &Course<'_>,
+        at: Deployment,
+        code: FaultCode,
+        text: &str,
+    ) -> Result<Deployment, Fault> {
+        match self.stop(course, &at).await? {
+            Stopped::Ended => Err(self.fault(code, text, &at.page)),
+            // It was quicker, and is to be taken back.
+            Stopped::Live(live) if self.has_other_code(course, &live) => Err(self.fault(code, text, &live.page)),
+            Stopped::Live(live) => Ok(live),
+        }
+    }
+
+    /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
+    pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
+        let is_ours = self.is_ours(course, at);
+        let is_over = |at: &Deployment| match at.state {
+            State::Failed | State::Gone => true,
+            State::Aside => !self.may_be_published(course, at),
+            State::Going | State::Up | State::Blocked => false,
+        };
+        if is_over(at) {
+            return Ok(Stopped::Ended);
+        }
+        let last = course.errand.deadline.checked_sub(LAST).unwrap_or(course.until);
+        let latest = if is_ours { last.max(course.until) } else { course.until };
+        let mut refused = String::new();
+        if is_ours && matches!(at.state, State::Going | State::Blocked) {
+            self.tell(course, &format!("canceling {}", name(at)));
+            let canceled = self.answer(course, || self.platform.cancel(&at.id, latest)).await;
+            refused = canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
+        } else if is_ours {
+            self.tell(course, &format!("waiting whether {} is served yet, which is {}", name(at), told(at)));
+        } else {
+            self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
+        }
+        let ends = || if is_ours { latest.min(Instant::now() + ENDS) } else { latest };
+        let mut until = ends();
+        loop {
+            let why = match self.platform.deployment(&at.id, latest).await {
+                Ok(now) if is_over(&now) => return Ok(Stopped::Ended),
+                Ok(now) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
+                    return Ok(Stopped::Live(now));
+                }
+                Ok(now) => format!("{} is {}", name(&now), told(&now)),
+                Err(refusal) if refusal.kind == Kind::Unavailable => {
+                    // It may have ended meanwhile.
+                    until = ends();
+                    refusal.text
+                }
+                Err(refusal) => {
+                    let text = format!("it is not known what became of {}: {}", name(at), refusal.text);
+                    return Err(self.unsure(&text, &refusal.advice, &at.page));
+                }
+            };
+            let pause = self.platform.pause(Duration::ZERO);
+            if Instant::now() + pause >= until {
+                let text = format!("{} could not be stopped, and may still land: {why}{refused}", name(at));
+                return Err(self.unsure(&text, "", &at.page));
+            }
+            sleep(pause).await;
+        }
+    }
+}
+
+/// What became of a deployment that was to be stopped.
+pub(super) enum Stopped {
+    /// It ended without being served.
+    Ended,
+    /// It was quicker.
+    Live(Deployment),
+}
