@@ -101,8 +101,9 @@ support::on_both_debians! {
             machine.sh(&format!("sed -i 's/^on-calendar.*{from}.*/on-calendar = \"{to}\"/' /etc/rekeyd/secrets.d/{NAME}.toml"));
         };
         let is_fresh = |what: &str| {
-            let age = || machine.sh(&format!("echo $(($(date +%s) - $(stat -c %Y /var/lib/systemd/timers/stamp-{TIMER})))"));
-            poll(seconds(20), what, || (age().trim().parse::<i64>().ok()? < 3600).then_some(()));
+            // For a moment there is none.
+            let age = || machine.exec(&["sh", "-c", &format!("echo $(($(date +%s) - $(stat -c %Y /var/lib/systemd/timers/stamp-{TIMER})))")]);
+            poll(seconds(20), what, || (age().stdout.trim().parse::<i64>().ok()? < 3600).then_some(()));
             poll(seconds(20), what, || (machine.unit(TIMER, "ActiveState") == "active").then_some(()));
             assert_eq!(rotation::value(&machine), FIRST_VALUE, "{what}");
         };

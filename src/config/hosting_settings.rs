@@ -201,7 +201,7 @@ pub enum RailwayDeploy {
 pub const RAILWAY_SETTLE: Duration = Duration::from_secs(60);
 
 impl Hosting {
-    /// How long what serves there may have to stay so, where `proof` is what [proof] says.
+    /// How long what serves there may have to stay so, where `proof` is what `[proof]` says.
     pub fn settles(&self, proof: Duration) -> Duration {
         let least = match self.platform {
             HostingPlatform::Railway(_) => RAILWAY_SETTLE,

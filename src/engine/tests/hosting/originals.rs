@@ -30,6 +30,10 @@ fn code_that_vercel_got_in_between_is_what_the_way_back_deploys_whoever_knows_it
         lab.assert_rolled_back(&lab.rotate(), FaultCode::UnitFailed);
         let (served, pushed) = code(&lab);
         assert_eq!(served, pushed, "{switch}");
+        let triggers: Vec<String> =
+            lab.fake().asked().into_iter().filter(|it| it.step == "trigger").map(|it| it.line).collect();
+        let theirs = lab.fake().with(|world| format!("\"deploymentId\":\"{}\"", world.deployments[1].id));
+        assert!(triggers.len() == 2 && triggers.iter().all(|line| line.contains(&theirs)), "{switch} {triggers:#?}");
     }
 }
 

@@ -18,8 +18,11 @@ fn what_a_trigger_made_is_found_on_a_later_page() {
 #[test]
 fn a_page_in_another_order_is_not_the_end_of_a_list() {
     let lab = at(At::Netlify);
-    lab.fake().with(|world| world.set.insert("busy".to_owned(), "110".to_owned()));
-    lab.fake().with(|world| world.set.insert("oldest-first".to_owned(), String::new()));
+    lab.fake().with(|world| {
+        world.push();
+        world.set.insert("busy".to_owned(), "110".to_owned());
+        world.set.insert("oldest-first".to_owned(), String::new());
+    });
     lab.fake().fail("trigger", What::Lost);
     lab.assert_committed(&lab.rotate());
     assert_eq!(lab.triggers(), 1);
