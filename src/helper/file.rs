@@ -177,15 +177,18 @@ mod tests {
     use super::super::LIMIT;
     use super::*;
 
+    fn slot(key: &str) -> Slot {
+        Slot::Env { key: key.to_owned(), dialect: crate::text::env_file::Dialect::Dotenv }
+    }
+
     #[test]
     fn what_nobody_waits_for_any_more_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
         fs::write(&path, "A=first\n").unwrap();
-        let slot = Slot::Env { key: "A".to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
         let request = |until: Duration| {
             let wanted = Wanted { value: b"second", only_over: None };
-            let mut request = Request::new(&path, &[(slot.clone(), Some(wanted))], &[0; 32]);
+            let mut request = Request::new(&path, &[(slot("A"), Some(wanted))], &[0; 32]);
             request.until = until;
             do_here(&request)
         };
@@ -200,7 +203,6 @@ mod tests {
     fn what_could_not_be_written_is_found_without_writing_anything() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
-        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
         let rehearse = |text: &str, previous: &'static [u8]| {
             fs::write(&path, text).unwrap();
             let wanted = |value| Some(Wanted { value, only_over: None });
@@ -218,7 +220,6 @@ mod tests {
     fn what_somebody_wrote_by_hand_is_not_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
-        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: crate::text::env_file::Dialect::Dotenv };
         let put = |text: &str, known: &'static [u8]| {
             fs::write(&path, text).unwrap();
             let wanted = |value| Some(Wanted { value, only_over: Some(vec![known]) });

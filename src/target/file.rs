@@ -47,7 +47,8 @@ pub(super) async fn rehearse(
     (bytes, format): (usize, Format),
 ) -> Result<(), Fault> {
     let like = generate(bytes, format).map_err(StoreError::from)?;
-    for other in [like.reveal(), &[]] {
+    let others = if places.iter().any(|(_, is_other)| *is_other) { &[like.reveal(), &[]][..] } else { &[&[][..]] };
+    for &other in others {
         let wanted = |is_other: bool| Wanted { value: if is_other { other } else { like.reveal() }, only_over: None };
         let slots: Vec<_> = places.iter().map(|(slot, is_other)| (slot.clone(), Some(wanted(*is_other)))).collect();
         files.rehearse(path, &slots).await?.map_err(Fault::from)?;

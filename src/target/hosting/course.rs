@@ -184,10 +184,8 @@ impl HostingTarget {
 
     /// Whether a deployment was certainly made for this rotation.
     pub(super) fn is_ours(&self, course: &Course<'_>, at: &Deployment) -> bool {
-        // A mark is the rotation's id, a dash, and the movement.
-        let rotation = course.errand.mark.split('-').next().filter(|id| !id.is_empty());
-        let is_marked = at.mark.as_deref().zip(rotation).is_some_and(|(mark, rotation)| mark.starts_with(rotation));
-        is_marked || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.id)
+        at.is_of_rotation(course.errand.mark)
+            || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.id)
     }
 
     /// Asks until there is an answer, for as long as there is time: a platform that is away for minutes is no reason to

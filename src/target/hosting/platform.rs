@@ -88,6 +88,14 @@ pub(super) struct Deployment {
     pub by_us: bool,
 }
 
+impl Deployment {
+    /// Whether it was made for the rotation of this mark: that is the rotation's id, a dash, and the movement.
+    pub fn is_of_rotation(&self, mark: &str) -> bool {
+        let rotation = mark.split('-').next().filter(|id| !id.is_empty());
+        self.mark.as_deref().zip(rotation).is_some_and(|(its, rotation)| its.split('-').next() == Some(rotation))
+    }
+}
+
 /// Whether a list whose page this is, the newest first, has gone back to that time. Without one nobody asks for more than
 /// the newest. A page in another order says nothing of the next one.
 pub(super) fn reaches(page: &[Deployment], since: Option<Timestamp>) -> bool {

@@ -96,7 +96,7 @@ impl Vercel {
         let project = self.look_at_project(until).await?;
         let before = wanted.found.get(SERVING).cloned();
         let id = match self.serving_of(&project, until).await? {
-            Some(ours) if is_of_the_rotation(&ours, wanted.mark) => {
+            Some(ours) if ours.is_of_rotation(wanted.mark) => {
                 // Its commit may not be known: not all projects are deployed from one.
                 let code = wanted.found.get(COMMIT).zip(ours.commit.as_ref());
                 let is_newer = code.is_some_and(|(was, is)| was != is);
@@ -130,10 +130,4 @@ impl Vercel {
         let text = format!("{} has no deployment of {} that could be deployed anew", self.label, self.environment());
         Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once")
     }
-}
-
-/// Whether the rotation of this movement has made it.
-fn is_of_the_rotation(at: &Deployment, mark: &str) -> bool {
-    let rotation = |mark: &str| mark.split('-').next().map(str::to_owned);
-    at.mark.as_deref().is_some_and(|its| rotation(its) == rotation(mark))
 }
