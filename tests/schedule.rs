@@ -181,6 +181,40 @@ support::on_both_debians! {
         assert_eq!(machine.ok(&["systemctl", "--failed", "--no-legend"]).trim(), "");
     }
 
+    fn each_of_several_secrets_has_the_schedule_of_its_own_file(debian) {
+        let secret = |unit: &str, schedule: &str| {
+            format!("[secret]\nenv = \"A\"\n{schedule}[[target]]\ntype = \"systemd\"\nunits = [\"{unit}\"]\n")
+        };
+        let machine = rotation::on_with(debian, &Backend::good(), MONTHLY)
+            .secret("same", &secret("same.service", MONTHLY))
+            .secret("other", &secret("other.service", "[schedule]\non-calendar = \"yearly\"\n"))
+            .secret("by-hand", &secret("by-hand.service", ""))
+            .secret("broken", &secret("not a unit", MONTHLY))
+            .may_be_degraded()
+            .boot();
+        let calendar = |name: &str| {
+            machine.ok(&["systemctl", "show", "-P", "TimersCalendar", &format!("rekeyd-rotate@{name}.timer")])
+        };
+        assert!(calendar("my-backend-jwt").contains("OnCalendar=*-*-01 00:00:00"));
+        assert!(calendar("same").contains("OnCalendar=*-*-01 00:00:00"));
+        let other = calendar("other");
+        assert!(other.contains("OnCalendar=*-01-01 00:00:00") && !other.contains("*-*-01"), "{other}");
+        for name in ["by-hand", "broken"] {
+            assert_eq!(calendar(name).trim(), "");
+            assert_ne!(machine.exec(&["systemctl", "start", &format!("rekeyd-rotate@{name}.timer")]).status, 0);
+        }
+        let mut all = timers(&machine);
+        all.sort();
+        assert_eq!(all, ["rekeyd-rotate@my-backend-jwt.timer", "rekeyd-rotate@other.timer", "rekeyd-rotate@same.timer"]);
+    }
+
+    fn a_secret_whose_file_is_gone_is_not_rotated_by_its_schedule(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
+        machine.sh(&format!("rm {FILE}; systemctl daemon-reload"));
+        machine.ok(&["systemctl", "start", SERVICE]);
+        assert_eq!(rotation::value(&machine), FIRST_VALUE);
+    }
+
     fn a_paused_schedule_does_nothing_and_that_is_success(debian) {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         machine.ok(&["rekeyctl", "pause", NAME]);

@@ -28,13 +28,17 @@ pub async fn next(systemd: &Systemd, settings: &SecretSettings) -> Option<Timest
     Timestamp::from_microsecond(i64::try_from(next).ok()?).ok()
 }
 
-/// Whether the schedule on disk is another one than that in force, or that was when the daemon last applied one. Whatever has systemd read its units anew, an upgrade of
-/// something else perhaps, makes timers of it, which then count from the last date of the former one; and nothing is ever
-/// rotated because it was configured.
+/// Whether the schedule on disk is another one than that in force, or that was when the daemon last applied one; also where
+/// there is none any more. Whatever has systemd read its units anew, an upgrade of something else perhaps, makes timers of
+/// it, which then count from the last date of the former one; and nothing is ever rotated because it was configured.
 pub fn was_edited(daemon: &Daemon, settings: &SecretSettings) -> bool {
-    let on_disk = config::load(&daemon.dirs).settings.secrets;
+    let on_disk = config::load(&daemon.dirs);
+    let is_broken = || on_disk.findings.iter().any(|finding| finding.file == settings.file);
     !daemon.applied.has(settings)
-        || on_disk.get(&settings.name).is_some_and(|secret| secret.schedule != settings.schedule)
+        || match on_disk.settings.secrets.get(&settings.name) {
+            Some(secret) => secret.schedule != settings.schedule,
+            None => !is_broken(),
+        }
 }
 
 /// Makes systemd's timers match the configuration that was just put in force.

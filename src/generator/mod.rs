@@ -1,15 +1,16 @@
 //! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
 //!
 //! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`, and secrets with the same schedule get links to
-//! one; one drop-in of `rekeyd-timers.target` wants all timers. A file for each would take as long as reading the
-//! configuration. Only the schedule is here; the units themselves are shipped. The generator runs at each boot and each daemon-reload, for
-//! everybody, so it does little and never fails: what is right counts, and what is wrong is told to the journal.
+//! one; the commonest is the template's own. One drop-in of `rekeyd-timers.target` wants all timers. A file for each would
+//! take as long as reading the configuration. Only the schedule is here; the units themselves are shipped. The generator
+//! runs at each boot and each daemon-reload, for everybody, so it does little and never fails: what is right counts, and
+//! what is wrong is told to the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Dirs, Finding, Schedule, Severity};
+use crate::config::{self, Dirs, Finding, Loaded, Schedule, SecretName, Severity};
 
 mod journal;
 mod output;
@@ -19,6 +20,12 @@ pub use journal::complain;
 use output::Output;
 
 const TIMERS_TARGET: &str = "/usr/lib/systemd/system/rekeyd-timers.target";
+
+/// The drop-in of a timer.
+const FILE: &str = "50-schedule.conf";
+
+/// What stands in it for a secret without a schedule.
+const UNSCHEDULED: &str = "# Made by rekeyd-generator: this secret has no schedule, or none that can be read\n";
 
 /// Writes the units for the configuration in `dirs` to the directory `out`. What could not be used or written is in
 /// the complaints, a line each; everything else is done all the same.
@@ -39,21 +46,30 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
         }
     };
     let mut wanted = String::from("# Made by rekeyd-generator\n[Unit]\n");
-    let mut drop_ins: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut drop_ins: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (secret, schedule) in scheduled {
-        let timer = format!("rekeyd-rotate@{}.timer", secret.name);
-        setting(&mut wanted, "Wants", &timer);
-        drop_ins.entry(drop_in(&secret.file, schedule)).or_default().push(timer + ".d");
+        setting(&mut wanted, "Wants", &format!("rekeyd-rotate@{}.timer", secret.name));
+        drop_ins.entry(drop_in(&secret.file, schedule)).or_default().push(secret.name.as_str());
     }
-    for (number, (text, directories)) in drop_ins.iter().enumerate() {
-        if let [only] = directories.as_slice() {
-            output.drop_in(only, "50-schedule.conf", text, &mut complaints);
+    let commonest = drop_ins.iter().filter(|(_, names)| names.len() > 1).max_by_key(|(_, names)| names.len());
+    if let Some(text) = commonest.map(|(text, _)| text.clone()) {
+        output.drop_in(&timer_directory(""), FILE, &text, &mut complaints);
+        drop_ins.remove(&text);
+        // These would have the template's schedule. Of two drop-ins with the same name the instance's counts.
+        let unscheduled: Vec<&str> = without_schedule(&loaded).collect();
+        if !unscheduled.is_empty() {
+            drop_ins.insert(UNSCHEDULED.to_owned(), unscheduled);
+        }
+    }
+    for (number, (text, names)) in drop_ins.iter().enumerate() {
+        if let [only] = names.as_slice() {
+            output.drop_in(&timer_directory(only), FILE, text, &mut complaints);
             continue;
         }
         let shared = format!("rekeyd-schedule-{number}");
-        output.drop_in(&shared, "50-schedule.conf", text, &mut complaints);
-        for directory in directories {
-            output.link(&shared, directory, &mut complaints);
+        output.drop_in(&shared, FILE, text, &mut complaints);
+        for name in names {
+            output.link(&shared, &timer_directory(name), &mut complaints);
         }
     }
     output.drop_in("rekeyd-timers.target.d", "50-timers.conf", &wanted, &mut complaints);
@@ -61,6 +77,21 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
         wanted.link(TIMERS_TARGET, "rekeyd-timers.target", &mut complaints);
     }
     complaints
+}
+
+/// The secrets that are not rotated by a schedule, be it that their files are wrong.
+fn without_schedule(loaded: &Loaded) -> impl Iterator<Item = &str> {
+    let names = loaded.settings.secrets.values().filter(|secret| secret.schedule.is_none()).map(|s| s.name.as_str());
+    let broken = loaded.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let broken = broken.filter_map(|finding| finding.file.file_name()?.to_str()?.strip_suffix(".toml"));
+    let broken = broken.filter(|name| SecretName::try_from((*name).to_owned()).is_ok());
+    let broken: BTreeSet<&str> = broken.collect();
+    names.chain(broken)
+}
+
+/// Where the drop-in of a secret's timer is; of the template, where there is no name.
+fn timer_directory(name: &str) -> String {
+    format!("rekeyd-rotate@{name}.timer.d")
 }
 
 /// The drop-in of a timer: the same text for all secrets with the same schedule whose files are side by side.
@@ -157,19 +188,29 @@ mod tests {
     }
 
     #[test]
-    fn secrets_with_the_same_schedule_share_its_drop_in() {
+    fn the_commonest_schedule_is_the_template_s() {
         let daily = "[schedule]\non-calendar = \"daily\"";
         let weekly = "[schedule]\non-calendar = \"weekly\"";
-        let files = [("a.toml", daily, "a.service"), ("b.toml", weekly, "b.service"), ("c.toml", daily, "c.service")];
-        let texts = files.map(|(name, schedule, unit)| (name, secret(unit, schedule).replace(", \"z@1.service\"", "")));
-        let (root, complaints) = run(&texts.each_ref().map(|(name, text)| (*name, text.as_str())));
-        assert_eq!(complaints, [""; 0]);
-        let read = |name: &str| {
-            fs::read_to_string(root.path().join("out").join(format!("rekeyd-rotate@{name}.timer.d/50-schedule.conf")))
-                .unwrap()
-        };
-        assert!(read("a") == read("c") && read("a").contains("OnCalendar=daily"));
-        assert!(read("b").contains("OnCalendar=weekly") && !read("b").contains("daily"));
+        let files = [
+            ("a.toml", secret("a.service", daily)),
+            ("b.toml", secret("b.service", weekly)),
+            ("c.toml", secret("c.service", daily)),
+            ("d.toml", secret("d.service", daily)),
+            ("e.toml", secret("e.service", weekly)),
+            ("by-hand.toml", secret("f.service", "")),
+            ("wrong.toml", secret("g", daily)),
+            ("Not-A-Name.toml", secret("h.service", daily)),
+        ]
+        .map(|(name, text)| (name, text.replace(", \"z@1.service\"", "")));
+        let (root, complaints) = run(&files.each_ref().map(|(name, text)| (*name, text.as_str())));
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        let out = root.path().join("out");
+        let read = |name: &str| fs::read_to_string(out.join(timer_directory(name)).join(FILE)).ok();
+        assert!(read("").unwrap().contains("OnCalendar=daily"));
+        assert!(["a", "c", "d"].iter().all(|name| read(name).is_none()));
+        assert!(read("b").unwrap().contains("OnCalendar=weekly") && read("b") == read("e"));
+        assert!(["by-hand", "wrong"].iter().all(|name| read(name).unwrap() == UNSCHEDULED));
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1 + 2 + 2 + 2 + 2);
     }
 
     #[test]
