@@ -11,19 +11,11 @@ const OTHER_TYPES: &[&str] =
 const NEVER: &[&str] = &["dbus.service", "dbus-broker.service", "systemd-journald.service", "systemd-logind.service"];
 
 /// Our own services.
-const OWN: &[&str] = &["rekeyd", "rekeyd-process", "rekeyd-rearm"];
+const OWN: &[&str] = &["rekeyd", "rekeyd-file", "rekeyd-process", "rekeyd-rearm"];
 
 /// Our own services of which there are instances.
-const OWN_TEMPLATES: &[&str] = &[
-    "rekeyd-file",
-    "rekeyd-key",
-    "rekeyd-recover",
-    "rekeyd-retire",
-    "rekeyd-retry",
-    "rekeyd-rotate",
-    "rekeyd-search",
-    "rekeyd-tool",
-];
+const OWN_TEMPLATES: &[&str] =
+    &["rekeyd-key", "rekeyd-recover", "rekeyd-retire", "rekeyd-retry", "rekeyd-rotate", "rekeyd-search", "rekeyd-tool"];
 
 /// The template that a service is an instance of: `a@.service` of `a@1.service`.
 pub fn template_of(name: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! `rekeyd helper file`: reads and writes env files of other programs, as the owner of each.
+//! `rekeyd helper one-file`: reads and writes env files of other programs, as the owner of each.
 //!
 //! The owner may do with the file and its directory whatever they want, also while this looks at them; as that owner
 //! nothing can be reached here that they could not reach themselves.

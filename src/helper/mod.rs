@@ -2,10 +2,11 @@
 //!
 //! Each is a socket-activated service with one request a connection: `rekeyd-process.service` looks into other users'
 //! processes and files, `rekeyd-key@.service` unseals the store's keys and seals the credentials of units,
-//! `rekeyd-file@.service` reads and writes files as their owner, and looks at a user's PM2 as that user,
+//! `rekeyd-file.service` reads and writes files as their owner, and looks at a user's PM2 as that user,
 //! `rekeyd-search@.service` looks for values where none should be. Requests and answers are lines of JSON on a socket in
 //! /run/rekeyd that only root can open; values pass over it only where the daemon has to keep them, or the helper to find them.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub use wake::Wake;
 
 /// No question takes this long; a helper that hangs must not hang the daemon.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The kind of helper that answers one call about a file.
+const ONE_FILE: &str = "one-file";
 const COMING: Duration = Duration::from_secs(2);
 /// A request or an answer for thousands of processes is smaller.
 const LARGEST: u64 = 4 << 20;
@@ -183,13 +186,14 @@ impl FileHelper {
     }
 }
 
-/// The command line `rekeyd helper KIND`: one request on standard input, one answer on standard output; or, for `process`,
-/// many of them over the socket on standard input.
+/// The command line `rekeyd helper KIND`: one request on standard input, one answer on standard output; or, for `process`
+/// and `file`, many of them over the socket on standard input.
 pub fn run(kind: &str) -> ExitCode {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let done = match kind {
-        "process" => service::serve(|input, output| process::run(input, output)),
-        "file" => file::run(&mut input, &mut output),
+        "process" => service::serve(|call| process::run(&mut BufReader::new(&call), &mut &call)),
+        "file" => service::serve(|call| service::hand_over(ONE_FILE, call)),
+        ONE_FILE => file::run(&mut input, &mut output),
         "key" => key::run(Path::new(crate::store::ROOT), &mut input, &mut output),
         "search" => search::run(&mut input, &mut output),
         other => Err(std::io::Error::other(format!("there is no helper {other:?}: process, key, file, search"))),

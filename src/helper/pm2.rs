@@ -1,4 +1,4 @@
-//! `rekeyd helper file`, asked about a user's PM2: whether its daemon is there, with what to call it, what its apps and its
+//! `rekeyd helper one-file`, asked about a user's PM2: whether its daemon is there, with what to call it, what its apps and its
 //! saved list have. All of it is looked at as that user, and nothing is started.
 
 use std::ffi::OsStr;

@@ -1,9 +1,10 @@
 //! A helper that answers many calls, one a connection, and ends when none has come for a while. To start it once a
 //! rotation rather than once a look spares the making of its sandbox, which takes longer than the look.
 
-use std::io::{BufReader, Error, ErrorKind, Result};
-use std::os::fd::AsFd as _;
+use std::io::{Error, Result};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,17 +15,17 @@ use sd_notify::NotifyState;
 /// Without a call for so long it ends.
 const IDLE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
-/// Who asked has long given up.
+/// Who asked has long given up: such a call doesn't keep the helper from ending, or from making way for another version.
 const STUCK: Duration = Duration::from_secs(60);
 
 /// Answers one call.
-type Answer = fn(&mut BufReader<&UnixStream>, &mut &UnixStream) -> Result<()>;
+type Answer = fn(UnixStream) -> Result<()>;
 
 /// Serves the socket on standard input until nobody calls any more, or the program was replaced by another version: a
 /// call that waits then is for the next instance, which systemd starts.
 ///
 /// # Errors
-/// Where the socket is none, or a call never ends.
+/// Where the socket is none.
 pub(super) fn serve(answer: Answer) -> Result<()> {
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut calls: Vec<(Instant, Arc<()>)> = Vec::new();
@@ -32,16 +33,13 @@ pub(super) fn serve(answer: Answer) -> Result<()> {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     loop {
         let is_called = is_called(&listener)?;
-        calls.retain(|(_, call)| Arc::strong_count(call) > 1);
-        if calls.iter().any(|(began, _)| began.elapsed() > STUCK) {
-            return Err(Error::new(ErrorKind::TimedOut, "a call did not end"));
-        }
+        calls.retain(|(began, call)| Arc::strong_count(call) > 1 && began.elapsed() < STUCK);
         if is_called && !is_replaced() {
             let (stream, _) = listener.accept()?;
             let call = Arc::new(());
             calls.push((Instant::now(), Arc::clone(&call)));
             thread::Builder::new().spawn(move || {
-                if let Err(error) = answer(&mut BufReader::new(&stream), &mut &stream) {
+                if let Err(error) = answer(stream) {
                     eprintln!("<3>rekeyd helper: {error}");
                 }
                 drop(call);
@@ -55,6 +53,20 @@ pub(super) fn serve(answer: Answer) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Has a call answered by a process of its own, which may become another user for it: `rekeyd helper KIND`.
+///
+/// # Errors
+/// Where that cannot be started. What it makes of the call, it tells itself.
+pub(super) fn hand_over(kind: &str, call: UnixStream) -> Result<()> {
+    let call = OwnedFd::from(call);
+    let mut helper = Command::new("/proc/self/exe");
+    helper.args(["helper", kind]).stdin(Stdio::from(call.try_clone()?)).stdout(Stdio::from(call));
+    let mut process = helper.spawn()?;
+    // Its copies of the connection.
+    drop(helper);
+    process.wait().map(drop)
 }
 
 /// Whether somebody calls; asked for at most a tenth of the time that there is.
