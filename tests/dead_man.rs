@@ -7,7 +7,7 @@ use crate::support;
 use serde_json::Value;
 use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT};
-use support::{Backend, Debian, Machine, poll, seconds, token};
+use support::{Backend, Debian, Machine, poll, seconds, token, trap};
 
 support::on_both_debians! {
     fn killed_and_masked_in_mid_rotation_the_old_value_is_restored(debian) {
@@ -31,6 +31,62 @@ support::on_both_debians! {
         settle_for(&machine, 1);
         machine.ok(&["rekeyctl", "reload"]);
         rotation::commits(&machine, 3);
+    }
+
+    fn killed_and_masked_between_delivery_and_restart_the_file_goes_back_too(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        settle_for(&machine, 1);
+        machine.ok(&["rekeyctl", "reload"]);
+        rotation::rotate_ok(&machine);
+        let serving = rotation::value(&machine);
+        let before = machine.unit(UNIT, "InvocationID");
+        machine.ok(&["systemctl", "mask", "rekeyd.service"]);
+        // Of the records: that the activation begins. Each is one such call (tests/kills.rs).
+        trap::set(&machine, "pwrite64", 8);
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(20), "another value is delivered and nobody goes on", || {
+            (trap::is_sprung(&machine) && rotation::delivered(&machine) != serving).then_some(())
+        });
+        poll(seconds(60), "the value in force is delivered again", || (rotation::delivered(&machine) == serving).then_some(()));
+        poll(seconds(20), "the rollback has ended", || timers(&machine).is_empty().then_some(()));
+        assert_eq!(rotation::value(&machine), serving);
+        machine.ok(&["systemctl", "restart", UNIT]);
+        assert_ne!(machine.unit(UNIT, "InvocationID"), before);
+        rotation::assert_serves_with(&machine, &serving);
+    }
+
+    fn of_an_overlap_the_view_goes_back_and_nobody_is_locked_out(debian) {
+        let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+        let machine = in_prove_with(rotation::adopted(debian, &Backend::good()), overlap);
+        let (before, after) = (token::forge(FIRST_VALUE), token::login(&machine));
+        gone(&machine);
+        poll(seconds(60), "the old value is back", || (value_of_process(&machine) == Some(FIRST_VALUE.to_owned())).then_some(()));
+        poll(seconds(20), "the rollback has ended", || timers(&machine).is_empty().then_some(()));
+        assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
+        for token in [&before, &after] {
+            assert_eq!(token::present(&machine, token), 200, "who was logged in is logged out");
+        }
+    }
+
+    fn of_a_batch_all_go_back(debian) {
+        let session = format!("{FIRST_VALUE}-of-the-sessions");
+        let other = "[secret]\nenv = \"SESSION_SECRET\"\n[rotation]\ndeadline = \"15s\"\n[proof]\nsettle = \"6s\"\n\
+                     [[target]]\ntype = \"systemd\"\nunits = [\"my-backend.service\"]\n";
+        let backend = Backend::good().service(&format!("Environment=SESSION_SECRET={session}"));
+        let machine = rotation::adopt(rotation::on(debian, &backend).secret("session", other).boot());
+        machine.ok(&["rekeyctl", "adopt", "session"]);
+        settle_for(&machine, 6);
+        machine.ok(&["rekeyctl", "reload"]);
+        let services = [NAME, "session"].map(|name| format!("rekeyd-rotate@{name}.service"));
+        machine.ok(&["systemctl", "start", "--no-block", &services[0], &services[1]]);
+        poll(seconds(20), "the backend runs with the new value", || rotation::new_value(&machine));
+        gone(&machine);
+        let both = || ["JWT_SECRET", "SESSION_SECRET"].map(|name| machine.variable(UNIT, name).into_iter().find_map(|(_, value)| value));
+        let wanted = [FIRST_VALUE, &session].map(|value| Some(value.to_owned()));
+        poll(seconds(90), "both old values are back", || (both() == wanted).then_some(()));
+        poll(seconds(20), "the rollbacks have ended", || timers(&machine).is_empty().then_some(()));
+        assert_eq!(both(), wanted);
+        assert_eq!(token::present(&machine, &token::login(&machine)), 200);
     }
 
     fn it_does_nothing_while_rekeyd_lives(debian) {
@@ -65,8 +121,12 @@ support::on_both_debians! {
 
 /// A machine that is proving a new value, and would for 6 s.
 fn in_prove(debian: Debian) -> Machine {
-    let machine = rotation::adopted(debian, &Backend::good());
-    settle_for(&machine, 6);
+    in_prove_with(rotation::adopted(debian, &Backend::good()), "")
+}
+
+/// The same, with `more` at the end of the secret's file.
+fn in_prove_with(machine: Machine, more: &str) -> Machine {
+    settle_for_with(&machine, 6, more);
     machine.ok(&["rekeyctl", "reload"]);
     machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
     poll(seconds(20), "the backend runs with the new value", || rotation::new_value(&machine));
@@ -74,7 +134,11 @@ fn in_prove(debian: Debian) -> Machine {
 }
 
 fn settle_for(machine: &Machine, settle: u32) {
-    let toml = rotation::toml("[rotation]\ndeadline = \"15s\"\n");
+    settle_for_with(machine, settle, "");
+}
+
+fn settle_for_with(machine: &Machine, settle: u32, more: &str) {
+    let toml = rotation::toml(&format!("[rotation]\ndeadline = \"15s\"\n{more}"));
     let toml = toml.replace("settle = \"1s\"", &format!("settle = \"{settle}s\"")).replace("\"3s\"", "\"2s\"");
     machine.put(&format!("/etc/rekeyd/secrets.d/{NAME}.toml"), 0o644, toml);
 }

@@ -169,6 +169,21 @@ support::on_both_debians! {
         machine.ok(&["rekeyctl", "verify", NAME]);
     }
 
+    fn a_terminal_shows_what_goes_on_and_a_pipe_has_plain_lines(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        let (overwritten, green) = ("\r\u{1b}[K", "\u{1b}[32m✓");
+        let on_terminal = |environment: &str| {
+            let command = format!("env -u NO_COLOR {environment} script -qec 'rekeyctl rotate {NAME}' /dev/null");
+            machine.ok(&["sh", "-c", &command])
+        };
+        let said = on_terminal("TERM=xterm");
+        assert!(said.contains("… prove") && said.contains(overwritten) && said.contains(green), "{said:?}");
+        let said = on_terminal("TERM=xterm NO_COLOR=1");
+        assert!(said.contains("… prove") && said.contains(overwritten) && !said.contains(green), "{said:?}");
+        let said = machine.ok(&["sh", "-c", &format!("env -u NO_COLOR TERM=xterm rekeyctl rotate {NAME} | cat")]);
+        assert!(said.contains("✓ ") && !said.contains(['\u{1b}', '\r', '…']), "{said:?}");
+    }
+
     fn a_mistake_in_the_command_line_is_told_by_64_and_nothing_is_touched(debian) {
         let machine = rotation::adopted(debian, &Backend::good());
         let world = rotation::World::of(&machine);
