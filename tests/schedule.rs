@@ -188,6 +188,8 @@ support::on_both_debians! {
         let machine = rotation::on_with(debian, &Backend::good(), MONTHLY)
             .secret("same", &secret("same.service", MONTHLY))
             .secret("other", &secret("other.service", "[schedule]\non-calendar = \"yearly\"\n"))
+            .secret("another", &secret("another.service", "[schedule]\non-calendar = \"yearly\"\n"))
+            .secret("once-more", &secret("once-more.service", MONTHLY))
             .secret("by-hand", &secret("by-hand.service", ""))
             .secret("broken", &secret("not a unit", MONTHLY))
             .may_be_degraded()
@@ -195,17 +197,21 @@ support::on_both_debians! {
         let calendar = |name: &str| {
             machine.ok(&["systemctl", "show", "-P", "TimersCalendar", &format!("rekeyd-rotate@{name}.timer")])
         };
-        assert!(calendar("my-backend-jwt").contains("OnCalendar=*-*-01 00:00:00"));
-        assert!(calendar("same").contains("OnCalendar=*-*-01 00:00:00"));
-        let other = calendar("other");
-        assert!(other.contains("OnCalendar=*-01-01 00:00:00") && !other.contains("*-*-01"), "{other}");
+        for name in ["my-backend-jwt", "same", "once-more"] {
+            assert!(calendar(name).contains("OnCalendar=*-*-01 00:00:00"), "{name}");
+        }
+        for name in ["another", "other"] {
+            let calendar = calendar(name);
+            assert!(calendar.contains("OnCalendar=*-01-01 00:00:00") && !calendar.contains("*-*-01"), "{calendar}");
+        }
         for name in ["by-hand", "broken"] {
             assert_eq!(calendar(name).trim(), "");
             assert_ne!(machine.exec(&["systemctl", "start", &format!("rekeyd-rotate@{name}.timer")]).status, 0);
         }
         let mut all = timers(&machine);
         all.sort();
-        assert_eq!(all, ["rekeyd-rotate@my-backend-jwt.timer", "rekeyd-rotate@other.timer", "rekeyd-rotate@same.timer"]);
+        let wanted = ["another", "my-backend-jwt", "once-more", "other", "same"];
+        assert_eq!(all, wanted.map(|name| format!("rekeyd-rotate@{name}.timer")));
     }
 
     fn a_secret_whose_file_is_gone_is_not_rotated_by_its_schedule(debian) {

@@ -1,8 +1,8 @@
 //! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
 //!
-//! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`, and secrets with the same schedule get links to
-//! one; the commonest is the template's own. One drop-in of `rekeyd-timers.target` wants all timers. A file for each would
-//! take as long as reading the configuration. Only the schedule is here; the units themselves are shipped. The generator
+//! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`; where several have the same schedule, the
+//! commonest is a drop-in of the template, since a file for each would take as long as reading the configuration. One
+//! drop-in of `rekeyd-timers.target` wants all timers. Only the schedule is here; the units themselves are shipped. The generator
 //! runs at each boot and each daemon-reload, for everybody, so it does little and never fails: what is right counts, and
 //! what is wrong is told to the journal.
 
@@ -61,15 +61,10 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
             drop_ins.insert(UNSCHEDULED.to_owned(), unscheduled);
         }
     }
-    for (number, (text, names)) in drop_ins.iter().enumerate() {
-        if let [only] = names.as_slice() {
-            output.drop_in(&timer_directory(only), FILE, text, &mut complaints);
-            continue;
-        }
-        let shared = format!("rekeyd-schedule-{number}");
-        output.drop_in(&shared, FILE, text, &mut complaints);
+    for (text, names) in &drop_ins {
+        // Each in a directory of its own: systemd passes over those that are links.
         for name in names {
-            output.link(&shared, &timer_directory(name), &mut complaints);
+            output.drop_in(&timer_directory(name), FILE, text, &mut complaints);
         }
     }
     output.drop_in("rekeyd-timers.target.d", "50-timers.conf", &wanted, &mut complaints);
@@ -210,7 +205,7 @@ mod tests {
         assert!(["a", "c", "d"].iter().all(|name| read(name).is_none()));
         assert!(read("b").unwrap().contains("OnCalendar=weekly") && read("b") == read("e"));
         assert!(["by-hand", "wrong"].iter().all(|name| read(name).unwrap() == UNSCHEDULED));
-        assert_eq!(fs::read_dir(&out).unwrap().count(), 1 + 2 + 2 + 2 + 2);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1 + 2 + 2 + 2);
     }
 
     #[test]
