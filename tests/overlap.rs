@@ -35,6 +35,18 @@ support::on_both_debians! {
         assert_eq!(machine.exec(&["rekeyctl", "retire", NAME]).status, 3);
     }
 
+    fn a_backend_that_cannot_live_with_both_values_gets_the_old_one_alone_again(debian) {
+        let machine = overlapping(debian, &Backend::good().always("swaps-previous"));
+        let before = token::login(&machine);
+        let said = machine.exec(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_eq!((status(&machine)["hold"].clone(), status(&machine)["accepted"].clone()), (Value::Null, serde_json::json!([])));
+        assert_eq!((value(&machine).as_str(), previous(&machine)), (FIRST_VALUE, None));
+        assert_eq!(token::present(&machine, &before), 200);
+        rotation::assert_serves_with(&machine, FIRST_VALUE);
+        assert_eq!(machine.exec(&["rekeyctl", "verify", NAME]).status, 0);
+    }
+
     fn the_timer_ends_the_overlap_also_after_a_reboot(debian) {
         let machine = overlapping_for(debian, &Backend::good(), "1m");
         machine.ok(&["rekeyctl", "rotate", NAME]);

@@ -84,7 +84,8 @@ enum Place {
 struct Member<'m, 'a> {
     engine: &'m mut Engine<'a>,
     deadline: Instant,
-    is_back: bool,
+    /// The way back that it is on: whether the new value stays accepted.
+    back: Option<bool>,
     /// From the first activation on, or since it was taken up again.
     watching: Option<Watching>,
 }
@@ -92,7 +93,7 @@ struct Member<'m, 'a> {
 impl<'m, 'a> Member<'m, 'a> {
     fn new(engine: &'m mut Engine<'a>) -> Self {
         let deadline = Instant::now() + engine.settings.deadline;
-        Self { engine, deadline, is_back: false, watching: None }
+        Self { engine, deadline, back: None, watching: None }
     }
 
     /// The phase that it is in.
@@ -131,9 +132,11 @@ impl<'m, 'a> Member<'m, 'a> {
     /// Records that its phase is about to act.
     async fn begin(&mut self, phase: &Phase) -> Result<(), StoreError> {
         let Some((id, _)) = self.engine.under_way() else { return Ok(()) };
-        if phase.is_back() && !self.is_back {
-            // The way back has all the time again, however long the way forth took.
-            (self.deadline, self.is_back) = (Instant::now() + self.engine.settings.deadline, true);
+        if let Phase::Back { signed, .. } = phase
+            && self.back != Some(*signed)
+        {
+            // A way back has all the time again, however long what was before it took.
+            (self.deadline, self.back) = (Instant::now() + self.engine.settings.deadline, Some(*signed));
             self.engine.host.goes_back();
         }
         self.engine.record(Some(&id), Happening::Began { phase: phase.clone() })?;
@@ -210,7 +213,9 @@ fn take_along(members: &mut [Member<'_, '_>]) -> Result<(), StoreError> {
 }
 
 fn left_behind(name: &str, cause: &Fault) -> Fault {
-    let message = format!("{name}, which is rotated together with it, failed: {cause}");
+    let message = format!(
+        "{name}, which is rotated together with it, went wrong: {cause}; where both are of one unit, either may be the reason"
+    );
     Fault::new(FaultCode::BatchFailed, message).advise(format!("rekeyctl history {name}"))
 }
 

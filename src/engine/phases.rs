@@ -316,7 +316,10 @@ impl Engine<'_> {
 /// Whether a consumer runs, or it is not known. That a file has the value says nothing of who reads it.
 fn runs(evidence: &[Evidence]) -> bool {
     let of_consumers: Vec<_> = evidence.iter().filter(|seen| !matches!(seen, Evidence::File { .. })).collect();
-    of_consumers.is_empty() || !of_consumers.iter().all(|seen| matches!(seen, Evidence::Stopped { .. }))
+    of_consumers.is_empty()
+        || !of_consumers
+            .iter()
+            .all(|seen| matches!(seen, Evidence::Stopped { .. } | Evidence::StoppedWithFormer { .. }))
 }
 
 /// Whether users may be served. Where no consumer is known, somebody may serve all the same.

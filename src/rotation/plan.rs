@@ -137,15 +137,17 @@ impl Plan {
     pub fn view_in(&self, phase: &Phase) -> View {
         match phase {
             Phase::Preflight | Phase::Generate => self.start().clone(),
-            Phase::Back { signed: true, .. } => {
-                let (start, new) = (self.start(), self.goal().primary);
-                let others = start.accepted.iter().copied().filter(|accepted| *accepted != new);
-                View { primary: start.primary, accepted: others.chain([new]).collect() }
-            }
+            Phase::Back { signed: true, .. } => self.start_with_new_accepted(),
             Phase::Back { .. } => self.start().clone(),
             Phase::Forth { movement, .. } => self.movement(*movement).to.clone(),
             Phase::Commit => self.goal().clone(),
         }
+    }
+
+    fn start_with_new_accepted(&self) -> View {
+        let (start, new) = (self.start(), self.goal().primary);
+        let others = start.accepted.iter().copied().filter(|accepted| *accepted != new);
+        View { primary: start.primary, accepted: others.chain([new]).collect() }
     }
 
     /// The views that places may have had when `phase` writes its own: what else stands there is somebody else's. None where
@@ -162,7 +164,10 @@ impl Plan {
             }
             Phase::Back { movement, .. } => {
                 let reached = (0..=*movement).map(|number| self.movement(number).to.clone());
-                Some(std::iter::once(self.start().clone()).chain(reached).chain([self.view_in(phase)]).collect())
+                let start = std::iter::once(self.start().clone());
+                // Of this way back, or of one that failed.
+                let both = (self.goal().primary != self.start().primary).then(|| self.start_with_new_accepted());
+                Some(start.chain(reached).chain(both).collect())
             }
         }
     }

@@ -31,6 +31,8 @@ pub enum Fault {
     AcceptsOld,
     /// `ignores-previous`: accepts no token of `JWT_SECRET_PREVIOUS`.
     IgnoresPrevious,
+    /// `swaps-previous`: verifies with `JWT_SECRET_PREVIOUS` alone, where that is set.
+    SwapsPrevious,
     /// `verifies-only-old`: signs with its value, and accepts tokens of the value of its first start alone.
     VerifiesOnlyOld,
     /// `accepts-random`: does not look at signatures.
@@ -73,6 +75,7 @@ impl Fault {
             "signs-with-other" => Self::SignsWithOther,
             "accepts-old" => Self::AcceptsOld,
             "ignores-previous" => Self::IgnoresPrevious,
+            "swaps-previous" => Self::SwapsPrevious,
             "verifies-only-old" => Self::VerifiesOnlyOld,
             "accepts-random" => Self::AcceptsRandom,
             "accepts-none" => Self::AcceptsNone,

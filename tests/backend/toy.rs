@@ -233,6 +233,10 @@ impl Toy {
         if self.has(&Fault::VerifiesOnlyOld) {
             return token.is_signed_with(self.first_value());
         }
+        if let Some(previous) = self.previous.as_deref().filter(|it| !it.is_empty() && self.has(&Fault::SwapsPrevious))
+        {
+            return token.is_signed_with(previous);
+        }
         let previous = self.previous.as_deref().filter(|_| !self.has(&Fault::IgnoresPrevious)).unwrap_or_default();
         let old = self.has(&Fault::AcceptsOld).then(|| self.first_value());
         (token.algorithm == "none" && self.has(&Fault::AcceptsNone))

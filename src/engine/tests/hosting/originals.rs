@@ -14,7 +14,7 @@ fn what_vercel_deploys_anew_is_never_what_the_rotation_itself_has_made() {
             lab.fake().asked().into_iter().filter(|it| it.step == "trigger").map(|it| it.line).collect();
         let first = lab.fake().with(|world| format!("\"deploymentId\":\"{}\"", world.deployments[0].id));
         assert!(triggers.len() > 1 && triggers.iter().all(|line| line.contains(&first)), "{switch} {triggers:#?}");
-        assert!(triggers.last().unwrap().contains("-back\""), "{triggers:#?}");
+        assert!(triggers.last().unwrap().contains("-back-both\""), "{triggers:#?}");
     }
 }
 
