@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
+use crate::record::LastRotation;
 
 /// What is said where there is nothing to say anything of.
 pub(super) const NOTHING: &str = "no secret is configured; rekeyctl new systemd prints a file to start with";
@@ -44,6 +45,11 @@ pub(super) fn state(status: &SecretStatus) -> String {
     format!("{}{drifted}{paused}", status.state)
 }
 
+/// How the last rotation ended. One that took back another is no success to a person.
+pub(super) fn outcome(last: &LastRotation) -> &'static str {
+    if last.took_back() { "taken back" } else { last.outcome.as_str() }
+}
+
 fn table(statuses: &[SecretStatus]) -> String {
     let mut rows = vec![["NAME", "STATE", "GENERATION", "AGE", "NEXT", "LAST"].map(str::to_owned)];
     for status in statuses {
@@ -53,10 +59,7 @@ fn table(statuses: &[SecretStatus]) -> String {
             status.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
             status.since.map_or_else(|| "-".to_owned(), |since| ago(since).trim_end_matches(" ago").to_owned()),
             status.next.map_or_else(|| "-".to_owned(), ago),
-            status
-                .last
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |last| format!("{} {}", last.outcome.as_str(), ago(last.at))),
+            status.last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("{} {}", outcome(last), ago(last.at))),
         ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

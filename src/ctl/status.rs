@@ -1,6 +1,6 @@
 //! `status`: one secret, or all, in full.
 
-use super::list::{NOTHING, ago, state, statuses};
+use super::list::{NOTHING, ago, outcome, state, statuses};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
 use crate::record::TurnedAway;
@@ -17,7 +17,7 @@ pub(super) async fn run(out: &Out, name: Option<&str>) -> Exit {
         Ok(statuses) if out.json => out.document(&statuses),
         Ok(statuses) if statuses.is_empty() => out.text(NOTHING),
         Ok(statuses) => out.text(&statuses.iter().map(in_words).collect::<Vec<_>>().join("\n\n")),
-        Err(error) => return out.error(&error),
+        Err(error) => return name.map_or_else(|| out.error(&error), |name| out.error_of(name, &error)),
     }
     Exit::Done
 }
@@ -102,7 +102,7 @@ fn in_words(status: &SecretStatus) -> String {
         row("Refused", format!("to its timer since {since:.0}: {}", fault_in_words(cause)));
     }
     if let Some(last) = &status.last {
-        row("Last", format!("{} {} ({}), rotation {}", last.outcome.as_str(), ago(last.at), last.actor, last.id));
+        row("Last", format!("{} {} ({}), rotation {}", outcome(last), ago(last.at), last.actor, last.id));
         if let Some(cause) = last.outcome.cause() {
             row("Because", fault_in_words(cause));
         }

@@ -70,7 +70,7 @@ fn proof(generation: Generation, evidence: &[Evidence]) -> String {
     let processes = evidence.iter().filter_map(|seen| match seen {
         // Processes that hide what they have say nothing of it.
         Evidence::Process { unit, of, matching: 1.., .. } => Some(format!("none of {of} processes of {unit} has it")),
-        Evidence::Stopped { unit } => Some(format!("{unit} is stopped")),
+        Evidence::Stopped { unit } | Evidence::StoppedWithFormer { unit, .. } => Some(format!("{unit} is stopped")),
         _ => None,
     });
     waits.or(refusal).unwrap_or_else(|| processes.collect::<Vec<_>>().join(", "))

@@ -48,7 +48,7 @@ pub fn trouble(standing: &Standing, overdue_after: Option<Duration>, now: Timest
             Outcome::RolledBack { cause } | Outcome::RollbackFailed { cause, .. } if standing.failed_in_a_row() > 0 => {
                 Some(format!("{}: {}", last.outcome.as_str(), fault_in_words(cause)))
             }
-            Outcome::Committed if last.actor == Actor::Aftercare => {
+            Outcome::Committed if last.took_back() => {
                 Some("it failed soon after its rotation, and was taken back to the previous value".to_owned())
             }
             _ => last.hook_failed.as_ref().map(fault_in_words),
@@ -63,13 +63,13 @@ pub fn trouble(standing: &Standing, overdue_after: Option<Duration>, now: Timest
         return Some(Trouble { event, key, rotation: None, reason });
     }
     let primary = standing.in_force.as_ref().map(|view| view.primary)?;
-    let since = standing.generation(primary)?.since;
+    let since = standing.generation(primary)?.born();
     let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
     (overdue_after.is_some_and(|limit| age > limit)).then(|| Trouble {
         event: Event::Overdue,
         key: format!("generation {primary}"),
         rotation: None,
-        reason: format!("generation {primary} has been in force since {since:.0}"),
+        reason: format!("generation {primary} is of {since:.0}"),
     })
 }
 

@@ -120,6 +120,13 @@ pub enum Evidence {
         /// The unit.
         unit: String,
     },
+    /// It was stopped on purpose, and what starts it would start it with what it had, unless it is started so.
+    StoppedWithFormer {
+        /// The consumer.
+        unit: String,
+        /// What a person types to start it with its value.
+        start: String,
+    },
     /// Units that depend on the consumer and are active again.
     Dependents {
         /// The consumer.

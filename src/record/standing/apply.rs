@@ -54,6 +54,9 @@ impl Standing {
                     self.retry_at = None;
                 }
                 self.turned_away = None;
+                if *actor != Actor::Aftercare && self.last.as_ref().is_some_and(was_for_good) {
+                    self.taken_back_in_a_row = 0;
+                }
                 self.transaction = Some(Transaction {
                     id,
                     plan: plan.clone(),
@@ -127,6 +130,7 @@ impl Standing {
             Happening::Released { .. } => {
                 self.hold = None;
                 (self.rolled_back_in_a_row, self.retire_failed_in_a_row) = (0, 0);
+                self.taken_back_in_a_row = 0;
             }
             Happening::Abandoned { .. } => {
                 self.under_way(record)?;
@@ -174,7 +178,7 @@ impl Standing {
 
     fn enter(&mut self, number: Generation, fingerprint: Fingerprint, stage: Stage, since: Timestamp) {
         self.generations.retain(|generation| generation.number != number);
-        self.generations.push(GenerationStanding { number, fingerprint, stage, since, weak: false });
+        self.generations.push(GenerationStanding { number, fingerprint, stage, since, made: Some(since), weak: false });
     }
 
     /// A value that was made ahead, and that nobody accepts any more, is not waited for.
@@ -239,6 +243,7 @@ impl Standing {
                 self.retry_at = None;
                 self.in_force = Some(plan.goal().clone());
                 (self.rolled_back_in_a_row, self.retire_failed_in_a_row) = (0, 0);
+                self.taken_back_in_a_row += u32::from(transaction.actor == Actor::Aftercare);
                 self.give_up_waiting(at);
             }
             Outcome::RolledBack { .. } | Outcome::RollbackFailed { .. } => {
@@ -281,6 +286,11 @@ impl Transaction {
             Next::End(outcome) => Progress::Decided(outcome),
         };
     }
+}
+
+/// Whether a rotation was committed and not taken back until the next one was asked for.
+fn was_for_good(last: &LastRotation) -> bool {
+    last.outcome == Outcome::Committed && last.actor != Actor::Aftercare && !last.retires
 }
 
 fn passed(seen: &Seen) -> Event {

@@ -36,6 +36,9 @@ pub struct Standing {
     /// How many times in a row the end of an overlap was rolled back.
     #[serde(default)]
     pub retire_failed_in_a_row: u32,
+    /// How many rotations in a row were committed, and taken back soon after because their consumers failed.
+    #[serde(default)]
+    pub taken_back_in_a_row: u32,
     /// The last rotation that ended.
     pub last: Option<LastRotation>,
     /// What a timer asked for since and was refused before it began.
@@ -95,6 +98,9 @@ pub struct GenerationStanding {
     pub stage: Stage,
     /// Since when it is in that stage.
     pub since: Timestamp,
+    /// When it was made or taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
     /// Whether it was taken over, and is shorter, or simpler, than `bytes` asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub weak: bool,
@@ -227,16 +233,24 @@ impl Standing {
             Outcome::RolledBack { .. } if after_rollback(times) == AfterRollback::Hold => {
                 Some(Hold::RolledBack { times })
             }
+            Outcome::Committed if self.was_taken_back() && after_rollback(times) == AfterRollback::Hold => {
+                Some(Hold::RolledBack { times })
+            }
             _ => None,
         }
     }
 
     /// How many times in a row what was done last was rolled back; none once a person has released it.
     pub fn failed_in_a_row(&self) -> u32 {
-        match self.last.as_ref().is_some_and(|last| last.retires) {
-            true => self.retire_failed_in_a_row,
-            false => self.rolled_back_in_a_row,
+        match &self.last {
+            Some(last) if last.retires => self.retire_failed_in_a_row,
+            _ => self.rolled_back_in_a_row + self.taken_back_in_a_row,
         }
+    }
+
+    /// Whether what was done last was to take back a rotation whose consumers had failed soon after it.
+    fn was_taken_back(&self) -> bool {
+        self.last.as_ref().is_some_and(LastRotation::took_back)
     }
 
     /// Whether a rotation that the schedule had asked for was rolled back, or its next try refused, and the next one is not
@@ -278,6 +292,20 @@ impl Standing {
     /// The number that the next value gets.
     pub fn next_generation(&self) -> Generation {
         self.generations.last().map_or(Generation::FIRST, |last| last.number.next())
+    }
+}
+
+impl LastRotation {
+    /// Whether it took back another one, whose consumers had failed soon after it was committed.
+    pub fn took_back(&self) -> bool {
+        self.actor == Actor::Aftercare && self.outcome == Outcome::Committed
+    }
+}
+
+impl GenerationStanding {
+    /// Since when the value is in use, also where others were in force meanwhile.
+    pub fn born(&self) -> Timestamp {
+        self.made.unwrap_or(self.since)
     }
 }
 

@@ -67,3 +67,25 @@ fn ends_of_overlaps_that_fail_are_counted_by_themselves() {
     }
     assert_eq!(standing.hold_owed(), Some(Hold::RolledBack { times: 3 }));
 }
+
+#[test]
+fn rotations_that_are_taken_back_soon_after_are_counted_until_one_lasts() {
+    let (first, second) = (Generation::FIRST, Generation::FIRST.next());
+    let mut standing = Standing { in_force: Some(View::of(first)), ..Standing::default() };
+    let back = || Plan::return_to(View::of(second), first, false);
+    for times in 1..=2 {
+        after(&mut standing, Plan::replace(View::of(first), second), Outcome::Committed);
+        assert_eq!(standing.hold_owed(), None);
+        after_asked_by(&mut standing, Actor::Aftercare, back(), Outcome::Committed);
+        assert_eq!((standing.failed_in_a_row(), standing.hold_owed()), (times, None));
+    }
+    let mut lasting = standing.clone();
+    after(&mut lasting, Plan::replace(View::of(first), second), Outcome::Committed);
+    after(&mut lasting, Plan::replace(View::of(second), second.next()), rolled_back());
+    assert_eq!(lasting.failed_in_a_row(), 1);
+    after(&mut standing, Plan::replace(View::of(first), second), Outcome::Committed);
+    after_asked_by(&mut standing, Actor::Aftercare, back(), Outcome::Committed);
+    assert_eq!(standing.hold_owed(), Some(Hold::RolledBack { times: 3 }));
+    apply(&mut standing, None, Happening::Released { actor: Actor::Timer });
+    assert_eq!(standing.hold_owed(), None);
+}
