@@ -87,6 +87,21 @@ support::on_one_debian! {
         assert_eq!(variable(&machine, "worker"), value);
     }
 
+    Thirteen => fn services_that_depend_on_others_are_rotated_after_every_plain_up(debian) {
+        let yaml = yaml("env_file: [web.env]\n    depends_on: [other]", "env_file: [web.env]\n    depends_on:\n      web: { condition: service_healthy }");
+        let machine = started(stack(debian, &yaml, ENV_FILE, PROBE));
+        let other = id(&machine, "other");
+        for _ in 0..2 {
+            let said = rotate(&machine);
+            assert_eq!(said.status, 0, "{said}");
+            serves(&machine);
+            // As a deployment does it.
+            machine.sh("docker compose -f /srv/app/compose.yaml up -d");
+            poll(seconds(30), "it is proven", || (machine.exec(&["rekeyctl", "verify", NAME]).status == 0).then_some(()));
+        }
+        assert_eq!(id(&machine, "other"), other);
+    }
+
     Thirteen => fn a_new_value_that_fails_is_taken_back_and_the_old_one_proven(debian) {
         let yaml = yaml("env_file: [web.env]", "env_file: [web.env]");
         let machine = started(stack(debian, &yaml, &format!("{ENV_FILE}timeout = \"8s\"\n"), ""));

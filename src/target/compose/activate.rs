@@ -226,15 +226,15 @@ impl ComposeTarget {
         self.check_made(found, &made, errand)
     }
 
-    /// What `up` would do now, in its own words; none where it cannot tell.
+    /// What `up` with these options would do now, in its own words; none where it cannot tell.
     pub(super) async fn rehearsal(
         &self,
         tool: &Tool,
         project: &Project,
-        images: &[&str],
+        options: &[&str],
     ) -> Result<Option<String>, Fault> {
         let services = self.settings.services.iter().map(String::as_str);
-        let words = ["--dry-run", "up", "-d", "--no-deps"].iter().chain(images).copied();
+        let words = ["--dry-run", "up", "-d"].iter().chain(options).copied();
         let arguments = words.chain(services);
         let ran = self.ask(tool, project, arguments).await?;
         Ok((ran.end == End::Well).then(|| String::from_utf8_lossy(&ran.stderr).into_owned()))

@@ -12,7 +12,15 @@ pub(super) const STALE: &str = "stale";
 
 /// With the images that there are, as a movement recreates them and as its way back does. Without what can be built, an
 /// image that the files do not name gets one, and the hash is another: only what differs from both is another service.
-const REHEARSED: [&[&str]; 2] = [&["--pull", "never"], &["--no-build", "--pull", "never"]];
+///
+/// And with the services that they depend on, which an administrator's plain `up` names in what it makes and a movement
+/// does not, whatever would become of these.
+const REHEARSED: [&[&str]; 4] = [
+    &["--no-deps", "--pull", "never"],
+    &["--no-deps", "--no-build", "--pull", "never"],
+    &["--pull", "never"],
+    &["--no-build", "--pull", "never"],
+];
 
 impl ComposeTarget {
     /// Notes which services these are; whether that may be so.
@@ -25,12 +33,17 @@ impl ComposeTarget {
         // Compose 1 rehearses nothing, and goes by these hashes alone. Of its successors some leave env files out of the
         // hash that they say, and others are not the one that started it.
         if !tool.is_first() {
-            for images in REHEARSED {
-                let Some(said) = self.rehearsal(tool, project, images).await? else { return Ok(true) };
+            let mut is_told = false;
+            for options in REHEARSED {
+                let Some(said) = self.rehearsal(tool, project, options).await? else { continue };
+                is_told = true;
                 other.retain(|found| found.details.get("names").is_some_and(|names| is_recreated(names, &said)));
                 if other.is_empty() {
                     return Ok(false);
                 }
+            }
+            if !is_told {
+                return Ok(true);
             }
         }
         for found in other {
