@@ -145,6 +145,7 @@ support::on_both_debians! {
         let value = assert_new_credential(&machine);
         assert_hidden(&machine, &value);
         assert_eq!(files(&machine), ["JWT_SECRET.cred", "current"]);
+        assert_eq!(rotation::status(&machine)["drift"], serde_json::json!([]));
         machine.sh(&format!("! grep -rqF {value} /var/lib /etc"));
         machine.sh(&format!("systemd-creds decrypt --name=JWT_SECRET {DELIVERED}/current/JWT_SECRET.cred - | grep -qx {value}"));
         machine.sh(&format!("! systemd-creds decrypt --name=OTHER {DELIVERED}/current/JWT_SECRET.cred -"));

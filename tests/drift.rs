@@ -54,6 +54,15 @@ support::on_both_debians! {
         rotation::assert_never_told(&machine, &[&before]);
     }
 
+    fn a_unit_that_reads_a_file_of_its_own_has_no_drop_in_to_lose(debian) {
+        let side = Backend::named("my-side", 3001).env_file();
+        let file = "\n[[target]]\ntype = \"dotenv\"\nfile = \"/etc/my-side.env\"\ndialect = \"systemd\"\nrestart-units = [\"my-side.service\"]\n";
+        let secret = rotation::toml(file);
+        let machine = rotation::adopt(rotation::on(debian, &Backend::good()).backend(&side).secret(NAME, &secret).boot());
+        rotation::rotate_ok(&machine);
+        assert_eq!(status(&machine)["drift"], serde_json::json!([]));
+    }
+
     fn a_process_that_was_started_from_elsewhere_is_named_at_its_start_and_when_it_is_over(debian) {
         let machine = rotated(debian);
         let drop_in = "/run/systemd/system/my-backend.service.d/99-by-hand.conf";

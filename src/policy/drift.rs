@@ -65,8 +65,8 @@ pub enum Has {
 /// A place that is not as rekeyd left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drift {
-    /// A file was edited by hand; what runs has not taken that yet.
-    Edited(String),
+    /// A file was edited by hand; what runs has not taken that yet, and takes it with this.
+    Edited(String, String),
     /// A file was edited by hand, and what runs has taken that.
     EditedAndTaken(String),
     /// A file has another generation again: it was restored from somewhere.
@@ -75,8 +75,8 @@ pub enum Drift {
     Removed(String, String),
     /// What runs was started before the file had its value; and what starts it anew.
     Older(String, Generation, String),
-    /// What runs has a value that is neither in its file nor known: it was started from elsewhere.
-    FromElsewhere(String),
+    /// What runs has a value that is neither in its file nor known: it was started from elsewhere; and what starts it anew.
+    FromElsewhere(String, String),
     /// What runs has another value than its file, as it is meant to, and takes that at its next start; and what starts it.
     Waits(String, String),
     /// A file became one of which it is not certain what it has, or it is gone; and what to do.
@@ -87,18 +87,20 @@ pub enum Drift {
 /// have: that says nothing.
 pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
     let has = |kind: Kind, what: Has| seen.iter().any(|sighting| sighting.kind == kind && sighting.has == what);
+    let restart_of_processes =
+        || seen.iter().find(|sighting| sighting.kind == Kind::Process).map(|it| it.restart.clone()).unwrap_or_default();
     let one = |Sighting { place, kind, has: what, restart }: &Sighting| {
         let place = place.clone();
         match (kind, what) {
             (_, Has::Generation(generation)) if *generation == in_force => None,
             (Kind::File, Has::Unknown) if has(Kind::Process, Has::Unknown) => Some(Drift::EditedAndTaken(place)),
-            (Kind::File, Has::Unknown) => Some(Drift::Edited(place)),
+            (Kind::File, Has::Unknown) => Some(Drift::Edited(place, restart_of_processes())),
             (Kind::File, Has::Generation(generation)) => Some(Drift::Restored(place, *generation)),
             (Kind::File, Has::Nothing) => Some(Drift::Removed(place, restart.clone())),
             // Told of the file already.
             (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
             (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
-            (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place)),
+            (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place, restart.clone())),
             (Kind::LeftAlone, Has::Generation(_) | Has::Unknown) => Some(Drift::Waits(place, restart.clone())),
             (Kind::Process | Kind::LeftAlone, Has::Nothing) => None,
         }
@@ -116,8 +118,16 @@ impl Drift {
     pub fn advice(&self, name: &str) -> String {
         let adopt = format!("take that value over with rekeyctl adopt {name}");
         match self {
-            Self::Edited(_) => format!("restart what reads it and {adopt}; or write the former value"),
-            Self::EditedAndTaken(_) | Self::FromElsewhere(_) => {
+            Self::Edited(_, restart) => {
+                let restart = if restart.is_empty() { "restart what reads it" } else { restart };
+                format!("{restart}, and {adopt}; or write the former value")
+            }
+            Self::FromElsewhere(_, restart) if !restart.is_empty() => {
+                format!(
+                    "{restart} has it take what rekeyd has delivered; or put that value into its file as well, and {adopt}"
+                )
+            }
+            Self::EditedAndTaken(_) | Self::FromElsewhere(..) => {
                 format!("{adopt}; rekeyctl rollback {name} then brings back the former one")
             }
             Self::Restored(..) => format!("restart what reads it and {adopt}; or write the value in force"),
@@ -135,7 +145,7 @@ impl Drift {
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Edited(place) => write!(f, "{place} was edited by hand, and what runs has not taken that yet"),
+            Self::Edited(place, _) => write!(f, "{place} was edited by hand, and what runs has not taken that yet"),
             Self::EditedAndTaken(place) => write!(f, "{place} was edited by hand, and what runs has taken that"),
             Self::Restored(place, generation) => write!(f, "{place} has generation {generation} again"),
             Self::Removed(place, _) => write!(f, "{place} has the value no more"),
@@ -145,7 +155,7 @@ impl fmt::Display for Drift {
             Self::Waits(place, _) => {
                 write!(f, "{place} with the value that they were started with, until their next start")
             }
-            Self::FromElsewhere(place) => write!(f, "{place} with a value that is in no file and not known here"),
+            Self::FromElsewhere(place, _) => write!(f, "{place} with a value that is in no file and not known here"),
             Self::Uncertain(problem, _) => f.write_str(problem),
         }
     }
@@ -168,18 +178,19 @@ mod tests {
         let (file, processes) = (|| "file".to_owned(), || "processes".to_owned());
         let (old, now) = (Generation::FIRST, Generation::FIRST.next());
         let older = || Drift::Older(processes(), old, "again".to_owned());
+        let edited = || Drift::Edited(file(), "again".to_owned());
         let (of_old, of_now) = (Has::Generation(old), Has::Generation(now));
         let cases = [
             (of_now, of_now, vec![]),
             (of_now, Has::Nothing, vec![]),
-            (Has::Unknown, of_now, vec![Drift::Edited(file())]),
+            (Has::Unknown, of_now, vec![edited()]),
             (Has::Unknown, Has::Unknown, vec![Drift::EditedAndTaken(file())]),
-            (Has::Unknown, of_old, vec![Drift::Edited(file()), older()]),
+            (Has::Unknown, of_old, vec![edited(), older()]),
             (of_old, of_now, vec![Drift::Restored(file(), old)]),
             (of_old, of_old, vec![Drift::Restored(file(), old)]),
             (Has::Nothing, of_now, vec![Drift::Removed(file(), String::new())]),
             (of_now, of_old, vec![older()]),
-            (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes())]),
+            (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes(), "again".to_owned())]),
         ];
         for (in_file, in_processes, wanted) in cases {
             let seen = [seen(Kind::File, in_file), seen(Kind::Process, in_processes)];
@@ -200,6 +211,6 @@ mod tests {
         }
         assert_eq!(told(of_now, of_now), []);
         assert_eq!(told(of_now, Has::Nothing), []);
-        assert_eq!(told(Has::Unknown, of_now), [Drift::Edited("file".to_owned())]);
+        assert_eq!(told(Has::Unknown, of_now), [Drift::Edited("file".to_owned(), String::new())]);
     }
 }

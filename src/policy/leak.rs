@@ -53,6 +53,9 @@ fn of_file(path: &str, ours: &Ours) -> Option<&'static str> {
     if ours.has_containers && is_below(path, "/var/lib/docker/containers") && path.ends_with(".json") {
         return Some("Docker's own copy of a container's variables");
     }
+    if ours.has_containers && is_below(path, "/run/containerd") && path.ends_with("/config.json") {
+        return Some("the runtime's own copy of a running container's variables");
+    }
     let is_dump = path.ends_with("/dump.pm2") || path.ends_with("/dump.pm2.bak");
     (ours.has_pm2 && is_dump).then_some("PM2's own copy, for the next boot")
 }
@@ -94,6 +97,7 @@ mod tests {
             Spot::File("/var/lib/rekeyd/delivered/a/2/env"),
             Spot::File("/srv/a/.env"),
             Spot::File("/var/lib/docker/containers/0f/config.v2.json"),
+            Spot::File("/run/containerd/io.containerd.runtime.v2.task/moby/0f/config.json"),
             Spot::File("/home/app/.pm2/dump.pm2.bak"),
             Spot::Environment("/system.slice/a.service"),
             Spot::Environment("/system.slice/a.service/worker"),

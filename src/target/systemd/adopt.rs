@@ -95,10 +95,24 @@ impl SystemdTarget {
                 _ => agreed = Some(value),
             }
         }
-        agreed.ok_or_else(|| {
-            Fault::new(FaultCode::NoValue, format!("no process of {} has {}", status.id, self.env))
-                .advise(format!("is it the right name? systemctl cat {}", status.id))
-        })
+        agreed.ok_or_else(|| self.in_no_process(status, pids.len()))
+    }
+
+    fn in_no_process(&self, status: &UnitStatus, processes: usize) -> Fault {
+        let (id, env) = (&status.id, &self.env);
+        if processes == 0 {
+            let message = format!("{id} is active and has no process, so that nothing could prove a rotation");
+            return Fault::new(FaultCode::NoValue, message).advise("name the unit whose processes use the value");
+        }
+        let is_set =
+            status.environment.iter().any(|text| text.strip_prefix(env).is_some_and(|rest| rest.starts_with('=')));
+        if is_set {
+            let message = format!("{id} sets {env}, and none of its processes has it");
+            let advice = format!("UnsetEnvironment=, or the program itself, takes it away: systemctl cat {id}");
+            return Fault::new(FaultCode::NoValue, message).advise(advice);
+        }
+        Fault::new(FaultCode::NoValue, format!("no process of {id} has {env}"))
+            .advise(format!("is it the right name? systemctl cat {id}"))
     }
 
     /// What a stopped unit would start with: the last environment file that sets it, else `Environment=`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -23,11 +23,12 @@ const LARGEST: u64 = 1 << 20;
 
 impl SystemdTarget {
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
-        let mut seen = if self.delivers { self.delivered(known) } else { Vec::new() };
-        if self.root().join("current").symlink_metadata().is_ok() {
-            seen.extend(self.units.iter().filter_map(|unit| self.lost_drop_in(unit)));
-        }
+        let mut seen = Vec::new();
         if self.delivers {
+            seen.extend(self.delivered(known));
+            if self.root().join("current").symlink_metadata().is_ok() {
+                seen.extend(self.units.iter().filter_map(|unit| self.lost_drop_in(unit)));
+            }
             seen.extend(self.units.iter().filter_map(|unit| self.lost_view(unit)));
         }
         for unit in &self.units {
@@ -74,7 +75,8 @@ impl SystemdTarget {
         let names_it = drop_in.contains(&*current.to_string_lossy());
         let is_gone = |path: &Path| path.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
         let files = Form::ALL.iter().map(|form| current.join(form.file(&self.env)));
-        let named: Vec<_> = files.filter(|file| drop_in.contains(&*file.to_string_lossy())).collect();
+        let is_named = |file: &PathBuf| drop_in.lines().any(|line| line.ends_with(&*file.to_string_lossy()));
+        let named: Vec<_> = files.filter(is_named).collect();
         let lost = named.into_iter().find(|file| is_gone(file)).or_else(|| is_gone(&current).then_some(current))?;
         names_it.then(|| Sighting::lost(lost.display(), self.again()))
     }
