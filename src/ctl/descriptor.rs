@@ -56,6 +56,10 @@ pub(super) fn passphrase(descriptor: Option<u32>, is_new: bool) -> Result<OwnedF
 }
 
 fn ask(what: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
+    // Without a terminal it would wait for an agent that might never come.
+    if File::open("/dev/tty").is_err() {
+        return Err(Error::Failed("there is no terminal to ask for the passphrase at: use --passphrase-fd".to_owned()));
+    }
     let asked = Command::new(ASK).args(["--timeout=0", what]).stderr(Stdio::inherit()).output();
     let asked = asked.map_err(|error| Error::Failed(format!("{ASK}: {error}; use --passphrase-fd")))?;
     if asked.status.success() && !asked.stdout.is_empty() {

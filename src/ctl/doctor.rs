@@ -1,6 +1,10 @@
 //! `doctor`: what is wrong here, and what to type next.
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use super::exit::is_denied;
 use super::{Exit, Out, daemon, document};
@@ -8,6 +12,12 @@ use crate::config::{self, Dirs, Loaded};
 use crate::dbus::rekeyd1::{Condition, Error, ManagerProxy, SecretStatus};
 use crate::record::TurnedAway;
 use crate::record::text::{WEAK, fault_in_words};
+
+/// So many secrets are proven at once: most of a proof is waiting.
+const AT_ONCE: usize = 8;
+/// How long a secret may be busy, or its user have asked too often, and when that is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_millis(500);
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -98,9 +108,9 @@ async fn examine(loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), Err
     for name in loaded.settings.secrets.keys().filter(|name| !is_in_force(name.as_str())) {
         findings.push(Finding::ill("it is configured on disk and not in force", "rekeyctl reload").of(name.as_str()));
     }
-    for status in &statuses {
-        findings.extend(secret(&daemon, loaded, status).await);
-    }
+    let looks = statuses.iter().map(|status| secret(&daemon, loaded, status));
+    let of_each: Vec<Vec<Finding>> = futures_util::stream::iter(looks).buffered(AT_ONCE).collect().await;
+    findings.extend(of_each.into_iter().flatten());
     Ok(())
 }
 
@@ -128,7 +138,7 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
         (_, Some(trouble)) => ill(trouble, String::new()),
         ("not-adopted", None) => ill("the value in force is not known", format!("rekeyctl adopt {name}")),
         ("rotating", None) => {}
-        _ => match daemon.verify(name).await {
+        _ => match verify(daemon, name).await {
             Ok(_) => findings.push(Finding::well("the value in force is proven").of(name)),
             Err(error) => ill(&format!("the value in force cannot be proven: {}", words(&error)), String::new()),
         },
@@ -156,6 +166,17 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
         findings.push(Finding::ill(what, cause.advice.clone()).of(name));
     }
     findings
+}
+
+/// Proves the value in force. Whoever asks for many is told to ask later, and does.
+async fn verify(daemon: &ManagerProxy<'_>, name: &str) -> Result<String, Error> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match daemon.verify(name).await {
+            Err(Error::Busy(_)) if Instant::now() < until => sleep(LATER).await,
+            verified => return verified,
+        }
+    }
 }
 
 fn words(error: &Error) -> String {

@@ -20,6 +20,8 @@ pub enum Exit {
     Usage = 64,
     /// The daemon cannot be reached (`EX_UNAVAILABLE`).
     Unreachable = 69,
+    /// What was to be printed could not be written (`EX_IOERR`).
+    Output = 74,
     /// Another rotation is at work (`EX_TEMPFAIL`).
     Busy = 75,
     /// Not allowed (`EX_NOPERM`).
@@ -90,9 +92,21 @@ pub fn is_denied(error: &zbus::Error) -> bool {
 /// The error of a verb that is for root alone, where the bus itself kept the caller out.
 pub fn for_root(error: Error) -> Error {
     match error {
-        Error::Bus(denied) if is_denied(&denied) => Error::NotAllowed("only root may do this: use sudo".to_owned()),
+        Error::Bus(denied) if is_denied(&denied) => not_root(),
         error => error,
     }
+}
+
+/// Who asks is root. Looked at before the descriptors of a verb that is for root alone, which others might not open.
+///
+/// # Errors
+/// Where that is somebody else.
+pub fn be_root() -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(not_root()) }
+}
+
+fn not_root() -> Error {
+    Error::NotAllowed("only root may do this: use sudo".to_owned())
 }
 
 #[cfg(test)]

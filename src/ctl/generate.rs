@@ -50,6 +50,11 @@ struct Refused(String);
 
 impl Generate {
     pub(super) fn run(&self, out: &Out) -> Exit {
+        if !env_file::is_name(&self.key) {
+            // It is not repeated: it may be a whole assignment.
+            return out
+                .fail(Exit::Usage, "KEY is not the name of a variable: letters, digits and «_», such as JWT_SECRET");
+        }
         match self.generate(out) {
             Ok(done) if out.json => out.document(&done),
             Ok(done) => {

@@ -8,7 +8,7 @@ use crate::record::{Record, Standing, text};
 pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -> Exit {
     let (records, worst) = match records(out, name).await {
         Ok(read) => read,
-        Err(error) => return out.error(&error),
+        Err(error) => return name.map_or_else(|| out.error(&error), |name| out.error_of(name, &error)),
     };
     show(out, &records, rotation).worse(worst)
 }

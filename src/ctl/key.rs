@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use clap::Subcommand;
 
-use super::exit::for_root;
+use super::exit::{be_root, for_root};
 use super::{Exit, Out, daemon, descriptor};
 use crate::dbus::rekeyd1::Error;
 
@@ -35,6 +35,9 @@ pub enum Key {
 
 impl Key {
     pub(super) async fn run(self, out: &Out) -> Exit {
+        if let Err(error) = be_root() {
+            return out.error(&error);
+        }
         let (done, text) = match self {
             Self::Export { to_fd, passphrase_fd } => {
                 let to = match descriptor::to_write(to_fd) {

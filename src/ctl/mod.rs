@@ -181,7 +181,8 @@ pub fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return out.fail(Exit::Unreachable, &format!("cannot start: {error}")).into(),
     };
-    runtime.block_on(perform(arguments.verb, &out)).into()
+    let exit = runtime.block_on(perform(arguments.verb, &out));
+    out.end(exit).into()
 }
 
 async fn perform(verb: Verb, out: &Out) -> Exit {

@@ -1,8 +1,8 @@
 //! What `rekeyctl` prints: text or JSON on standard output, what is wrong on standard error.
 #![allow(clippy::print_stdout, reason = "this is where rekeyctl prints")]
 
-use std::cell::Cell;
-use std::io::{IsTerminal as _, Write as _};
+use std::cell::{Cell, RefCell};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ pub struct Out {
     terminal: bool,
     /// Whether the line that the cursor is in is one of progress, to be overwritten.
     in_progress: Cell<bool>,
+    /// Why something could not be printed.
+    lost: RefCell<Option<std::io::Error>>,
 }
 
 impl Out {
@@ -28,7 +30,7 @@ impl Out {
     pub fn new(json: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let terminal = std::io::stdout().is_terminal();
-        Self { json, color: wanted && terminal, terminal, in_progress: Cell::new(false) }
+        Self { json, color: wanted && terminal, terminal, in_progress: Cell::new(false), lost: RefCell::default() }
     }
 
     /// Whether to use colour.
@@ -39,7 +41,26 @@ impl Out {
     /// Prints text. A reader that has gone away is no failure.
     pub fn text(&self, text: &str) {
         self.end_progress();
-        let _ = writeln!(std::io::stdout(), "{text}");
+        self.print(text);
+    }
+
+    fn print(&self, line: &str) {
+        // Standard output is written line by line.
+        if let Err(error) = writeln!(std::io::stdout(), "{line}")
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            self.lost.borrow_mut().get_or_insert(error);
+        }
+    }
+
+    /// How the program ends: an output that is not complete is told where nothing worse is.
+    pub fn end(&self, exit: Exit) -> Exit {
+        match self.lost.take() {
+            Some(error) if exit == Exit::Done => {
+                self.fail(Exit::Output, &format!("standard output cannot be written: {error}"))
+            }
+            _ => exit,
+        }
     }
 
     /// On a terminal, says what is going on until the next line is printed.
@@ -68,7 +89,7 @@ impl Out {
 
     /// Prints a line of JSON.
     pub fn document(&self, document: &impl Serialize) {
-        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(document).unwrap_or_default());
+        self.print(&serde_json::to_string(document).unwrap_or_default());
     }
 
     /// Prints a step, its mark in colour.

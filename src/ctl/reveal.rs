@@ -1,10 +1,13 @@
 //! `reveal`: the value of a generation, for root, to a descriptor.
 
-use super::exit::for_root;
+use super::exit::{be_root, for_root};
 use super::{Exit, Out, daemon, descriptor};
 use crate::dbus::rekeyd1::Error;
 
 pub(super) async fn run(out: &Out, name: &str, generation: Option<u32>, to: u32) -> Exit {
+    if let Err(error) = be_root() {
+        return out.error(&error);
+    }
     let to = match descriptor::to_write(to) {
         Ok(to) => to,
         Err(why) => return out.fail(Exit::Usage, &why),

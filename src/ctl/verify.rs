@@ -9,7 +9,7 @@ pub(super) async fn run(out: &Out, name: &str) -> Exit {
     let verdict: Result<Verdict, Error> = async { document(&daemon().await?.verify(name).await?) }.await;
     match verdict {
         Ok(verdict) => tell(out, name, &verdict),
-        Err(error) => return out.error(&error),
+        Err(error) => return out.error_of(name, &error),
     }
     Exit::Done
 }

@@ -26,6 +26,9 @@ use crate::rotation::Fault;
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{self, Means, Target};
 
+/// More secrets are counted and not named.
+const MOST_NAMED: usize = 10;
+
 /// The daemon, shared by everything that runs in it.
 pub struct Daemon {
     /// Where the configuration is read from.
@@ -168,8 +171,11 @@ impl Daemon {
         let Some(secret) = found else {
             self.configuration_mistakes()?;
             let names: Vec<&str> = settings.secrets.keys().map(SecretName::as_str).collect();
-            let known =
-                if names.is_empty() { "none is".to_owned() } else { format!("these are: {}", names.join(", ")) };
+            let known = match names.len() {
+                0 => "none is".to_owned(),
+                1..=MOST_NAMED => format!("these are: {}", names.join(", ")),
+                count => format!("{count} others are: rekeyctl list"),
+            };
             return Err(Error::UnknownSecret(format!("no secret {name:?} is configured; {known}")));
         };
         let charge = self.charge(&secret.name);

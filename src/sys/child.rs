@@ -153,7 +153,10 @@ impl Child {
         );
         let is_kept = *end != End::Well && matches!(command.prints, Prints::ToJournal | Prints::Answer);
         // Best effort: it is what went wrong that counts.
-        let _ = if is_kept { files::replace(&path, &said, 0o600).map(drop) } else { files::remove(&path) };
+        if is_kept && let Ok(mut file) = kept::begin(&path) {
+            let _ = std::io::Write::write_all(&mut file, &said);
+        }
+        kept::end(&path, is_kept);
     }
 }
 

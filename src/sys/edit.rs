@@ -93,6 +93,10 @@ impl Original {
                 format!("it has {} names (hard links), and the others would keep the old value", stat.nlink());
             return Err(EditError::new(&real, problem, "make a copy of it, or a symbolic link"));
         }
+        if stat.mode() & 0o6000 != 0 {
+            let problem = "it is set-user-ID or set-group-ID, which no env file needs and which cannot be kept";
+            return Err(EditError::new(&real, problem, format!("chmod ug-s {}", real.display())));
+        }
         if stat.len() > LARGEST {
             return Err(EditError::new(&real, "it is larger than 1 MiB", "name another file"));
         }

@@ -136,6 +136,7 @@ impl Systemd {
         if command.prints == Prints::ToNobody {
             properties.extend(["StandardOutput", "StandardError"].map(|stream| (stream, Variant::from("null"))));
         }
+        let kept = kept::meanwhile(kept);
         let kept = || Variant::from(kept.to_str().unwrap_or_default());
         if command.prints == Prints::ToFile {
             properties.push(("StandardOutputFileToAppend", kept()));

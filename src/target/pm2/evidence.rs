@@ -25,7 +25,8 @@ impl Pm2Target {
         for (app, found) in self.ours(errand.found) {
             let instances = state.of(app);
             if !found.running && instances.iter().all(|instance| instance.is_stopped()) {
-                evidence.push(Evidence::Stopped { unit: found.unit.clone() });
+                evidence
+                    .push(Evidence::StoppedWithFormer { unit: found.unit.clone(), start: self.reload_by_hand(app) });
                 continue;
             }
             self.check_online(&state, app, FaultCode::UnitFailed)?;

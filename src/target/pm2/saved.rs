@@ -56,6 +56,9 @@ impl Pm2Target {
             // What the apps read themselves is right after a reboot, too.
             return Ok(Vec::new());
         }
+        if self.ours(errand.found).into_iter().all(|(_, found)| !found.running) {
+            return not(format!("all of it is stopped, and {} may have the old value", path.display()));
+        }
         if !self.settings.save {
             return not(format!("`save` is false, and {} may have the old value", path.display()));
         }

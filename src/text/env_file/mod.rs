@@ -192,10 +192,14 @@ fn in_the_way(text: &[u8], lines: Range<usize>, key: &str) -> Result<(), Refusal
     Ok(())
 }
 
-/// As POSIX has them (POSIX.1-2024, XBD 3.206).
-fn name_of_a_variable(key: &str) -> Result<(), Refusal> {
+/// Whether a variable can be called so, as POSIX has it (POSIX.1-2024, XBD 3.206).
+pub fn is_name(key: &str) -> bool {
     let starts = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    if starts && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    starts && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn name_of_a_variable(key: &str) -> Result<(), Refusal> {
+    if is_name(key) {
         return Ok(());
     }
     Err(Refusal::general("this is not the name of a variable", "letters, digits and «_», such as JWT_SECRET"))
