@@ -87,7 +87,7 @@ support::on_both_debians! {
             Some(self::all_told(&machine)).filter(|told| !told.is_empty())
         });
         assert_eq!(told[0].0, format!("overdue {NAME}"));
-        assert!(told[0].1["reason"].as_str().unwrap().contains("in force since"), "{told:#?}");
+        assert!(told[0].1["reason"].as_str().unwrap().contains("which is in force, is of"), "{told:#?}");
     }
 
     fn a_store_that_is_locked_is_told_and_that_it_is_open_again(debian) {

@@ -69,7 +69,7 @@ pub fn trouble(standing: &Standing, overdue_after: Option<Duration>, now: Timest
         event: Event::Overdue,
         key: format!("generation {primary}"),
         rotation: None,
-        reason: format!("generation {primary} is of {since:.0}"),
+        reason: format!("generation {primary}, which is in force, is of {since:.0}"),
     })
 }
 
