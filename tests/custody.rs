@@ -229,7 +229,7 @@ support::on_both_debians! {
     }
 
     fn what_is_let_go_of_in_an_overlap_or_in_a_file_is_told_and_stays(debian) {
-        let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+        let overlap = rotation::OVERLAP;
         let target = "[[target]]\ntype = \"dotenv\"\nfile = \"/srv/more.env\"\n";
         let builder = rotation::on_with(debian, &Backend::good(), &format!("{overlap}{target}"));
         let machine = rotation::adopt(builder.file("/srv/more.env", 0o600, format!("JWT_SECRET={FIRST_VALUE}\n")).boot());

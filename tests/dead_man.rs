@@ -56,7 +56,7 @@ support::on_both_debians! {
     }
 
     fn of_an_overlap_the_view_goes_back_and_nobody_is_locked_out(debian) {
-        let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+        let overlap = rotation::OVERLAP;
         let machine = in_prove_with(rotation::adopted(debian, &Backend::good()), overlap);
         let (before, after) = (token::forge(FIRST_VALUE), token::login(&machine));
         gone(&machine);

@@ -11,7 +11,6 @@ use support::{Backend, Builder, Debian, Machine, poll, seconds, token};
 pub(crate) const FILE: &str = "/srv/my-backend/.env";
 pub(crate) const TEXT: &str = "# Ours. Mind the blank line.\n\nPORT=3000\nAPP_NAME=My Backend\nJWT_SECRET=first-value-of-the-backend # sessions\nLAST=1";
 const UNITS: &str = "restart-units = [\"my-backend.service\"]\n";
-const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 
 const EDITOR: &str = "/usr/local/lib/rekeyd/editor";
 /// Keeps the value itself; and where it is told to, it edits the file of the other target once it is given a new one.
@@ -105,7 +104,7 @@ support::on_one_debian! {
     }
 
     Twelve => fn in_an_overlap_the_file_has_both_and_then_one(debian) {
-        let machine = with_more(debian, &hidden(Backend::good()), TEXT, UNITS, OVERLAP);
+        let machine = with_more(debian, &hidden(Backend::good()), TEXT, UNITS, rotation::OVERLAP);
         let machine = adopt(machine);
         let old = token::login(&machine);
         assert_eq!(rotate(&machine).status, 0);

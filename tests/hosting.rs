@@ -6,7 +6,7 @@ use crate::support;
 
 use serde_json::{Value, json};
 use support::backend::FIRST_VALUE;
-use support::rotation::{NAME, adopt, assert_says, rotate, stage, status, value};
+use support::rotation::{NAME, OVERLAP, adopt, assert_says, rotate, stage, status, value};
 use support::{Backend, Builder, Debian, Machine, poll, seconds, token};
 
 /// The stand-ins' token.
@@ -28,7 +28,6 @@ service = "srv-1"
 token-file = "/etc/rekeyd/platform.token"
 api = "http://127.0.0.1:9003/v1"
 "#;
-const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 
 support::on_both_debians! {
     fn one_secret_at_home_and_on_two_platforms_is_one_transaction(debian) {

@@ -5,10 +5,9 @@
 use crate::support;
 
 use serde_json::json;
-use support::rotation::{self, NAME, UNIT, assert_says, status, value};
+use support::rotation::{self, NAME, OVERLAP, UNIT, assert_says, status, value};
 use support::{Backend, Builder, Debian, Machine, token};
 
-const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 const BUMP: &str = "#!/bin/sh\nset -eu\ntest \"$(id -un)\" = root\ntest \"$REKEYD_SECRET\" = my-backend-jwt\n\
     test -z \"${JWT_SECRET-}\"\necho $(($(cat /var/lib/my-backend/version 2>/dev/null || echo 0) + 1)) >/var/lib/my-backend/version\n";
 

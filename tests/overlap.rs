@@ -9,7 +9,6 @@ use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT, assert_says, status, value};
 use support::{Backend, Debian, Machine, poll, seconds, token};
 
-const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 const TIMER: &str = "rekeyd-retire@my-backend-jwt.timer";
 
 support::on_both_debians! {
@@ -187,7 +186,7 @@ fn overlapping(debian: Debian, backend: &Backend) -> Machine {
 }
 
 fn overlapping_for(debian: Debian, backend: &Backend, length: &str) -> Machine {
-    rotation::adopted_with(debian, backend, &OVERLAP.replace("15m", length))
+    rotation::adopted_with(debian, backend, &rotation::OVERLAP.replace("15m", length))
 }
 
 /// What the backend accepts besides.

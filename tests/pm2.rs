@@ -7,7 +7,7 @@ use crate::support;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use support::backend::FIRST_VALUE;
-use support::rotation::{self, NAME, adopt, assert_says, rotate, stage, status};
+use support::rotation::{self, NAME, OVERLAP, adopt, assert_says, rotate, stage, status};
 use support::{Builder, Debian, Machine, Output, poll, seconds, token};
 
 const SERVER: &str = include_str!("pm2/server.cjs");
@@ -19,7 +19,6 @@ const UNIT: &str = "[Unit]\nAfter=network.target\n\n[Service]\nType=forking\nUse
 const PROBE: &str = "[[probe]]\ntype = \"jwt\"\n\
     login = { url = \"http://127.0.0.1:3000/api/auth/login\", method = \"POST\", token = \"/token\" }\n\
     protected = { url = \"http://127.0.0.1:3000/api/me\" }\ntimeout = \"3s\"\n";
-const OVERLAP: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
 const ENV_FILE: &str = "env-file = \"/srv/app/.env\"\n";
 
 /// The ecosystem file reads the env file itself.

@@ -55,7 +55,7 @@ support::on_both_debians! {
     }
 
     fn removed_with_an_open_overlap_no_timer_of_it_is_left(debian) {
-        let overlap = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+        let overlap = rotation::OVERLAP;
         let machine = rotation::adopted_with(debian, &Backend::good(), overlap);
         rotation::rotate_ok(&machine);
         poll(seconds(10), "its end is set", || (timers(&machine) == [format!("rekeyd-retire@{NAME}.timer")]).then_some(()));

@@ -30,6 +30,10 @@ protected = { url = "http://127.0.0.1:3000/api/me" }
 timeout = "3s"
 "#;
 
+/// At the end of the secret's file: the old value stays accepted for a while.
+pub const OVERLAP: &str =
+    "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\n";
+
 /// A machine to boot, with rekeyd, the backend and its secret.
 pub fn on(debian: Debian, backend: &Backend) -> Builder {
     on_with(debian, backend, "")
