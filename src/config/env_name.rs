@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::report::Mistake;
+use crate::text::env_file::is_name;
 
 /// Families of variables that change how programs are found, loaded or run, or that systemd itself sets.
 const PREFIXES: &[&str] = &["LD_", "DYLD_", "MALLOC_", "LC_", "BASH_FUNC_", "NPM_CONFIG_", "SYSTEMD_", "LISTEN_"];
@@ -110,8 +111,7 @@ pub(super) fn env_name(name: &str) -> Result<String, Mistake> {
         let advice = "write the name only; rekeyd makes the value, and takes over one in force with `rekeyctl adopt`";
         return Err(Mistake::new("this is a name with a value", advice));
     }
-    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    if !starts || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    if !is_name(name) {
         return Err(Mistake::new(format!("{name:?} is not the name of a variable"), advice));
     }
     if name.len() > 128 {

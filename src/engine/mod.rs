@@ -173,6 +173,7 @@ impl Engine<'_> {
         let id = self.under_way().map_or_else(String::new, |(id, _)| id.to_string());
         match phase {
             Phase::Forth { movement, .. } => format!("{id}-{}", movement + 1),
+            // Another way back may follow on it.
             Phase::Back { signed: true, .. } => format!("{id}-back-both"),
             Phase::Back { .. } => format!("{id}-back"),
             Phase::Preflight | Phase::Generate | Phase::Commit => id,

@@ -2,9 +2,9 @@
 //!
 //! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`; where several have the same schedule, the
 //! commonest is a drop-in of the template, since a file for each would take as long as reading the configuration. One
-//! drop-in of `rekeyd-timers.target` wants all timers. Only the schedule is here; the units themselves are shipped. The generator
-//! runs at each boot and each daemon-reload, for everybody, so it does little and never fails: what is right counts, and
-//! what is wrong is told to the journal.
+//! drop-in of `rekeyd-timers.target` wants all timers. Only the schedule is here; the units themselves are shipped. The
+//! generator runs at each boot and each daemon-reload, for everybody, so it does little and never fails: what is right
+//! counts, and what is wrong is told to the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `rekeyd helper one-file`, asked about a user's PM2: whether its daemon is there, with what to call it, what its apps and its
-//! saved list have. All of it is looked at as that user, and nothing is started.
+//! `rekeyd helper one-file`, asked about a user's PM2: whether its daemon is there, with what to call it, what its apps and
+//! its saved list have. All of it is looked at as that user, and nothing is started.
 
 use std::ffi::OsStr;
 use std::fs;

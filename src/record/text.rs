@@ -202,7 +202,7 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
         Evidence::ReEncrypted { took_us } => format!("all data was encrypted anew in {}", duration(*took_us)),
         Evidence::AtNextRestart { unit } => format!("{unit} goes on as it is and takes it with its next restart"),
         Evidence::StoppedWithFormer { unit, start } => {
-            format!("{unit} is stopped, and has the value only where it is started so, {start}")
+            format!("{unit} is stopped, and may have its former value unless it is started so, {start}")
         }
         Evidence::Stopped { unit } => format!("{unit} is stopped and has the value for its next start"),
         Evidence::Dependents { active, .. } => format!("{} active again", active.join(", ")),

@@ -227,30 +227,24 @@ impl Standing {
             return None;
         }
         let times = self.failed_in_a_row();
-        match &self.last.as_ref()?.outcome {
+        let last = self.last.as_ref()?;
+        match &last.outcome {
             Outcome::RollbackFailed { .. } if times > 0 => Some(Hold::RollbackFailed),
             Outcome::RolledBack { cause } if cause.code == FaultCode::ProgramUnsure && times > 0 => Some(Hold::Unsure),
-            Outcome::RolledBack { .. } if after_rollback(times) == AfterRollback::Hold => {
-                Some(Hold::RolledBack { times })
+            outcome => {
+                let was_undone = matches!(outcome, Outcome::RolledBack { .. }) || last.took_back();
+                let is_owed = was_undone && after_rollback(times) == AfterRollback::Hold;
+                is_owed.then_some(Hold::RolledBack { times })
             }
-            Outcome::Committed if self.was_taken_back() && after_rollback(times) == AfterRollback::Hold => {
-                Some(Hold::RolledBack { times })
-            }
-            _ => None,
         }
     }
 
-    /// How many times in a row what was done last was rolled back; none once a person has released it.
+    /// How many times in a row what was done last was rolled back, or taken back soon after; none once a person has released it.
     pub fn failed_in_a_row(&self) -> u32 {
         match &self.last {
             Some(last) if last.retires => self.retire_failed_in_a_row,
             _ => self.rolled_back_in_a_row + self.taken_back_in_a_row,
         }
-    }
-
-    /// Whether what was done last was to take back a rotation whose consumers had failed soon after it.
-    fn was_taken_back(&self) -> bool {
-        self.last.as_ref().is_some_and(LastRotation::took_back)
     }
 
     /// Whether a rotation that the schedule had asked for was rolled back, or its next try refused, and the next one is not

@@ -104,9 +104,7 @@ impl SystemdTarget {
             let message = format!("{id} is active and has no process, so that nothing could prove a rotation");
             return Fault::new(FaultCode::NoValue, message).advise("name the unit whose processes use the value");
         }
-        let is_set =
-            status.environment.iter().any(|text| text.strip_prefix(env).is_some_and(|rest| rest.starts_with('=')));
-        if is_set {
+        if self.inline(status).is_some() {
             let message = format!("{id} sets {env}, and none of its processes has it");
             let advice = format!("UnsetEnvironment=, or the program itself, takes it away: systemctl cat {id}");
             return Fault::new(FaultCode::NoValue, message).advise(advice);
@@ -130,11 +128,7 @@ impl SystemdTarget {
             Answer::Variable { variable: variable @ Variable::Value(_) } => variable.value(),
             _ => None,
         });
-        let inline = || {
-            let assigned =
-                status.environment.iter().rev().find_map(|text| text.strip_prefix(&self.env)?.strip_prefix('='));
-            assigned.map(|value| SecretValue::new(value.as_bytes().to_vec()))
-        };
+        let inline = || self.inline(status).map(|value| SecretValue::new(value.as_bytes().to_vec()));
         told.or_else(inline).ok_or_else(|| {
             Fault::new(
                 FaultCode::NoValue,
@@ -142,6 +136,11 @@ impl SystemdTarget {
             )
             .advise(format!("is it the right name? systemctl cat {}", status.id))
         })
+    }
+
+    /// What `Environment=` says.
+    fn inline<'s>(&self, status: &'s UnitStatus) -> Option<&'s str> {
+        status.environment.iter().rev().find_map(|text| text.strip_prefix(&self.env)?.strip_prefix('='))
     }
 
     /// What a stopped unit would get as its credential, where that can be read without systemd.
