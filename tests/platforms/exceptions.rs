@@ -32,6 +32,7 @@ const fn but(at: &'static str, allows: Allows, why: &'static str) -> Exception {
 }
 
 const UNSET: &str = "replies kept by other products have null where nothing is set; the schema knows no null anywhere";
+const UNTOLD: &str = "replies kept by other products have null for builds that were not made of a push";
 const VARIABLES: &str = "the service of the variables says `msg`, which the vendor's own command line reads";
 const NEW: &str = "platforms add states with time, which are to be waited for";
 
@@ -41,6 +42,8 @@ pub const NETLIFY: &[Exception] = &[
     but("deploy.published_at", Allows::Null, UNSET),
     but("deploy.locked", Allows::Null, UNSET),
     but("deploy.title", Allows::Null, UNSET),
+    but("deploy.commit_ref", Allows::Null, UNTOLD),
+    but("build.sha", Allows::Null, UNTOLD),
     but("error.msg", Allows::Undeclared, VARIABLES),
     but("error.message", Allows::Missing, VARIABLES),
 ];

@@ -133,11 +133,13 @@ fn shown(world: &World, it: &Deployment) -> Value {
         "error" => ("error", Some("Canceled build due to no content change")),
         state => (state, None),
     };
+    // Of a build that was asked for by its own call no commit may be told.
+    let commit = (!(it.by_us && world.is_set("tells-no-commits"))).then_some(&it.commit);
     let published = (branch.is_none() && state == "ready" && more == "published").then(|| rfc3339(it.created + 5));
     json!({
         "id": it.id, "state": state, "error_message": message, "published_at": published, "context": if branch.is_some() { "branch-deploy" } else { "production" },
         "branch": branch.map_or("main", String::as_str), "locked": null, "title": it.mark.as_ref().map(|mark| format!("rekeyd {mark}")),
-        "created_at": rfc3339(it.created), "commit_ref": it.commit, "admin_url": if world.is_set("no-pages") { "" } else { "https://app.netlify.com/projects/my-site" },
+        "created_at": rfc3339(it.created), "commit_ref": commit, "admin_url": if world.is_set("no-pages") { "" } else { "https://app.netlify.com/projects/my-site" },
     })
 }
 
@@ -172,9 +174,14 @@ fn trigger(world: &mut World, request: &Request) -> Done {
     world.triggers += 1;
     let id = world.deploy(Some(&title), true);
     let created = world.tick();
+    let sha = match world.set.get("tells-no-commits").map(String::as_str) {
+        None => json!(world.head),
+        Some("") => Value::Null,
+        Some(branch) => json!(branch),
+    };
     Ok(Answer::json(
         200,
-        &json!({"id": "build-1", "deploy_id": id, "sha": world.head, "done": false, "created_at": rfc3339(created)}),
+        &json!({"id": "build-1", "deploy_id": id, "sha": sha, "done": false, "created_at": rfc3339(created)}),
     ))
 }
 

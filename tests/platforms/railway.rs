@@ -119,15 +119,26 @@ fn perform(world: &mut World, operation: &Operation, is_project: bool) -> Result
                 return Err("Commit not found".to_owned());
             }
             world.triggers += 1;
-            Ok(json!(world.deploy(None, true)))
+            let commit = given.get("commitSha").and_then(Value::as_str).map(str::to_owned);
+            // Without one it is what the service is pinned to: by a push of long ago, perhaps.
+            let commit = commit.or(world.set.get("pinned").cloned());
+            let id = world.deploy(None, true);
+            if let (Some(commit), Some(made)) = (commit, world.deployments.last_mut()) {
+                made.commit = commit;
+            }
+            Ok(json!(id))
         }
         "deploymentRedeploy" => {
             let id = given.get("id").and_then(Value::as_str).unwrap_or_default();
             if !world.find(id).is_some_and(|it| has_snapshot(world, it)) {
                 return Err("Cannot redeploy without a snapshot".to_owned());
             }
+            let commit = world.find(id).map(|it| it.commit.clone());
             world.triggers += 1;
             let id = world.deploy(None, true);
+            if let (Some(commit), Some(made)) = (commit, world.deployments.last_mut()) {
+                made.commit = commit;
+            }
             let mut made = world.find(&id).map(|it| shown(world, it)).ok_or("none")?;
             made["status"] = json!("INITIALIZING");
             Ok(made)
@@ -206,5 +217,6 @@ fn shown(world: &World, it: &Deployment) -> Value {
     json!({
         "id": it.id, "status": state, "createdAt": rfc3339(it.created), "statusUpdatedAt": rfc3339(it.created + 1), "updatedAt": rfc3339(it.created + 1),
         "deploymentStopped": more == "stopped", "canRedeploy": has_snapshot(world, it), "canRollback": true, "instances": [],
+        "meta": if world.is_set("no-commit") { json!({}) } else { json!({"commitHash": it.commit, "branch": "main"}) },
     })
 }

@@ -125,8 +125,13 @@ fn shown(world: &World, it: &Deployment) -> Value {
         "live" if world.serving != it.id => "deactivated",
         state => state,
     };
+    let trigger = match it.by_us {
+        true => "api",
+        false if world.is_set("rolled-back") => "rollback",
+        false => "new_commit",
+    };
     json!({
-        "id": it.id, "status": state, "trigger": if it.by_us { "api" } else { "new_commit" },
+        "id": it.id, "status": state, "trigger": trigger,
         "commit": {"id": it.commit, "message": "m", "createdAt": rfc3339(it.created)},
         "createdAt": rfc3339(it.created), "updatedAt": rfc3339(it.created + 1), "finishedAt": null,
     })
@@ -155,9 +160,11 @@ fn trigger(world: &mut World, request: &Request) -> Done {
         return Err("deployMode stands alone".to_owned());
     }
     world.triggers += 1;
-    let served = world.find(&world.serving).map(|it| it.commit.clone());
+    // The last build that succeeded, whatever became of its deploy.
+    let is_built = |it: &&Deployment| !it.canceled && !["build_failed", "build_in_progress"].contains(&it.state());
+    let built = world.deployments.iter().rev().find(is_built).map(|it| it.commit.clone());
     let id = world.deploy(None, true);
-    let commit = if is_only { served } else { body["commitId"].as_str().map(str::to_owned) };
+    let commit = if is_only { built } else { body["commitId"].as_str().map(str::to_owned) };
     if let (Some(commit), Some(made)) = (commit, world.deployments.last_mut()) {
         made.commit = commit;
     }

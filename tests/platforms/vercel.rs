@@ -64,9 +64,18 @@ fn environment(world: &World) -> &str {
 }
 
 fn project(world: &mut World, request: &Request) -> Done {
-    request.check(&["teamId"], None)?;
+    request.check(&["teamId", "rollbackInfo"], None)?;
     let in_production = if environment(world) == "production" { &world.serving } else { "dpl_of_production" };
-    let mut body = json!({"id": "prj_1", "name": "my-app", "targets": {"production": {"id": in_production, "readyState": "READY", "readySubstate": "PROMOTED"}}, "lastRollbackTarget": null});
+    let mut body = json!({"id": "prj_1", "name": "my-app", "targets": {"production": {"id": in_production, "readyState": "READY", "readySubstate": "PROMOTED"}}});
+    if request.parameter("rollbackInfo") == Some("true") {
+        // What was rolled back to once is told for ever.
+        body["lastRollbackTarget"] = json!({"id": "dpl_0"});
+        let to = if world.is_set("rolled-back") { in_production } else { "dpl_0" };
+        body["lastAliasRequest"] = json!({"type": "rollback", "jobStatus": "succeeded", "toDeploymentId": to, "fromDeploymentId": "dpl_00", "requestedAt": 1});
+    }
+    if world.is_set("wants-approval") {
+        body["rollingRelease"] = json!({"target": "production", "stages": [{"targetPercentage": 10, "requireApproval": true}, {"targetPercentage": 100}]});
+    }
     if world.is_set("no-auto-assign") {
         body["autoAssignCustomDomains"] = json!(false);
     }
@@ -86,7 +95,9 @@ fn record(world: &World, key: &str) -> Value {
     };
     let custom: Vec<&str> = Some(environment(world)).filter(|it| it.starts_with("env_")).into_iter().collect();
     let epoch = world.set.get("record").cloned().unwrap_or_default();
-    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "type": if variable.secret { "sensitive" } else { "encrypted" }, "value": "", "target": target, "customEnvironmentIds": custom, "gitBranch": world.set.get("git-branch"), "createdAt": 1, "updatedAt": variable.updated})
+    let is_old = world.is_set("without-visibility") && !world.is_set("edited");
+    let visibility = if variable.secret { "secret" } else { "config" };
+    json!({"id": format!("{RECORD}{key}{epoch}"), "key": key, "visibility": if is_old { Value::Null } else { json!(visibility) }, "type": if variable.secret { "sensitive" } else { "encrypted" }, "value": "", "target": target, "customEnvironmentIds": custom, "gitBranch": world.set.get("git-branch"), "createdAt": 1, "updatedAt": variable.updated})
 }
 
 fn variables(world: &mut World, request: &Request) -> Done {
@@ -122,6 +133,9 @@ fn write(world: &mut World, request: &Request, id: &str) -> Done {
     let Some(key) = key.filter(|key| world.variables.contains_key(*key)).map(str::to_owned) else {
         return Ok(error(404, "not_found", "The environment variable was not found", false));
     };
+    if body.get("visibility").is_some_and(|told| *told != record(world, &key)["visibility"]) {
+        return Err("another visibility".to_owned());
+    }
     if world.is_set("wants-all") && body.get("type").is_none() {
         return Err("type is needed".to_owned());
     }
@@ -130,17 +144,24 @@ fn write(world: &mut World, request: &Request, id: &str) -> Done {
     }
     let value = body["value"].as_str().ok_or("no value")?;
     world.write(&key, value);
+    if world.is_set("without-visibility") {
+        // It has one from its first edit on.
+        world.set.insert("edited".to_owned(), String::new());
+    }
     Ok(Answer::json(200, &record(world, &key)))
 }
 
 fn create(world: &mut World, request: &Request) -> Done {
     let fields = ["key", "value", "type", "target", "customEnvironmentIds", "gitBranch", "comment", "visibility"];
-    let body = request.check(&["teamId", "upsert"], Some(&fields))?;
+    let body = request.check(&["teamId"], Some(&fields))?;
     if world.is_set("create-fails") {
         let failed = json!([{"error": {"code": "ENV_CONFLICT", "message": "no"}}]);
         return Ok(Answer::json(201, &json!({"created": [], "failed": failed})));
     }
     let (key, value) = (body["key"].as_str().ok_or("no key")?, body["value"].as_str().ok_or("no value")?);
+    if world.variables.contains_key(key) {
+        return Ok(error(400, "ENV_CONFLICT", "A variable with the name already exists", false));
+    }
     world.write(key, value);
     Ok(Answer::json(201, &json!({"created": record(world, key), "failed": []})))
 }
@@ -164,16 +185,26 @@ fn shown(world: &World, it: &Deployment, in_list: bool) -> Value {
     let created = if in_list { "created" } else { "createdAt" };
     body[id] = json!(it.id);
     body[created] = json!(it.created);
-    if state == "READY" && is_production {
-        body["readySubstate"] = json!(sub.filter(|sub| ["STAGED", "ROLLING", "PROMOTED"].contains(sub)));
-    }
+    let has_checks = ["CHECKS_RUNNING", "CHECKS_FAILED", "ALIAS_CHECK_FAILED"];
+    body["readySubstate"] = match sub {
+        // What was never in production is staged for ever; what is being built, or checked, is as well.
+        _ if state != "READY" || !is_production => json!("STAGED"),
+        Some(sub) if has_checks.contains(&sub) => json!("STAGED"),
+        sub => json!(sub.filter(|sub| ["STAGED", "ROLLING", "PROMOTED"].contains(sub))),
+    };
     if state == "READY" && !in_list {
-        body["aliasAssigned"] = if sub == Some("UNASSIGNED") { json!(false) } else { json!(it.created + 5) };
+        body["aliasAssigned"] = json!(sub != Some("UNASSIGNED"));
         if sub == Some("ALIAS_ERROR") {
             body["aliasError"] = json!({"code": "x", "message": "no domain"});
         }
         if sub == Some("CHECKS_FAILED") {
-            body["checksConclusion"] = json!("failed");
+            (body["checksState"], body["checksConclusion"]) = (json!("completed"), json!("failed"));
+        }
+        if sub == Some("CHECKS_RUNNING") {
+            body["checksState"] = json!("running");
+        }
+        if sub == Some("ALIAS_CHECK_FAILED") {
+            body["checks"] = json!({"deployment-alias": {"state": "failed"}});
         }
     }
     if in_list {
@@ -199,6 +230,7 @@ fn meta(world: &World, it: &Deployment) -> Value {
             if let Some(branch) = branch {
                 meta["rekeydBranch"] = json!(branch);
             }
+            meta["originalDeploymentId"] = json!(it.of);
             if world.is_set("copies-commits") {
                 meta["githubCommitSha"] = json!(it.commit);
             }
@@ -212,9 +244,10 @@ fn list(world: &mut World, request: &Request) -> Done {
     if request.parameter("projectId") != Some("prj_1") {
         return Err("projectId is not the id of a project".to_owned());
     }
-    // It is not said anywhere that a list can be had of previews or of an environment of the project's own.
+    // It is not said anywhere that a list can be had of an environment of the project's own.
+    let is_custom = environment(world).starts_with("env_");
     let is_production = environment(world) == "production";
-    if request.parameter("target") != is_production.then_some("production") {
+    if request.parameter("target") != (!is_custom).then_some(environment(world)) {
         return Err("not what a list of an environment is asked for with".to_owned());
     }
     let since: i64 = request.parameter("since").map_or(Ok(0), |since| since.parse().map_err(|_| "since"))?;

@@ -33,7 +33,13 @@ impl HostingTarget {
                 told_last = line;
             }
             if self.has_other_code(course, &at) {
-                let text = format!("{} is of another commit than what is served, {}", name(&at), short(&at.commit));
+                let commit = short(&at.commit);
+                let which = if commit.is_empty() {
+                    "a commit that is not told, so that it may be another".to_owned()
+                } else {
+                    format!("another commit, {commit},")
+                };
+                let text = format!("{} is of {which} than what is served", name(&at));
                 return self.give_up(course, at, FaultCode::NotLive, &text).await;
             }
             if at.state != state.0 {
@@ -158,8 +164,12 @@ impl HostingTarget {
 
     /// Whether we are about to bring code into service that nobody has asked for. What somebody else pushes is theirs.
     pub(super) fn has_other_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
-        let served = course.found.get(COMMIT);
-        let differs = served.is_some() && at.commit.is_some() && at.commit.as_ref() != served;
+        let Some(served) = course.found.get(COMMIT) else { return false };
+        // It is told at the end at the latest.
+        let differs = match &at.commit {
+            Some(commit) => commit != served,
+            None => matches!(at.state, State::Up | State::Aside),
+        };
         differs && self.platform.wants_same_code() && !course.errand.back && self.is_ours(course, at)
     }
 }

@@ -154,7 +154,7 @@ impl Platform for Netlify {
             word: "new".to_owned(),
             why: String::new(),
             created: None,
-            commit: build.sha.filter(|sha| !sha.is_empty()),
+            commit: build.sha.filter(|sha| deployments::is_commit(sha)),
             mark: Some(wanted.mark.to_owned()),
             of: None,
             by_us: true,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
 use super::pages::pages;
-use super::platform::{Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, has, reaches, seen_to_change};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, has, reaches, seen_to_change};
 use super::secrets::Hidden;
 use crate::config::{Hosting, RAILWAY_SETTLE, RailwayDeploy, RailwayService};
 use crate::rotation::FaultCode;
@@ -29,16 +29,15 @@ pub(super) mod documents {
     /// Writes one variable.
     pub const WRITE: &str = "mutation($input: VariableUpsertInput!) { variableUpsert(input: $input) }";
     /// What runs.
-    pub const SERVICE: &str = "query($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { serviceName latestDeployment { id status canRedeploy createdAt deploymentStopped } activeDeployments { id status canRedeploy createdAt deploymentStopped } healthcheckPath cronSchedule } }";
-    /// Deploys the commit that the service has.
-    pub const DEPLOY: &str =
-        "mutation($e: String!, $s: String!) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s) }";
+    pub const SERVICE: &str = "query($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { serviceName latestDeployment { id status canRedeploy createdAt deploymentStopped meta } activeDeployments { id status canRedeploy createdAt deploymentStopped meta } healthcheckPath cronSchedule } }";
+    /// Deploys a commit. Where none is named, that is the one that the service is pinned to: not always the one that runs.
+    pub const DEPLOY: &str = "mutation($e: String!, $s: String!, $c: String) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s, commitSha: $c) }";
     /// Deploys the code of a deployment again.
     pub const REDEPLOY: &str = "mutation($id: String!) { deploymentRedeploy(id: $id) { id status } }";
     /// One deployment.
-    pub const DEPLOYMENT: &str = "query($id: String!) { deployment(id: $id) { id status statusUpdatedAt deploymentStopped canRedeploy canRollback createdAt instances { id status } } }";
+    pub const DEPLOYMENT: &str = "query($id: String!) { deployment(id: $id) { id status statusUpdatedAt deploymentStopped canRedeploy canRollback createdAt meta instances { id status } } }";
     /// The newest deployments.
-    pub const DEPLOYMENTS: &str = "query($input: DeploymentListInput!, $first: Int, $after: String) { deployments(input: $input, first: $first, after: $after) { edges { node { id status createdAt } } pageInfo { hasNextPage endCursor } } }";
+    pub const DEPLOYMENTS: &str = "query($input: DeploymentListInput!, $first: Int, $after: String) { deployments(input: $input, first: $first, after: $after) { edges { node { id status createdAt meta } } pageInfo { hasNextPage endCursor } } }";
     /// Stops one.
     pub const CANCEL: &str = "mutation($id: String!) { deploymentCancel(id: $id) }";
 }
@@ -48,8 +47,8 @@ mod shapes;
 mod variables;
 
 use shapes::{
-    Answered, Canceled, Deployed, Document, Errors, Found, Id, Instance, Nothing, OfService, One, Raw, Redeployed,
-    TokenOf,
+    Answered, Canceled, Deployed, Document, Errors, Found, Id, Instance, Nothing, OfCommit, OfService, One, Raw,
+    Redeployed, TokenOf,
 };
 
 /// With a health check less time is enough.
@@ -200,6 +199,7 @@ impl Platform for Railway {
         sight.newest = service.latest_deployment.map(|raw| self.deployment_of(raw));
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
+            sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
         }
         if service.healthcheck_path.is_some_and(|path| !path.is_empty()) {
             sight.ids.insert("health-check".to_owned(), "yes".to_owned());
@@ -230,9 +230,11 @@ impl Platform for Railway {
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
         let deploy = match self.settings.redeploy {
             RailwayDeploy::Commit => {
-                let made: Said<Deployed> = self.ask(Intent::Trigger, documents::DEPLOY, self.of_service(), until).await;
+                let commit = self.running_commit(wanted, until).await?;
+                let commit = OfCommit { of: self.of_service(), c: commit.as_deref() };
+                let made: Said<Deployed> = self.ask(Intent::Trigger, documents::DEPLOY, commit, until).await;
                 match made {
-                    // A service that was made by an upload has no commit.
+                    // A service that was made by an upload has no commit; and a repository may have lost one.
                     Err(Refusal { kind: Kind::NoCommit, .. }) => None,
                     made => Some(made?.service_instance_deploy_v2),
                 }

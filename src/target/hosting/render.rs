@@ -24,6 +24,10 @@ use shapes::{Deploy, Group, Listed, Put, Raw, Service, Variable};
 
 /// How many deployments a page has.
 const LIMIT: &str = "20";
+/// States of deployments that were built and are not live.
+const BUILT_ONLY: [&str; 3] = ["pre_deploy_failed", "update_failed", "deactivated"];
+/// What is told of one that went back to an earlier build.
+const ROLLED_BACK: &str = "by a rollback";
 /// How long the page of the service is asked for, where it is not known yet.
 const PAGE: Duration = Duration::from_secs(5);
 
@@ -98,6 +102,30 @@ impl Render {
         Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
     }
 
+    /// What would be deployed again without a build is the last build that succeeded, whether it ever went live or not: it
+    /// must be of the code that is live.
+    async fn check_last_build(&self, live: &Deployment, until: Instant) -> Said<()> {
+        let made = self.newest_of(&[], until).await?;
+        let is_built = |it: &&Deployment| BUILT_ONLY.contains(&it.word.as_str()) && it.commit != live.commit;
+        let newer = made.iter().filter(|it| it.created > live.created).find(is_built);
+        let text = match newer {
+            Some(other) => {
+                let (id, word) = (&other.id, &other.word);
+                format!("{id} ({word}) of {} is a later build, of another commit than what is live", self.label)
+            }
+            None if live.why == ROLLED_BACK => {
+                format!("{} was rolled back, and its last build may be of other code", self.label)
+            }
+            None => return Ok(()),
+        };
+        let text = format!("{text}: it would be deployed");
+        Err(Refusal::obstacle(
+            FaultCode::PlatformRefused,
+            text,
+            "build the commit that is live: `redeploy = \"build\"`",
+        ))
+    }
+
     async fn look_at_service(&self, until: Instant) -> Said<Service> {
         let service: Service = self.api.ask(Request::get(&["services", self.service()], &[]), until).await?.read()?;
         let _ = self.page.set(service.page(self.service()));
@@ -119,7 +147,7 @@ impl Render {
         Deployment {
             state,
             word: plain(raw.status.as_deref().unwrap_or_default()),
-            why: String::new(),
+            why: if raw.trigger.as_deref() == Some("rollback") { ROLLED_BACK.to_owned() } else { String::new() },
             created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
             page: plain(&format!("{}/deploys/{}", self.own_page(), raw.id)),
             commit: raw.commit.and_then(|commit| commit.id),
@@ -187,6 +215,9 @@ impl Platform for Render {
         sight.newest = self.newest(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
+            if self.settings.redeploy == RenderDeploy::Only {
+                self.check_last_build(serving, until).await?;
+            }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
         }

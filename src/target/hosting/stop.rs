@@ -83,6 +83,13 @@ impl HostingTarget {
         }
     }
 
+    /// Cancels it: why that was refused, or nothing.
+    async fn cancel(&self, course: &Course<'_>, at: &Deployment, latest: Instant) -> String {
+        self.tell(course, &format!("canceling {}", name(at)));
+        let canceled = self.answer(course, || self.platform.cancel(&at.id, latest)).await;
+        canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text))
+    }
+
     /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
     pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
         let is_ours = self.is_ours(course, at);
@@ -96,11 +103,10 @@ impl HostingTarget {
         }
         let last = course.errand.deadline.checked_sub(LAST).unwrap_or(course.until);
         let latest = if is_ours { last.max(course.until) } else { course.until };
-        let mut refused = String::new();
-        if is_ours && matches!(at.state, State::Going | State::Blocked) {
-            self.tell(course, &format!("canceling {}", name(at)));
-            let canceled = self.answer(course, || self.platform.cancel(&at.id, latest)).await;
-            refused = canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text));
+        let can_be_canceled = |at: &Deployment| is_ours && matches!(at.state, State::Going | State::Blocked);
+        let (mut refused, mut asked_in) = (String::new(), at.word.clone());
+        if can_be_canceled(at) {
+            refused = self.cancel(course, at, latest).await;
         } else if is_ours {
             self.tell(course, &format!("waiting whether {} is served yet, which is {}", name(at), told(at)));
         } else {
@@ -114,7 +120,14 @@ impl HostingTarget {
                 Ok(now) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
                     return Ok(Stopped::Live(now));
                 }
-                Ok(now) => format!("{} is {}", name(&now), told(&now)),
+                Ok(now) => {
+                    // Not every state is one in which it can be canceled.
+                    if !refused.is_empty() && now.word != asked_in && can_be_canceled(&now) {
+                        refused = self.cancel(course, &now, latest).await;
+                        asked_in.clone_from(&now.word);
+                    }
+                    format!("{} is {}", name(&now), told(&now))
+                }
                 Err(refusal) if refusal.kind == Kind::Unavailable => {
                     // It may have ended meanwhile.
                     until = ends();

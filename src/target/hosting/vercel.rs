@@ -50,7 +50,9 @@ impl Vercel {
 
     async fn look_at_project(&self, until: Instant) -> Said<Project> {
         let path = ["v9", "projects", self.project()];
-        let project: Project = self.api.ask(Request::get(&path, &self.scope(&[])), until).await?.read()?;
+        // Without it nothing is said of a rollback.
+        let query = self.scope(&[("rollbackInfo", "true")]);
+        let project: Project = self.api.ask(Request::get(&path, &query), until).await?.read()?;
         let _ = self.id.set(project.id.clone());
         Ok(project)
     }
@@ -81,6 +83,35 @@ impl Vercel {
     fn is_production(&self) -> bool {
         self.settings.environment == Environment::Production
     }
+
+    fn is_custom(&self) -> bool {
+        matches!(self.settings.environment, Environment::Custom(_))
+    }
+
+    /// Whether it can be foreseen that a new deployment would not get all requests by itself.
+    fn check_publishes(&self, project: &Project, sight: &mut Sight) -> Said<()> {
+        if !self.is_production() {
+            return Ok(());
+        }
+        if project.wants_approval() {
+            let text =
+                format!("a person must approve of each new deployment of {}: its rolling release says so", self.label);
+            let advice = "take the approval out of the stages of the rolling release there";
+            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
+        }
+        let why = match project.auto_assign_custom_domains {
+            Some(false) => "does not assign its domains to new deployments by itself",
+            _ if project.is_rolled_back() => "is rolled back, so that new deployments are not published",
+            _ => return Ok(()),
+        };
+        if !self.settings.promote {
+            let text = format!("{} {why}", self.label);
+            let advice = "change that there; or let rekeyd promote the deployment that it makes: `promote = true`";
+            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
+        }
+        sight.told.push(format!("it {why}: the new deployment would be promoted"));
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -109,19 +140,7 @@ impl Platform for Vercel {
                 None => sight.missing.push((*key).to_owned()),
             }
         }
-        let stays_aside = match (project.auto_assign_custom_domains, &project.last_rollback_target) {
-            (Some(false), _) => Some("does not assign its domains to new deployments by itself"),
-            (_, Some(target)) if !target.is_null() => Some("is rolled back, so that new deployments are not published"),
-            _ => None,
-        };
-        if let (true, Some(why), false) = (self.is_production(), stays_aside, self.settings.promote) {
-            let text = format!("{} {why}", self.label);
-            let advice = "change that there; or let rekeyd promote the deployment that it makes: `promote = true`";
-            return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
-        }
-        if let Some(why) = stays_aside {
-            sight.told.push(format!("it {why}: the new deployment would be promoted"));
-        }
+        self.check_publishes(&project, &mut sight)?;
         sight.newest = self.newest(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
@@ -189,9 +208,8 @@ impl Platform for Vercel {
         if !self.is_production() {
             return Ok(true);
         }
-        let targets = self.look_at_project(until).await?.targets;
-        let id = targets.and_then(|targets| targets.production).and_then(|production| production.id);
-        Ok(id.as_deref() == Some(deployment.id.as_str()))
+        let project = self.look_at_project(until).await?;
+        Ok(project.in_production() == Some(deployment.id.as_str()))
     }
 
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {

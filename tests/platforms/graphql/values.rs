@@ -66,6 +66,7 @@ impl GraphQl {
             ("String" | "ID" | "DateTime", _) => value.is_string(),
             ("Int", _) => value.is_i64(),
             ("Boolean", _) => value.is_boolean(),
+            ("DeploymentMeta", _) => value.is_object(),
             ("EnvironmentVariables", _) => value.as_object().is_some_and(|all| all.values().all(is_text_or_null)),
             (_, Some(TypeDefinition::Enum(listed))) => {
                 let is_excepted =

@@ -49,6 +49,14 @@ fn a_list_that_does_not_show_the_newer_one_yet_is_asked_again() {
     }
 }
 
+/// A project of Vercel whose deployments rekeyd may promote.
+fn promoting() -> Lab {
+    Lab::new(&[At::Vercel], |hosting| {
+        let HostingPlatform::Vercel(vercel) = &mut hosting.platform else { return };
+        vercel.promote = true;
+    })
+}
+
 #[test]
 fn ready_is_not_live() {
     for (kind, state) in [(At::Vercel, "READY STAGED"), (At::Netlify, "ready")] {
@@ -67,11 +75,16 @@ fn ready_is_not_live() {
         let published = lab.fake().asked().into_iter().filter(|asked| asked.step == "publish").count();
         assert_eq!((published, lab.triggers()), (1, 1));
     }
-    for state in ["READY ALIAS_ERROR", "READY CHECKS_FAILED"] {
-        let lab = at(At::Vercel);
+    for state in ["READY ALIAS_ERROR", "READY CHECKS_FAILED", "READY ALIAS_CHECK_FAILED"] {
+        let lab = promoting();
         lab.fake().next(&["BUILDING", state]);
         lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+        assert!(lab.fake().asked().iter().all(|asked| asked.step != "publish"), "{state}");
     }
+    let lab = promoting();
+    lab.fake().next(&[&["READY CHECKS_RUNNING"; 40][..], &["READY PROMOTED"]].concat());
+    lab.assert_committed(&lab.rotate());
+    assert!(lab.fake().asked().iter().all(|asked| asked.step != "publish"), "its checks were not waited for");
     let lab = at(At::Vercel);
     lab.fake().next(&["READY UNASSIGNED", "READY UNASSIGNED", "READY ROLLING", "READY PROMOTED"]);
     lab.assert_committed(&lab.rotate());
@@ -286,5 +299,26 @@ fn what_somebody_else_failed_to_deploy_in_between_is_none_of_ours() {
         });
         lab.assert_committed(&lab.rotate());
         assert_eq!(lab.triggers(), 1, "{kind:?} {slowly}");
+    }
+}
+
+#[test]
+fn a_build_of_netlify_whose_commit_is_not_told_is_not_taken_for_the_same_code() {
+    for sha in ["", "pull/1/head"] {
+        for same_code_only in [false, true] {
+            let lab = Lab::new(&[At::Netlify], |hosting| {
+                let HostingPlatform::Netlify(netlify) = &mut hosting.platform else { return };
+                netlify.same_code_only = same_code_only;
+            });
+            lab.fake().with(|world| world.set.insert("tells-no-commits".to_owned(), sha.to_owned()));
+            for _ in 0..2 {
+                let outcome = lab.rotate();
+                if same_code_only {
+                    lab.assert_rolled_back(&outcome, FaultCode::NotLive);
+                } else {
+                    lab.assert_committed(&outcome);
+                }
+            }
+        }
     }
 }

@@ -282,7 +282,10 @@ fn a_patch_that_wants_to_be_told_all_is_told_all_but_the_key_of_a_sensitive_one(
     lab.assert_committed(&lab.rotate());
     let writes: Vec<String> =
         lab.fake().asked().into_iter().filter(|it| it.step == "write").map(|it| it.line).collect();
-    assert!(writes[1].ends_with(",\"type\":\"sensitive\",\"target\":[\"production\"]}"), "{writes:#?}");
+    assert!(
+        writes[1].ends_with(",\"type\":\"sensitive\",\"target\":[\"production\"],\"visibility\":\"secret\"}"),
+        "{writes:#?}"
+    );
 }
 
 #[test]

@@ -75,6 +75,8 @@ fn a_platform_on_which_it_could_not_come_into_force_is_refused() {
         refused(&lab, FaultCode::PlatformRefused, "serves, is");
     }
     refused(&set(At::Vercel, "no-auto-assign", ""), FaultCode::PlatformRefused, "does not assign its domains");
+    refused(&set(At::Vercel, "rolled-back", ""), FaultCode::PlatformRefused, "is rolled back");
+    refused(&set(At::Vercel, "wants-approval", ""), FaultCode::PlatformRefused, "its rolling release says so");
     refused(&set(At::Netlify, "stop-builds", ""), FaultCode::PlatformRefused, "are stopped");
     refused(&set(At::Netlify, "locked", ""), FaultCode::PlatformRefused, "is locked");
     refused(&set(At::Render, "suspended", ""), FaultCode::PlatformRefused, "is suspended");
@@ -146,4 +148,47 @@ fn a_deployment_under_way_is_waited_for_and_one_that_waits_for_a_person_refused(
         world.deploy(None, true)
     });
     refused(&lab, FaultCode::PlatformRefused, "is under way: NEEDS_APPROVAL");
+}
+
+/// A service of Render with a later deployment of another commit, which ended so.
+fn with_a_later_build(state: &str) -> Lab {
+    let lab = at(At::Render);
+    lab.fake().with(|world| {
+        world.head = "feed".repeat(10);
+        world.deploy(None, false);
+        world.deployments.last_mut().unwrap().states = vec![state.to_owned()];
+    });
+    lab
+}
+
+#[test]
+fn render_would_deploy_a_later_build_that_never_went_live() {
+    for state in ["pre_deploy_failed", "update_failed"] {
+        refused(&with_a_later_build(state), FaultCode::PlatformRefused, "is a later build, of another commit");
+    }
+    refused(&set(At::Render, "rolled-back", ""), FaultCode::PlatformRefused, "was rolled back");
+    let lab = with_a_later_build("build_failed");
+    lab.assert_committed(&lab.rotate());
+    let commits = lab.fake().with(|world| [0, 2].map(|number: usize| world.deployments[number].commit.clone()));
+    assert_eq!(commits[0], commits[1]);
+}
+
+#[test]
+fn one_of_vercel_that_was_deleted_is_not_waited_for() {
+    let lab = at(At::Vercel);
+    lab.fake().with(|world| {
+        world.deploy(None, false);
+        world.deployments.last_mut().unwrap().states = vec!["DELETED".to_owned()];
+    });
+    lab.assert_committed(&lab.rotate());
+}
+
+#[test]
+fn an_old_variable_of_vercel_may_be_given_a_visibility() {
+    for more in ["", "wants-all"] {
+        let lab = set(At::Vercel, "without-visibility", "");
+        lab.fake().with(|world| world.set.insert(more.to_owned(), String::new()));
+        lab.assert_committed(&lab.rotate());
+        lab.assert_committed(&lab.rotate());
+    }
 }

@@ -84,7 +84,9 @@ fn railway_is_asked_by_documents_that_its_schema_has_and_never_deploys_by_a_writ
     assert!(acts[0].contains("variableUpsert") && acts[0].contains(&write), "{acts:#?}");
     assert!(
         acts[1].contains("serviceInstanceDeployV2")
-            && acts[1].ends_with("\"variables\":{\"e\":\"env-1\",\"s\":\"svc-1\"}}")
+            && acts[1].ends_with(
+                "\"variables\":{\"e\":\"env-1\",\"s\":\"svc-1\",\"c\":\"c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00\"}}"
+            )
     );
     assert_eq!(acts.len(), 2);
 }
@@ -99,6 +101,17 @@ fn a_service_of_railway_that_has_no_commit_is_deployed_from_what_runs() {
             .iter()
             .any(|line| line.contains("deploymentRedeploy") && line.ends_with("\"variables\":{\"id\":\"FIRST\"}}"))
     );
+}
+
+#[test]
+fn a_service_of_railway_keeps_the_commit_that_runs_whatever_it_is_pinned_to() {
+    let lab = at(At::Railway);
+    let commit = lab.fake().with(|world| {
+        world.set.insert("pinned".to_owned(), "feed".repeat(10));
+        world.deployments[0].commit.clone()
+    });
+    lab.assert_committed(&lab.rotate());
+    assert_eq!(lab.fake().with(|world| world.deployments.last().unwrap().commit.clone()), commit);
 }
 
 #[test]
@@ -147,7 +160,8 @@ fn calls_that_replace_or_remove_whole_sets_are_not_in_the_code() {
         "serviceInstanceRedeploy",
         "latestCommit",
         "withLatestCommit",
-        "\"rollback\"",
+        "\"rollback\",",
+        "\"rollback\"]",
         "\"restart\"",
         "scopes",
         "deploymentRollback",

@@ -12,6 +12,11 @@ use crate::target::hosting::words::plain;
 /// How many deploys a page has.
 const PER_PAGE: usize = 50;
 
+/// Whether this names a commit: a branch or a pull request may be named in its place.
+pub(super) fn is_commit(text: &str) -> bool {
+    text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 impl Netlify {
     pub(super) fn deployment_of(&self, raw: Raw) -> Deployment {
         let is_published = raw.published_at.is_some() || !self.settings.is_published();
@@ -32,7 +37,7 @@ impl Netlify {
             why: why.map(|why| self.api.told(&why)).or(aside).unwrap_or_default(),
             created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
             page: self.page_of(raw.admin_url.as_deref(), &raw.id),
-            commit: raw.commit_ref.filter(|commit| !commit.is_empty()),
+            commit: raw.commit_ref.filter(|commit| is_commit(commit)),
             by_us: mark.is_some(),
             mark,
             of: None,

@@ -8,7 +8,7 @@ use crate::config::RailwayService;
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Intent;
 use crate::target::hosting::api::{Refusal, Said};
-use crate::target::hosting::platform::{Deployment, SERVING, State, Wanted};
+use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVING, State, Wanted};
 use crate::target::hosting::words::plain;
 
 /// Words of what is known not to serve yet.
@@ -34,7 +34,7 @@ impl Railway {
                 "https://railway.com/project/{project}/service/{service}?environmentId={environment}&id={}",
                 plain(&raw.id)
             ),
-            commit: None,
+            commit: raw.commit().map(str::to_owned),
             mark: None,
             of: None,
             by_us: true,
@@ -52,6 +52,12 @@ impl Railway {
             State::Aside | State::Blocked | State::Failed | State::Gone => 0,
         };
         active.into_iter().map(|raw| self.deployment_of(raw)).max_by_key(|it| (rank(it), it.created))
+    }
+
+    /// The commit of what runs, or of what ran before anything was written.
+    pub(super) async fn running_commit(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
+        let running = self.serving(until).await?.and_then(|serving| serving.commit);
+        Ok(running.or_else(|| wanted.found.get(COMMIT).cloned()))
     }
 
     /// What is deployed again: what runs. Where the new one has crashed nothing does: then it is the newest one of which

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::super::secrets::Hidden;
 
@@ -41,6 +42,14 @@ pub(super) struct Id<'a> {
 pub(super) struct OfService<'a> {
     pub(super) e: &'a str,
     pub(super) s: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct OfCommit<'a> {
+    #[serde(flatten)]
+    pub(super) of: OfService<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) c: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -177,6 +186,14 @@ pub(super) struct Raw {
     pub(super) created_at: Option<String>,
     pub(super) deployment_stopped: Option<bool>,
     pub(super) can_redeploy: Option<bool>,
+    pub(super) meta: Option<Value>,
+}
+
+impl Raw {
+    /// The commit that it was made of, where it was made of one.
+    pub(super) fn commit(&self) -> Option<&str> {
+        self.meta.as_ref()?.get("commitHash")?.as_str().filter(|commit| !commit.is_empty())
+    }
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Vercel;
-use super::shapes::{List, ORIGINAL, Project, Raw};
+use super::shapes::{Checks, List, ORIGINAL, Project, Raw};
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Kind;
 use crate::target::hosting::api::{Refusal, Request, Said};
@@ -34,7 +34,8 @@ impl Vercel {
         let project = self.project_id(until).await?;
         let before = before.map(|before| before.to_string());
         let mut query = vec![("projectId", project.as_str()), ("limit", "20")];
-        query.extend(self.is_production().then_some(("target", "production")));
+        // Not every list is known to take the name of an environment of the project's own.
+        query.extend((!self.is_custom()).then(|| ("target", self.environment())));
         query.extend(more);
         query.extend(before.as_deref().map(|before| ("until", before)));
         let answer = self.api.ask(Request::get(&["v7", "deployments"], &self.scope(&query)), until).await?;
@@ -51,7 +52,8 @@ impl Vercel {
 
     pub(super) fn deployment_of(&self, raw: Raw) -> Deployment {
         let word = raw.ready_state.clone().or(raw.state.clone()).unwrap_or_default();
-        let sub = raw.ready_substate.as_deref();
+        // Whatever is not of production was never published there, and is said to be staged for ever.
+        let sub = raw.ready_substate.as_deref().filter(|_| self.is_production());
         let alias_failed = raw.alias_error.as_ref().filter(|error| !error.is_null());
         let is_aliased = match &raw.alias_assigned {
             Some(Value::Bool(is)) => *is,
@@ -60,14 +62,15 @@ impl Vercel {
         };
         let (state, why) = match word.as_str() {
             "READY" if alias_failed.is_some() => (State::Failed, "its domain could not be assigned"),
-            "READY" if raw.checks_conclusion.as_deref() == Some("failed") => (State::Failed, "its checks failed"),
+            "READY" if matches!(raw.checks(), Checks::Failed) => (State::Failed, "its checks failed"),
+            "READY" if matches!(raw.checks(), Checks::Running) => (State::Going, "its checks run"),
             "READY" if sub == Some("STAGED") => (State::Aside, "it is built, and not what production serves"),
             "READY" if sub == Some("ROLLING") => (State::Going, "it is being rolled out"),
             // Unknown words are of something that goes on.
-            "READY" if self.is_production() && sub.is_some_and(|sub| sub != "PROMOTED") => (State::Going, ""),
+            "READY" if sub.is_some_and(|sub| sub != "PROMOTED") => (State::Going, ""),
             "READY" if !is_aliased => (State::Going, "its domain is not assigned yet"),
             "READY" => (State::Up, ""),
-            "CANCELED" => (State::Gone, ""),
+            "CANCELED" | "DELETED" => (State::Gone, ""),
             "BLOCKED" => (State::Blocked, ""),
             word if word == "ERROR" || word.ends_with("_ERROR") => (State::Failed, ""),
             _ => (State::Going, ""),
@@ -82,9 +85,9 @@ impl Vercel {
             created: raw.created_at.or(raw.created).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             page: plain(&raw.page()),
             commit: raw.commit().map(str::to_owned),
-            mark: raw.meta_text("rekeyd").map(str::to_owned),
+            mark: raw.mark().map(str::to_owned),
             of: raw.meta_text(ORIGINAL).map(str::to_owned),
-            by_us: raw.meta_text("rekeyd").is_some(),
+            by_us: raw.mark().is_some(),
             id: raw.name().unwrap_or_default().to_owned(),
         }
     }
@@ -114,8 +117,7 @@ impl Vercel {
             let any = |list: &[Deployment]| !list.is_empty();
             return Ok(self.list(&[("state", "READY")], any, until).await?.into_iter().next());
         }
-        let production = project.targets.as_ref().and_then(|targets| targets.production.as_ref());
-        match production.and_then(|production| production.id.as_deref()) {
+        match project.in_production() {
             Some(id) => Ok(Some(self.deployment(id, until).await?)),
             None => Ok(None),
         }

@@ -13,7 +13,55 @@ pub(super) struct Project {
     pub(super) name: String,
     pub(super) targets: Option<Targets>,
     pub(super) auto_assign_custom_domains: Option<bool>,
+    pub(super) last_alias_request: Option<AliasRequest>,
     pub(super) last_rollback_target: Option<Value>,
+    pub(super) rolling_release: Option<RollingRelease>,
+}
+
+impl Project {
+    pub(super) fn in_production(&self) -> Option<&str> {
+        self.targets.as_ref()?.production.as_ref()?.id.as_deref()
+    }
+
+    /// Whether production was rolled back and is still: then what is deployed is built, and not published.
+    pub(super) fn is_rolled_back(&self) -> bool {
+        match &self.last_alias_request {
+            Some(last) => {
+                let is_done = last.job_status.as_deref() == Some("succeeded");
+                let is_rollback = last.kind.as_deref() == Some("rollback");
+                is_done && is_rollback && last.to_deployment_id.as_deref() == self.in_production()
+            }
+            None => self.last_rollback_target.as_ref().is_some_and(|target| !target.is_null()),
+        }
+    }
+
+    /// Whether a new deployment is given all requests only once a person has approved of it.
+    pub(super) fn wants_approval(&self) -> bool {
+        let stages = self.rolling_release.iter().flat_map(|release| &release.stages);
+        stages.into_iter().any(|stage| stage.require_approval == Some(true))
+    }
+}
+
+/// The last change by which the project's domains were given to another deployment.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AliasRequest {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) job_status: Option<String>,
+    pub(super) to_deployment_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RollingRelease {
+    #[serde(default)]
+    pub(super) stages: Vec<Stage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stage {
+    pub(super) require_approval: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +99,15 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Whether `other` is of the same type. A record that was made before there was a visibility may be given the one that
+    /// its type has.
+    pub(super) fn is_of_the_same_type(&self, other: &Self) -> bool {
+        let of_type = if self.kind == "sensitive" { "secret" } else { "config" };
+        self.kind == other.kind
+            && (self.visibility == other.visibility
+                || (self.visibility.is_none() && other.visibility.as_deref() == Some(of_type)))
+    }
+
     /// Whether both are for the same environments.
     pub(super) fn is_for_the_same(&self, other: &Self) -> bool {
         let are_same = |some: &[String], others: &[String]| {
@@ -104,7 +161,9 @@ pub(super) struct Raw {
     pub(super) ready_state_reason: Option<String>,
     pub(super) alias_assigned: Option<Value>,
     pub(super) alias_error: Option<Value>,
+    pub(super) checks_state: Option<String>,
     pub(super) checks_conclusion: Option<String>,
+    pub(super) checks: Option<Value>,
     pub(super) error_code: Option<String>,
     pub(super) error_message: Option<String>,
     pub(super) created_at: Option<i64>,
@@ -113,7 +172,24 @@ pub(super) struct Raw {
     pub(super) url: Option<String>,
     pub(super) target: Option<String>,
     pub(super) custom_environment: Option<Custom>,
+    pub(super) git_source: Option<GitSource>,
     pub(super) meta: Option<Value>,
+}
+
+/// What it was made of, where that is asked for it alone.
+#[derive(Deserialize)]
+pub(super) struct GitSource {
+    pub(super) sha: Option<String>,
+}
+
+/// How the checks stand that a project has of its own.
+pub(super) enum Checks {
+    /// They run, or are to.
+    Running,
+    /// One has failed.
+    Failed,
+    /// There are none, or they have ended.
+    Over,
 }
 
 /// An environment of the project's own.
@@ -131,7 +207,29 @@ impl Raw {
 
     /// The commit that it was made of, wherever the code is kept.
     pub(super) fn commit(&self) -> Option<&str> {
-        ["githubCommitSha", "gitlabCommitSha", "bitbucketCommitSha"].into_iter().find_map(|key| self.meta_text(key))
+        let keys = ["githubCommitSha", "gitlabCommitSha", "bitbucketCommitSha", "gitCommitSha"];
+        let of_source = || self.git_source.as_ref()?.sha.as_deref().filter(|sha| !sha.is_empty());
+        keys.into_iter().find_map(|key| self.meta_text(key)).or_else(of_source)
+    }
+
+    /// Which of our movements it was made for. Vercel copies what was said of a deployment to those that are made anew of
+    /// it: of such a copy it says what it is of, and ours is of something else.
+    pub(super) fn mark(&self) -> Option<&str> {
+        let copied_of = self.meta_text("originalDeploymentId");
+        let is_copy = copied_of.is_some_and(|of| self.meta_text(ORIGINAL) != Some(of));
+        self.meta_text("rekeyd").filter(|_| !is_copy)
+    }
+
+    /// What checks of the project's own say of one that is built.
+    pub(super) fn checks(&self) -> Checks {
+        let before_its_domain = || self.checks.as_ref()?.get("deployment-alias")?.get("state")?.as_str();
+        if self.checks_conclusion.as_deref() == Some("failed") || before_its_domain() == Some("failed") {
+            return Checks::Failed;
+        }
+        match self.checks_state.as_deref() {
+            Some("registered" | "running") => Checks::Running,
+            _ => Checks::Over,
+        }
     }
 
     /// Where a person can look at it: the page of its build, or what it serves itself.
@@ -184,6 +282,8 @@ pub(super) struct FullPatch<'a> {
     pub(super) custom_environment_ids: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) git_branch: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) visibility: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -246,3 +346,22 @@ pub(super) struct Meta<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Nothing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_deploys_anew_of_ours_is_not_ours() {
+        let marked = |more: Value| {
+            let meta = serde_json::json!({"action": "redeploy", "rekeyd": "id-1", "rekeydOf": "dpl_1"});
+            let Value::Object(mut meta) = meta else { unreachable!() };
+            meta.extend(more.as_object().cloned().unwrap_or_default());
+            let raw: Raw = serde_json::from_value(serde_json::json!({"id": "dpl_3", "meta": meta})).unwrap();
+            raw.mark().map(str::to_owned)
+        };
+        assert_eq!(marked(serde_json::json!({})).as_deref(), Some("id-1"));
+        assert_eq!(marked(serde_json::json!({"originalDeploymentId": "dpl_1"})).as_deref(), Some("id-1"));
+        assert_eq!(marked(serde_json::json!({"originalDeploymentId": "dpl_2"})), None);
+    }
+}

@@ -89,7 +89,7 @@ impl Vercel {
         };
         let git_branch = self.branch();
         let body = Created { key, value, kind: "sensitive", target, custom_environment_ids: custom, git_branch };
-        let query = self.scope(&[("upsert", "true")]);
+        let query = self.scope(&[]);
         let request = Request::to(Intent::Write, "POST", &path, &query).with(json(&body)?);
         let refusal = match self.api.ask(request, until).await {
             Ok(answer) => {
@@ -145,13 +145,14 @@ impl Vercel {
             target: &record.target,
             custom_environment_ids: &record.custom_environment_ids,
             git_branch: record.git_branch.as_deref(),
+            visibility: record.visibility.as_deref(),
         };
         self.api.ask(request(json(&body)?), until).await.map(drop)
     }
 
     /// A write changes nothing but the value.
     pub(super) fn check_kind(&self, was: &Record, now: &Record) -> Said<()> {
-        if was.kind == now.kind && was.visibility == now.visibility && was.is_for_the_same(now) {
+        if was.is_of_the_same_type(now) && was.is_for_the_same(now) {
             return Ok(());
         }
         let text = format!("{} changed the type or the environments of {} with its value", self.label, now.key);
