@@ -84,7 +84,7 @@ support::on_one_debian! {
         poll(seconds(20), "it restarts", || machine.exec(&["test", "-e", "/tmp/restarts"]).status.eq(&0).then_some(()));
         let said = machine.exec(&["rekeyctl", "rotate", "session"]);
         assert_eq!(said.status, 75, "{said}");
-        let ended = |name: &str| machine.ok(&["rekeyctl", "history", name]).contains("is in force and proven");
+        let ended = |name: &str| machine.ok(&["rekeyctl", "history", name]).contains("is delivered and read back");
         poll(seconds(30), "both are committed", || (ended(NAME) && ended("session")).then_some(()));
         assert_eq!(machine.read("/tmp/restarts"), "once\n");
         assert_ne!(value_in_file(&machine), FIRST_VALUE);

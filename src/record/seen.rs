@@ -213,6 +213,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// A detail: that it is to run and does not, in words that name it.
+    pub fn sick(in_words: String) -> (String, String) {
+        ("sick".to_owned(), in_words)
+    }
+
     /// Whether it is at a hosting platform, which deploys it anew.
     pub fn is_deployed(&self) -> bool {
         self.details.contains_key("serving")

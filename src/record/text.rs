@@ -224,16 +224,13 @@ pub fn evidence_in_words(evidence: &Evidence) -> String {
 }
 
 fn found_in_words(found: &Found) -> String {
+    let unit = &found.unit;
     let state = match found.running {
-        true if found.is_deployed() => "serves",
-        true => "is running",
-        false => "is stopped on purpose",
+        true if found.is_deployed() => format!("{unit} serves"),
+        true => found.details.get("sick").cloned().unwrap_or_else(|| format!("{unit} is running")),
+        false => format!("{unit} is stopped on purpose"),
     };
-    if found.dependents.is_empty() {
-        format!("{} {state}", found.unit)
-    } else {
-        format!("{} {state}, with {}", found.unit, found.dependents.join(", "))
-    }
+    if found.dependents.is_empty() { state } else { format!("{state}, with {}", found.dependents.join(", ")) }
 }
 
 fn activated_in_words(activated: &Activated) -> String {
@@ -265,6 +262,12 @@ fn committed_in_words(took_us: u64, standing: &Standing) -> String {
                 "{in_force} is delivered and read back, after {took}; until its next start the value before is in use by {units}"
             )
         }
+        Some(last) if !last.read_back.is_empty() => {
+            let files = last.read_back.join(", ");
+            format!(
+                "{in_force} is delivered and read back, after {took}; that what reads {files} uses it, nothing has proven"
+            )
+        }
         _ => format!("{in_force} is in force and proven, after {took}"),
     }
 }
@@ -283,10 +286,13 @@ fn outcome_in_words(outcome: &Outcome, took_us: u64, standing: &Standing) -> Str
     match outcome {
         Outcome::Committed => format!("committed: {}", committed_in_words(took_us, standing)),
         Outcome::RolledBack { cause } => {
-            format!(
-                "rolled back: {in_force} is in force again and proven, after {took}. Cause: {}",
-                fault_in_words(cause)
-            )
+            let proven = match &standing.last {
+                Some(last) if !last.read_back.is_empty() => {
+                    format!("is delivered again and read back in {}", last.read_back.join(", "))
+                }
+                _ => "is in force again and proven".to_owned(),
+            };
+            format!("rolled back: {in_force} {proven}, after {took}. Cause: {}", fault_in_words(cause))
         }
         Outcome::RollbackFailed { cause, rollback } => format!(
             "rollback failed after {took}: a person is needed. First: {}. Then: {}",

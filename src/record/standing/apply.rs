@@ -72,6 +72,7 @@ impl Standing {
                     back_to: None,
                     hooks: Vec::new(),
                     waiting: Vec::new(),
+                    read_back: Vec::new(),
                 });
             }
             Happening::TurnedAway { actor, cause } => {
@@ -102,7 +103,10 @@ impl Standing {
                         transaction.noted.clone_from(noted);
                         transaction.left.clone_from(left);
                     }
-                    Seen::Proven { evidence } => transaction.waiting = waiting(evidence),
+                    Seen::Proven { evidence } => {
+                        transaction.waiting = waiting(evidence);
+                        transaction.read_back = read_back(evidence);
+                    }
                     _ => {}
                 }
                 transaction.advance(phase, passed(seen));
@@ -268,11 +272,12 @@ impl Standing {
         if retires || !matches!(outcome, Outcome::Refused { .. }) {
             self.retire_at = None;
         }
-        let Transaction { id, actor, batch, hooks, interruptions, waiting, .. } = transaction;
+        let Transaction { id, actor, batch, hooks, interruptions, waiting, read_back, .. } = transaction;
         let interrupted = interruptions > 0;
         let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
         let outcome = outcome.clone();
-        self.last = Some(LastRotation { id, actor, batch, retires, interrupted, outcome, hook_failed, waiting, at });
+        self.last =
+            Some(LastRotation { id, actor, batch, retires, interrupted, outcome, hook_failed, waiting, read_back, at });
     }
 }
 
@@ -317,6 +322,15 @@ fn waiting(evidence: &[Evidence]) -> Vec<String> {
         _ => None,
     };
     evidence.iter().filter_map(waits).collect()
+}
+
+/// The files, where nothing else was seen.
+fn read_back(evidence: &[Evidence]) -> Vec<String> {
+    let path = |seen: &Evidence| match seen {
+        Evidence::File { path } => Some(path.clone()),
+        _ => None,
+    };
+    evidence.iter().map(path).collect::<Option<_>>().unwrap_or_default()
 }
 
 fn restarts(seen: &Seen) -> impl Iterator<Item = (String, u64)> {

@@ -104,7 +104,8 @@ impl Survey<'_> {
         let restarts = running && target.activate != Activate::None;
         let dependents = if restarts { target.systemd.active_dependents(&status).await? } else { Vec::new() };
         let left_alone = target.activate == Activate::None;
-        let details = left_alone.then(|| alone::detail(&status)).into_iter().collect();
+        let sick = (running && is_running(&status).is_err()).then(|| Found::sick(status.in_words()));
+        let details = left_alone.then(|| alone::detail(&status)).into_iter().chain(sick).collect();
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
