@@ -89,8 +89,10 @@ support::on_both_debians! {
         assert_eq!(machine.unit(UNIT, "NRestarts"), "0");
         rotation::assert_new_value(&machine);
     }
+}
 
-    fn a_hundred_units_due_at_once_share_one_reload_and_one_sweep(debian) {
+support::on_one_debian! {
+    Thirteen => fn a_hundred_units_due_at_once_share_one_reload_and_one_sweep(debian) {
         let _alone = support::one_at_a_time();
         const COUNT: usize = 100;
         let mut builder = Machine::on(debian);

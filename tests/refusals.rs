@@ -156,7 +156,7 @@ support::on_both_debians! {
 
     fn a_helper_process_without_the_variable_is_named_and_not_taken_for_a_change_by_hand(debian) {
         let machine = adopted(debian, &Backend::good().always("bare-worker"));
-        is_refused(&machine, "no-value", &["lack JWT_SECRET: sleep", "allow-without"]);
+        is_refused(&machine, "no-value", &["lack JWT_SECRET: \"sleep\"", "allow-without"]);
         let said = rotate(&machine);
         assert!(!said.stdout.contains("by hand"), "{said}");
         let allowed = SECRET.replace("[proof]\n", "[proof]\nallow-without = [\"sleep\"]\n");

@@ -12,6 +12,7 @@ use super::phases::{may_serve, workers};
 use super::plans::not_adopted;
 use crate::config::SecretName;
 use crate::policy::{self, Drift};
+use crate::proof::Moment;
 use crate::record::{Evidence, Found, Seen, Standing};
 use crate::rotation::{Fault, FaultCode, Generation, Plan};
 use crate::secret::SecretValue;
@@ -123,7 +124,10 @@ impl Engine<'_> {
             evidence.extend(target.evidence(&errand).await?);
         }
         let anyone = may_serve(&found);
-        evidence.extend(self.ask_probes(anyone, workers(&evidence), &view, (&values, Vec::new()), deadline).await?);
+        evidence.extend(
+            self.ask_probes((Moment::AsItIs, anyone, workers(&evidence)), &view, (&values, Vec::new()), deadline)
+                .await?,
+        );
         Ok(Verdict { generation: view.primary, evidence })
     }
 

@@ -1,10 +1,12 @@
 //! What each phase of a rotation does.
 
-use tokio::time::Instant;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::{Engine, Values, disclosed, look};
 use crate::config::{Retire, TargetSettings};
-use crate::proof::{Question, impact};
+use crate::proof::{Moment, Question, impact};
 use crate::record::{Activated, Evidence, Found, Left, NewValue, Seen};
 use crate::rotation::{Fault, FaultCode, Generation, Intent, Outcome, Phase, Step, View};
 use crate::secret::{Fingerprint, SecretValue, generate};
@@ -13,6 +15,8 @@ use crate::target::{Errand, Health, Known, Target};
 
 /// So many processes are taken to answer, where none can be seen.
 const UNKNOWN_WORKERS: u32 = 4;
+/// How often processes are looked at while they are asked.
+const WATCH: Duration = Duration::from_secs(2);
 
 impl Engine<'_> {
     /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
@@ -62,8 +66,9 @@ impl Engine<'_> {
         }
         // Of some consumers nothing is known but what probes say.
         let anyone = health == Health::Needed && may_serve(&found);
-        let evidence =
-            self.ask_probes(anyone, found_workers(&found), in_force, (&values, Vec::new()), deadline).await?;
+        let evidence = self
+            .ask_probes((Moment::Before, anyone, found_workers(&found)), in_force, (&values, Vec::new()), deadline)
+            .await?;
         if let Some(watch) = self.settings.watch.as_ref().filter(|_| anyone) {
             impact::check(watch).await?;
         }
@@ -242,8 +247,8 @@ impl Engine<'_> {
             false => Evidence::Stopped { unit: found.unit.clone() },
         };
         let mut evidence: Vec<_> = self.found().iter().map(left).collect();
-        let workers = found_workers(self.found());
-        evidence.extend(self.ask_probes(anyone, workers, view, (&self.disclose(view)?, Vec::new()), deadline).await?);
+        let of = (Moment::AsItIs, anyone, found_workers(self.found()));
+        evidence.extend(self.ask_probes(of, view, (&self.disclose(view)?, Vec::new()), deadline).await?);
         Ok(Seen::Proven { evidence })
     }
 
@@ -255,9 +260,12 @@ impl Engine<'_> {
         for (_, target) in self.moving() {
             evidence.extend(target.evidence(&errand).await?);
         }
-        let anyone = runs(&evidence);
-        let probed =
-            self.ask_probes(anyone, workers(&evidence), view, (&values, self.out_of_force(view)), deadline).await?;
+        let moment = if phase.is_back() { Moment::Back } else { Moment::Moved };
+        let of = (moment, runs(&evidence), workers(&evidence));
+        let probed = tokio::select! {
+            probed = self.ask_probes(of, view, (&values, self.out_of_force(view)), deadline) => probed?,
+            fault = self.watch_over(&evidence) => return Err(fault),
+        };
         for (_, target) in self.moving() {
             target.is_still_there(&evidence).await?;
         }
@@ -268,11 +276,22 @@ impl Engine<'_> {
         Ok(Seen::Proven { evidence })
     }
 
+    /// Looks at the processes for as long as probes ask them: one that ends is the reason why nobody answers.
+    async fn watch_over(&self, evidence: &[Evidence]) -> Fault {
+        loop {
+            sleep(WATCH).await;
+            for (_, target) in self.moving() {
+                if let Err(fault) = target.is_alive(evidence).await {
+                    return fault;
+                }
+            }
+        }
+    }
+
     /// Asks the probes, where anyone is there to answer: consumers may be stopped on purpose.
     pub(super) async fn ask_probes(
         &self,
-        anyone: bool,
-        workers: u32,
+        (moment, anyone, workers): (Moment, bool, u32),
         view: &View,
         (values, retired): (&Values, Vec<(Generation, SecretValue)>),
         deadline: Instant,
@@ -281,6 +300,7 @@ impl Engine<'_> {
             return Ok(Vec::new());
         }
         let question = Question {
+            moment,
             workers,
             primary: (view.primary, &values.primary),
             accepted: view.accepted.iter().copied().zip(&values.accepted).collect(),

@@ -94,7 +94,7 @@ impl Probe for Program {
 
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault> {
         program::check(&self.processes, &self.settings.argv, "`command`", &self.label()).await?;
-        let mut patience = Patience::until(question.deadline, self.settings.timeout);
+        let mut patience = Patience::until(question.moment, question.deadline, self.settings.timeout);
         loop {
             match self.run(question, patience.remaining()).await {
                 Ok(evidence) => return Ok(evidence),
@@ -128,6 +128,7 @@ mod tests {
 
     use tokio::time::Instant;
 
+    use super::super::Moment;
     use super::*;
     use crate::sys::child::Child;
 
@@ -147,6 +148,7 @@ mod tests {
         };
         let [primary, old] = ["s3cr3t-value", "0ld-value"].map(|text| SecretValue::new(text.as_bytes().to_vec()));
         let question = Question {
+            moment: Moment::Moved,
             primary: (Generation(2), &primary),
             accepted: Vec::new(),
             retired: vec![(Generation(1), &old)],

@@ -15,7 +15,7 @@ impl Probe for HttpProbe {
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault> {
-        let mut patience = Patience::until(question.deadline, self.timeout);
+        let mut patience = Patience::until(question.moment, question.deadline, self.timeout);
         loop {
             let trouble = match send(Call::new(&self.method, &self.url), patience.request()).await {
                 Ok(reply) if reply.status == self.status => {
@@ -24,7 +24,12 @@ impl Probe for HttpProbe {
                 Ok(reply) => {
                     let line = line(&self.method, &self.url);
                     let message = format!("{line} answered {}, not {}", reply.status, self.status);
-                    Trouble::NotYet(Fault::new(FaultCode::ProbeFailed, message))
+                    let fault = Fault::new(FaultCode::ProbeFailed, message);
+                    if reply.status == 429 {
+                        Trouble::TooOften(fault, reply.retry_after())
+                    } else {
+                        Trouble::NotYet(fault)
+                    }
                 }
                 Err(error) => Trouble::unanswered(&error, FaultCode::ProbeFailed),
             };
@@ -41,6 +46,7 @@ mod tests {
 
     use tokio::time::Instant;
 
+    use super::super::Moment;
     use super::*;
     use crate::rotation::Generation;
     use crate::secret::SecretValue;
@@ -72,6 +78,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         probe
             .ask(&Question {
+                moment: Moment::Moved,
                 primary: (Generation(1), &value),
                 accepted,
                 retired,

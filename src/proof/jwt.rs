@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::token::{Token, key};
-use super::{Patience, Probe, Question, Trouble};
+use super::{Moment, Patience, Probe, Question, Trouble};
 use crate::config::{JwtProbe, TokenCarrier, TokenSource};
 use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode, Generation};
@@ -28,25 +28,30 @@ impl Probe for JwtProbe {
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault> {
-        let mut patience = Patience::until(question.deadline, self.timeout);
+        let mut patience = Patience::until(question.moment, question.deadline, self.timeout);
         if question.at_leisure {
             patience = patience.until_the_end();
         }
+        let mut token = None;
         loop {
-            match self.ask_once(question, &patience).await {
+            match self.ask_once(question, &mut token, &patience).await {
                 Ok(evidence) => return Ok(evidence),
-                Err(trouble) => patience.endure(trouble).await?,
+                Err(trouble) => {
+                    // Whoever is asked too often is not asked for another token as well.
+                    token = token.filter(|_| matches!(trouble, Trouble::TooOften(..)));
+                    patience.endure(trouble).await?;
+                }
             }
         }
     }
 
     async fn log_in(&self, deadline: Instant) -> Option<Zeroizing<String>> {
         let TokenSource::Login(login) = &self.token else { return None };
-        login::log_in(login, &Patience::until(deadline, self.timeout)).await.ok()
+        login::log_in(login, &Patience::until(Moment::AsItIs, deadline, self.timeout)).await.ok()
     }
 
     async fn refuses(&self, token: &str, deadline: Instant) -> Result<Evidence, Fault> {
-        let mut patience = Patience::until(deadline, self.timeout);
+        let mut patience = Patience::until(Moment::Moved, deadline, self.timeout);
         let protected = self.protected();
         let logged_out = || Evidence::LoggedOut { protected: shown(&self.protected.url) };
         let mut refused = 0;
@@ -107,16 +112,23 @@ impl JwtProbe {
         line(&self.protected.method, &self.protected.url)
     }
 
-    async fn ask_once(&self, question: &Question<'_>, patience: &Patience) -> Result<Evidence, Trouble> {
+    async fn ask_once(
+        &self,
+        question: &Question<'_>,
+        kept: &mut Option<Zeroizing<String>>,
+        patience: &Patience,
+    ) -> Result<Evidence, Trouble> {
         let unreadable = |why: String| Trouble::Certain(Fault::new(FaultCode::TokenUnreadable, why));
         let (generation, value) = question.primary;
         let mut primary = key(value.reveal(), self.key).map_err(|encoding| {
             unreadable(format!("the value of generation {generation} is not {encoding}, as the probe's key = says"))
         })?;
-        let text = match &self.token {
-            TokenSource::Login(login) => login::log_in(login, patience).await?,
-            TokenSource::Mint(mint) => login::mint(mint, &primary).map_err(unreadable)?,
+        let text = match (kept.take(), &self.token) {
+            (Some(text), _) => text,
+            (None, TokenSource::Login(login)) => login::log_in(login, patience).await?,
+            (None, TokenSource::Mint(mint)) => login::mint(mint, &primary).map_err(unreadable)?,
         };
+        let text = kept.insert(text).clone();
         let token = Token::parse(&text)
             .map_err(|why| unreadable(format!("the token of {} cannot be judged: {why}", self.source())))?;
         if let Some(other) = self.keys(value).find(|key| token.is_signed_with(key)) {
@@ -127,7 +139,9 @@ impl JwtProbe {
         self.check_accepted(&token, &text, generation, &retired, patience).await?;
         let accepted = self.check_still_accepted(question, &token, patience).await?;
         let refused = self.check_refused(&token, &retired, patience).await?;
-        self.check_every_worker(question, (&token, &text), &retired, patience).await?;
+        if question.moment != Moment::Before {
+            self.check_every_worker(question, (&token, &text), &retired, patience).await?;
+        }
         self.check_every_signer(question, &primary, patience).await?;
         Ok(Evidence::Jwt {
             source: self.source(),
@@ -178,8 +192,8 @@ impl JwtProbe {
             if self.keys(value).any(|key| token.is_signed_with(&key)) {
                 let message = format!("the token of {source} is signed with generation {other}, not with {generation}");
                 return Err(Trouble::Draining(Fault::new(FaultCode::SignedWithOld, message).advise(
-                    "the backend has the new value in its environment and does not sign with it: \
-                     does it read the secret from a file, or keep it elsewhere?",
+                    "it was given the new value and does not sign with it: does it read the secret from another place, or \
+                     keep it over a reload?",
                 )));
             }
         }
@@ -234,7 +248,7 @@ impl JwtProbe {
                 ));
             }
         }
-        Err(Trouble::NotYet(Fault::new(FaultCode::ProtectedRefuses, format!("{protected} answered {status} {to}"))))
+        Err(Trouble::Answered(Fault::new(FaultCode::ProtectedRefuses, format!("{protected} answered {status} {to}"))))
     }
 
     /// Forged tokens must be refused, else the consumer checks nothing and nothing is proven.
@@ -302,10 +316,13 @@ impl JwtProbe {
 fn neither(protected: &str, status: u16, to: &str) -> Trouble {
     let note = if (300..400).contains(&status) { ", a redirect, which is not followed," } else { "" };
     let fault = Fault::new(FaultCode::ProbeFailed, format!("{protected} answered {status}{note} {to}"));
-    Trouble::NotYet(match status {
-        300..400 => fault.advise("protected should name an endpoint that answers 2xx to a token and 401 without"),
-        _ => fault,
-    })
+    match status {
+        300..400 => Trouble::Answered(
+            fault.advise("protected should name an endpoint that answers 2xx to a token and 401 without"),
+        ),
+        429 => Trouble::TooOften(fault, None),
+        _ => Trouble::NotYet(fault),
+    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,30 @@ pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Prob
     secret.probes.iter().enumerate().map(probe).collect()
 }
 
+/// What the consumer has just been through: what it answers means another thing each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It has been running, and is about to be given another view.
+    Before,
+    /// It has been running, and somebody wants to know how it is.
+    AsItIs,
+    /// It was just made to take a view.
+    Moved,
+    /// It was just made to go back to a view.
+    Back,
+}
+
+impl Moment {
+    /// Whether a consumer that is asked may be starting still.
+    pub fn may_be_starting(self) -> bool {
+        matches!(self, Self::Moved | Self::Back)
+    }
+}
+
 /// What a probe may know while it asks.
 pub struct Question<'a> {
+    /// What the consumer has just been through.
+    pub moment: Moment,
     /// The generation and value that the consumer should sign with.
     pub primary: (Generation, &'a SecretValue),
     /// Values that the consumer should accept too.

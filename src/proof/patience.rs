@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::Moment;
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::http::{HttpError, NoAnswer};
 
@@ -14,11 +15,26 @@ const REQUEST: Duration = Duration::from_secs(5);
 const DRAINING: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The same where each try may count: backends lock out who logs in in vain too often.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+/// A consumer that has been running gives a clear answer so often before it is believed.
+const CLEAR_ANSWERS: u32 = 2;
+/// What is said of a consumer on which nobody listens yet.
+const STARTING: &str = "if it takes longer to start, give the probe a longer `timeout`";
+/// Who asks too often waits for so long at least.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const TOO_OFTEN: &str = "it says that it is asked too often: try later, or allow the probe's user more";
 
 /// A fault, and whether asking again may help.
 pub(super) enum Trouble {
     /// The consumer may not be ready yet.
     NotYet(Fault),
+    /// Nobody listens: it may be starting.
+    Absent(Fault),
+    /// It says no, clearly: one that is starting may change its mind.
+    Answered(Fault),
+    /// It does not want to be asked so often; for so long, where it says that.
+    TooOften(Fault, Option<Duration>),
     /// Only for as long as an old worker may be answering.
     Draining(Fault),
     /// It will not change.
@@ -31,6 +47,7 @@ impl Trouble {
         match error.why {
             NoAnswer::TimedOut => Self::NotYet(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
             NoAnswer::Unsendable(_) => Self::Certain(Fault::new(code, error.to_string())),
+            NoAnswer::Refused => Self::Absent(Fault::new(code, error.to_string())),
             _ => Self::NotYet(Fault::new(code, error.to_string())),
         }
     }
@@ -39,6 +56,9 @@ impl Trouble {
     pub(super) fn advised(self, advice: &str) -> Self {
         match self {
             Self::NotYet(fault) => Self::NotYet(fault.advise(advice)),
+            Self::Absent(fault) => Self::Absent(fault.advise(advice)),
+            Self::Answered(fault) => Self::Answered(fault.advise(advice)),
+            Self::TooOften(fault, pause) => Self::TooOften(fault.advise(advice), pause),
             Self::Draining(fault) => Self::Draining(fault.advise(advice)),
             Self::Certain(fault) => Self::Certain(fault.advise(advice)),
         }
@@ -69,7 +89,11 @@ impl Sighting {
 
 /// How long a probe goes on asking, and what it saw meanwhile.
 pub(super) struct Patience {
+    moment: Moment,
     end: Instant,
+    /// The latest end, of what waits for longer than the probe's own time.
+    deadline: Instant,
+    answered: u32,
     request: Duration,
     grace: Duration,
     pause: Duration,
@@ -80,12 +104,13 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Until the earlier of `deadline` and `timeout` from now.
-    pub(super) fn until(deadline: Instant, timeout: Duration) -> Self {
+    pub(super) fn until(moment: Moment, deadline: Instant, timeout: Duration) -> Self {
         let now = Instant::now();
         let end = deadline.min(now + timeout);
         let whole = end.saturating_duration_since(now);
         let (grace, request) = (DRAINING.min(whole / 4), REQUEST.max(whole / 3));
-        Self { end, request, grace, pause: FIRST_PAUSE, asked: now, seen: None, draining: None }
+        let pause = FIRST_PAUSE;
+        Self { moment, end, deadline, answered: 0, request, grace, pause, asked: now, seen: None, draining: None }
     }
 
     /// The same, with an old worker that may turn up until the end.
@@ -108,6 +133,7 @@ impl Patience {
     /// # Errors
     /// The fault, where another try will not help or the time is up; then with how long it was seen.
     pub(super) async fn endure(&mut self, trouble: Trouble) -> Result<(), Fault> {
+        let (mut longest, mut is_told) = (LONGEST_PAUSE, false);
         let fault = match trouble {
             Trouble::Certain(fault) => return Err(fault),
             Trouble::Draining(fault) => {
@@ -117,6 +143,35 @@ impl Patience {
                 fault
             }
             Trouble::NotYet(fault) => fault,
+            Trouble::Absent(fault) => {
+                // There is no other way out than to wait for what was in force to come up again.
+                if self.moment == Moment::Back {
+                    self.prolong(self.pause);
+                }
+                if self.moment.may_be_starting() && fault.advice.is_empty() { fault.advise(STARTING) } else { fault }
+            }
+            Trouble::Answered(fault) => {
+                self.answered += 1;
+                if !self.moment.may_be_starting() && self.answered >= CLEAR_ANSWERS {
+                    return Err(fault);
+                }
+                longest = LONGEST_REST;
+                if !self.moment.may_be_starting() {
+                    self.pause = FIRST_REST;
+                }
+                fault
+            }
+            Trouble::TooOften(fault, wanted) => {
+                let fault = if fault.advice.is_empty() { fault.advise(TOO_OFTEN) } else { fault };
+                let pause = wanted.unwrap_or(self.pause).max(FIRST_REST);
+                // One that runs well is not gone back from because it is asked too often: there is time until the deadline.
+                if !self.moment.may_be_starting() || Instant::now() + pause >= self.deadline {
+                    return Err(fault);
+                }
+                self.prolong(pause);
+                (self.pause, longest, is_told) = (pause, LONGEST_REST.max(pause), true);
+                fault
+            }
         };
         let sighting = self.sight(fault);
         let remaining = self.remaining();
@@ -125,10 +180,16 @@ impl Patience {
         }
         self.seen = Some(sighting);
         // The last moments are used, too.
-        sleep(self.pause.min(remaining / 2)).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let most = if longest == LONGEST_PAUSE { remaining / 2 } else { remaining - remaining / 4 };
+        sleep(if is_told { self.pause } else { self.pause.min(most) }).await;
+        self.pause = (self.pause * 2).min(longest);
         self.asked = Instant::now();
         Ok(())
+    }
+
+    /// There is time for another request after a pause.
+    fn prolong(&mut self, pause: Duration) {
+        self.end = self.end.max(Instant::now() + pause + self.request).min(self.deadline);
     }
 
     /// What is left.
@@ -165,7 +226,7 @@ mod tests {
     async fn give_up(timeout: u64, each: u64, mut trouble: impl FnMut(u32) -> Trouble) -> (Fault, Duration) {
         let began = Instant::now();
         let timeout = Duration::from_millis(timeout);
-        let mut patience = Patience::until(began + Duration::from_secs(60), timeout);
+        let mut patience = Patience::until(Moment::Moved, began + Duration::from_secs(60), timeout);
         for count in 0.. {
             sleep(Duration::from_millis(each).min(patience.request())).await;
             if let Err(fault) = patience.endure(trouble(count)).await {
@@ -204,7 +265,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hang_that_lasted_longer_than_what_was_before_is_told() {
-        let mut patience = Patience::until(Instant::now() + Duration::from_secs(9), Duration::from_millis(400));
+        let mut patience =
+            Patience::until(Moment::Moved, Instant::now() + Duration::from_secs(9), Duration::from_millis(400));
         patience.endure(Trouble::NotYet(fault(FaultCode::LoginFailed, "answered 500"))).await.unwrap();
         sleep(patience.request()).await;
         let hang = fault(FaultCode::ProbeTimeout, "got no answer in time");
@@ -237,7 +299,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_rotations_deadline_ends_it_before_the_probes_timeout() {
         let began = Instant::now();
-        let mut patience = Patience::until(began + Duration::from_millis(100), Duration::from_secs(60));
+        let mut patience = Patience::until(Moment::Moved, began + Duration::from_millis(100), Duration::from_secs(60));
         while patience.endure(Trouble::NotYet(fault(FaultCode::ProbeFailed, "answered 503"))).await.is_ok() {}
         assert!(began.elapsed() < Duration::from_secs(2));
     }

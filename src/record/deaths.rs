@@ -73,5 +73,9 @@ fn proof(generation: Generation, evidence: &[Evidence]) -> String {
         Evidence::Stopped { unit } | Evidence::StoppedWithFormer { unit, .. } => Some(format!("{unit} is stopped")),
         _ => None,
     });
-    waits.or(refusal).unwrap_or_else(|| processes.collect::<Vec<_>>().join(", "))
+    let processes: Vec<String> = processes.collect();
+    waits.or(refusal).unwrap_or_else(|| match processes.as_slice() {
+        [] => "nothing has proven it: no process shows what it has, and no probe was asked".to_owned(),
+        processes => processes.join(", "),
+    })
 }

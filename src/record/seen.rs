@@ -183,6 +183,36 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// Whether it shows that somebody uses the view, or will from a moment on that is known. That a file has it, or that a
+    /// consumer runs, does not.
+    pub fn shows_use(&self) -> bool {
+        match self {
+            Self::Process { matching, .. } => *matching > 0,
+            Self::File { .. }
+            | Self::Unit { .. }
+            | Self::Containers { .. }
+            | Self::Instances { .. }
+            | Self::Saved { .. }
+            | Self::NotSaved { .. }
+            | Self::Dependents { .. }
+            | Self::Http { .. }
+            | Self::Impact { .. }
+            | Self::ReEncrypted { .. } => false,
+            Self::Jwt { .. }
+            | Self::Command { .. }
+            | Self::Program { .. }
+            | Self::Session
+            | Self::Deployment { .. }
+            | Self::Untouched { .. }
+            | Self::LoggedOut { .. }
+            | Self::AtNextRestart { .. }
+            | Self::Stopped { .. }
+            | Self::StoppedWithFormer { .. } => true,
+        }
+    }
+}
+
 /// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Activated, Evidence, Found, Happening, Hook, HookCame, Left, NewValue, Record, Seen, Standing};
+use super::{Activated, Evidence, Found, Happening, Hold, Hook, HookCame, Left, NewValue, Record, Seen, Standing};
 use crate::rotation::{Fault, Intent, Outcome};
 
 /// What is said of a weak value.
@@ -39,13 +39,17 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
             format!("{phase} failed after {}: {}", duration(*took_us), fault_in_words(fault))
         }
         Happening::Resumed => "going on with the rotation that was interrupted".to_owned(),
-        Happening::Hook { hook, came } => hook_in_words(*hook, came),
-        Happening::Ended { outcome, took_us } => outcome_in_words(outcome, *took_us, standing),
+        Happening::Hook { hook, came } => hook_in_words(*hook, came, standing),
+        Happening::Ended { outcome, took_us } => {
+            let outcome = outcome_in_words(outcome, *took_us, standing);
+            match standing.hold_owed() {
+                Some(hold) => format!("{outcome}; {}", hold_in_words(&hold, record)),
+                None => outcome,
+            }
+        }
         Happening::RetryArmed { at } => format!("the rotation will be tried again at {at:.0}"),
         Happening::RetireArmed { at } => format!("the overlap ends at {at:.0}"),
-        Happening::Held { hold } => {
-            format!("on hold: {}; nothing rotates until `rekeyctl release {}`", hold.sentence(), record.secret)
-        }
+        Happening::Held { hold } => hold_in_words(hold, record),
         Happening::Released { actor } => format!("hold released by {actor}"),
         Happening::Paused { actor } => format!("schedule paused by {actor}"),
         Happening::Unpaused { actor } => format!("schedule resumed by {actor}"),
@@ -68,9 +72,9 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
         Happening::Began { .. } | Happening::CarriedOver { .. } => None,
         Happening::Hook { came: HookCame::Began, .. } => None,
         Happening::Hook { hook, came: came @ HookCame::Passed { .. } } => {
-            mark("✓", &hook.to_string(), hook_in_words(*hook, came))
+            mark("✓", &hook.to_string(), hook_in_words(*hook, came, standing))
         }
-        Happening::Hook { hook, came } => mark("✗", &hook.to_string(), hook_in_words(*hook, came)),
+        Happening::Hook { hook, came } => mark("✗", &hook.to_string(), hook_in_words(*hook, came, standing)),
         Happening::Passed { phase, took_us, seen } => {
             let text = format!("{} ({})", seen_in_words(seen), duration(*took_us));
             let text = if phase.is_back() { format!("back: {text}") } else { text };
@@ -91,7 +95,14 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
     }
 }
 
-fn hook_in_words(hook: Hook, came: &HookCame) -> String {
+fn hold_in_words(hold: &Hold, record: &Record) -> String {
+    format!("on hold: {}; nothing rotates until `rekeyctl release {}`", hold.sentence(), record.secret)
+}
+
+fn hook_in_words(hook: Hook, came: &HookCame, standing: &Standing) -> String {
+    // Without an overlap a token from before is refused for its signature.
+    let transaction = standing.transaction.as_ref();
+    let is_refused_anyway = transaction.is_some_and(|transaction| transaction.plan.goal().accepted.is_empty());
     match came {
         HookCame::Began => format!("{hook} begins"),
         HookCame::Passed { took_us, receipt } => {
@@ -100,8 +111,15 @@ fn hook_in_words(hook: Hook, came: &HookCame) -> String {
             } else {
                 ""
             };
-            let receipt =
-                receipt.as_ref().map_or(unproven.to_owned(), |receipt| format!("; {}", evidence_in_words(receipt)));
+            let receipt = match receipt {
+                None => unproven.to_owned(),
+                Some(receipt) if is_refused_anyway => format!(
+                    "; {}, as it would for its signature alone: that sessions and tokens which are looked up have ended is \
+                     not proven",
+                    evidence_in_words(receipt)
+                ),
+                Some(receipt) => format!("; {}", evidence_in_words(receipt)),
+            };
             format!("{hook} done in {}{receipt}", duration(*took_us))
         }
         HookCame::Failed { took_us, fault } => format!(
@@ -265,7 +283,8 @@ fn committed_in_words(took_us: u64, standing: &Standing) -> String {
         Some(last) if !last.read_back.is_empty() => {
             let files = last.read_back.join(", ");
             format!(
-                "{in_force} is delivered and read back, after {took}; that what reads {files} uses it, nothing has proven"
+                "{in_force} is delivered and read back, after {took}; nothing proves that what reads {files} uses it: a \
+                 [[probe]] would"
             )
         }
         _ => format!("{in_force} is in force and proven, after {took}"),

@@ -79,6 +79,14 @@ pub struct Reply {
     pub body: Zeroizing<Vec<u8>>,
 }
 
+impl Reply {
+    /// How long one should wait before the next request, where it says so in seconds (RFC 9110, 10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
 /// The status alone: headers and body may hold tokens.
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

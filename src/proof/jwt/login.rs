@@ -33,16 +33,28 @@ pub(super) async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizi
         302 | 303 if matches!(login.token, TokenPlace::Cookie(_)) => {}
         status @ 300..400 => {
             let fault = failed(format!("answered {status}, a redirect, which is not followed"));
-            return Err(Trouble::NotYet(fault.advise("url of the login names the place that answers")));
+            return Err(Trouble::Answered(fault.advise("url of the login names the place that answers")));
         }
-        status => return Err(Trouble::NotYet(failed(format!("answered {status}")))),
+        status => {
+            let fault = failed(format!("answered {status}"));
+            return Err(match status {
+                429 => Trouble::TooOften(fault, reply.retry_after()),
+                400 | 401 | 403 | 415 | 422 => Trouble::Answered(fault.advise(about_credentials(login))),
+                404 | 405 | 410 => Trouble::Answered(fault.advise("see the url and the method of the login")),
+                400..500 => Trouble::Answered(fault),
+                _ => Trouble::NotYet(fault),
+            });
+        }
     }
     token_in(&reply, &login.token).ok_or_else(|| {
         let status = reply.status;
         let long = if reply.body.len() == BODY { " in its first 64 KiB" } else { "" };
-        Trouble::NotYet(match &login.token {
-            TokenPlace::Pointer(pointer) => failed(format!("answered {status} without a token at {pointer:?}{long}"))
-                .advise("token of the login is the JSON pointer to it; token-cookie the name of a cookie"),
+        Trouble::Answered(match &login.token {
+            TokenPlace::Pointer(pointer) => {
+                let has = names(&reply.body);
+                failed(format!("answered {status} without a token at {pointer:?}{long}{has}"))
+            }
+            .advise("token of the login is the JSON pointer to it; token-cookie the name of a cookie"),
             TokenPlace::Cookie(name) => failed(format!("answered {status} without a cookie {name}"))
                 .advise("token-cookie of the login is the name of a cookie; token the JSON pointer to it"),
         })
@@ -62,13 +74,41 @@ pub(super) fn mint(mint: &Mint, key: &[u8]) -> Result<Zeroizing<String>, String>
     Ok(Token::mint(algorithm, &Value::Object(claims).to_string(), key))
 }
 
+fn about_credentials(login: &Login) -> String {
+    match (&login.body, &login.headers) {
+        (LoginBody::Json(file) | LoginBody::Form(file), _) | (LoginBody::Empty, Some(file)) => {
+            format!("are the credentials in {} right, and in the form that it wants?", file.display())
+        }
+        (LoginBody::Empty, None) => "give the login its credentials: json-file, form-file or header-file".to_owned(),
+    }
+}
+
+/// What an answer has in place of what was looked for: names alone.
+fn names(body: &[u8]) -> String {
+    let is_plain = |name: &&String| {
+        (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(body) else { return String::new() };
+    let names: Vec<String> = object.keys().filter(is_plain).take(8).map(|name| format!("/{name}")).collect();
+    object.values_mut().for_each(wipe);
+    if names.is_empty() { String::new() } else { format!(" (it has {})", names.join(", ")) }
+}
+
 /// A body and its Content-Type.
 type Typed = (Zeroizing<Vec<u8>>, &'static str);
 
 fn body(body: &LoginBody) -> Result<Option<Typed>, Fault> {
     Ok(match body {
         LoginBody::Empty => None,
-        LoginBody::Json(file) => Some((credentials(file)?, "application/json")),
+        LoginBody::Json(file) => {
+            let body = credentials(file)?;
+            serde_json::from_slice::<serde::de::IgnoredAny>(&body).map_err(|error| {
+                let place = format!("{}:{}:{}", file.display(), error.line(), error.column());
+                Fault::new(FaultCode::LoginFailed, format!("{place}: this is no JSON"))
+                    .advise("json-file of the login is sent as it is; form-file is for user=…&password=…")
+            })?;
+            Some((body, "application/json"))
+        }
         LoginBody::Form(file) => {
             let mut form = credentials(file)?;
             // An editor's newline would be the end of the password.

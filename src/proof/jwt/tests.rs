@@ -116,6 +116,7 @@ struct Trial {
     primary: SecretValue,
     accepted: Vec<SecretValue>,
     retired: SecretValue,
+    moment: Moment,
     workers: u32,
     at_leisure: bool,
     deadline: Duration,
@@ -145,6 +146,7 @@ impl Trial {
             primary: SecretValue::new(NEW.into()),
             accepted: Vec::new(),
             retired: SecretValue::new(OLD.into()),
+            moment: Moment::Moved,
             workers: 1,
             at_leisure: false,
             deadline: Duration::from_secs(60),
@@ -178,6 +180,7 @@ impl Trial {
 
     async fn ask(&self) -> Result<Evidence, Fault> {
         let question = Question {
+            moment: self.moment,
             primary: (Generation(2), &self.primary),
             accepted: self.accepted.iter().map(|value| (Generation(3), value)).collect(),
             retired: vec![(Generation(1), &self.retired)],

@@ -324,13 +324,13 @@ fn waiting(evidence: &[Evidence]) -> Vec<String> {
     evidence.iter().filter_map(waits).collect()
 }
 
-/// The files, where nothing else was seen.
+/// The files, where nothing shows that they are used.
 fn read_back(evidence: &[Evidence]) -> Vec<String> {
     let path = |seen: &Evidence| match seen {
         Evidence::File { path } => Some(path.clone()),
         _ => None,
     };
-    evidence.iter().map(path).collect::<Option<_>>().unwrap_or_default()
+    if evidence.iter().any(Evidence::shows_use) { Vec::new() } else { evidence.iter().filter_map(path).collect() }
 }
 
 fn restarts(seen: &Seen) -> impl Iterator<Item = (String, u64)> {

@@ -159,7 +159,7 @@ pub struct Transaction {
     /// The consumers that go on with what they have until their next start.
     #[serde(default)]
     pub waiting: Vec<String>,
-    /// The files that were read back, where that is all that was seen.
+    /// The files that were read back, where nothing shows that they are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read_back: Vec<String>,
 }
@@ -213,7 +213,7 @@ pub struct LastRotation {
     /// The consumers that went on with what they had, until their next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<String>,
-    /// The files that were read back, where that is all that was seen: who reads them is not known.
+    /// The files that were read back, where nothing shows that they are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read_back: Vec<String>,
     /// When.

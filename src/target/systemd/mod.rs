@@ -195,6 +195,10 @@ impl Target for SystemdTarget {
         self.gather(errand.view, &consumers, errand.deadline).await
     }
 
+    async fn is_alive(&self, evidence: &[Evidence]) -> Result<(), Fault> {
+        self.check_same(evidence).await
+    }
+
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
         self.check_same(evidence).await
     }

@@ -1,5 +1,7 @@
 //! What the processes of a unit have, compared with what they should have.
 
+use std::collections::BTreeMap;
+
 use super::SystemdTarget;
 use super::way::credential_path;
 use crate::config::Deliver;
@@ -51,6 +53,19 @@ impl Tally {
 }
 
 type Digest = Option<String>;
+
+/// Names, each once and with how many there are of it.
+fn counted(names: &[String]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name.trim_end()).or_default() += 1;
+    }
+    let told = counts.into_iter().map(|(name, count)| match count {
+        1 => format!("{name:?}"),
+        _ => format!("{name:?} ({count} of them)"),
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
 
 impl SystemdTarget {
     /// Whether nothing speaks against the view. Where no process shows what it has, a probe that sees the value must tell.
@@ -110,7 +125,9 @@ impl SystemdTarget {
             true if same.first() == Some(&true) => tally.accepts_others += 1,
             true => tally.other += 1,
             // A program that reads the file itself keeps what it reads to itself.
-            false if !self.delivers || self.allow_without.contains(&process.comm) => tally.without += 1,
+            false if !self.delivers || self.allow_without.iter().any(|name| name == process.comm.trim_end()) => {
+                tally.without += 1
+            }
             false => tally.lacking.push(process.comm),
         }
     }
@@ -155,8 +172,9 @@ impl SystemdTarget {
             return Fault::new(FaultCode::WrongValue, message)
                 .advise(format!("see what else sets {env}: systemctl cat {unit}, and the program's own start script"));
         }
-        let names = tally.lacking.join(", ");
-        Fault::new(FaultCode::NoValue, format!("these processes of {unit} lack {env}: {names}"))
-            .advise("if they legitimately need none, name them in [proof] allow-without")
+        Fault::new(FaultCode::NoValue, format!("these processes of {unit} lack {env}: {}", counted(&tally.lacking))).advise(
+            "if they need none, or overwrite their environment (setproctitle), name them in [proof] allow-without, and have a \
+             [[probe]] prove it",
+        )
     }
 }

@@ -40,10 +40,10 @@ async fn a_file_is_read_at_each_use_and_may_be_linked_to() {
     trial.ask().await.unwrap();
     let elsewhere = trial.dir.path().join("elsewhere");
     std::fs::rename(trial.file(), &elsewhere).unwrap();
-    std::fs::write(&elsewhere, "changed").unwrap();
+    std::fs::write(&elsewhere, "[\"changed\"]").unwrap();
     symlink(&elsewhere, trial.file()).unwrap();
     trial.ask().await.unwrap();
-    assert_eq!(logins.lock().unwrap()[1].1, "changed");
+    assert_eq!(logins.lock().unwrap()[1].1, "[\"changed\"]");
 }
 
 #[tokio::test]
@@ -80,4 +80,18 @@ async fn a_login_may_need_headers_of_its_own() {
     trial.write("no header\n", 0o600);
     let fault = trial.ask().await.unwrap_err();
     assert!(fault.code == FaultCode::LoginFailed && fault.message.contains("Name: value"), "{fault}");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_not_sent_and_a_token_elsewhere_is_named() {
+    let (address, logins) = serve(good, new_only);
+    let trial = Trial::of(&address);
+    trial.write("{\"password\": ", 0o600);
+    let fault = trial.early_fault().await;
+    assert!(fault.message.contains("/login:1:13: this is no JSON"), "{fault}");
+    assert!(logins.lock().unwrap().is_empty());
+    let mut trial = Trial { moment: Moment::Before, ..Trial::of(&serve(good, new_only).0) };
+    trial.login().token = TokenPlace::Pointer("/token".to_owned());
+    let fault = trial.early_fault().await;
+    assert!(fault.message.contains("without a token at \"/token\" (it has /data)"), "{fault}");
 }

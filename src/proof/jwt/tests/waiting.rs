@@ -1,5 +1,7 @@
 //! What is waited for, what is not, and what is said of what failed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[tokio::test]
@@ -103,5 +105,62 @@ async fn a_token_that_cannot_be_judged_is_told_by_its_kind() {
         let fault = Trial::of(&address).early_fault().await;
         assert_eq!(fault.code, FaultCode::TokenUnreadable);
         assert!(fault.message.contains(told) && !fault.message.contains("opaque"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_has_been_running_and_says_no_is_asked_twice_and_no_more() {
+    for (says, words) in
+        [(400, "are the credentials in"), (401, "are the credentials in"), (404, "see the url"), (429, "too often")]
+    {
+        for moment in [Moment::Before, Moment::AsItIs] {
+            let (address, logins) = serve(move |_| status(says), new_only);
+            let fault = Trial { moment, ..Trial::of(&address) }.early_fault().await;
+            assert!(fault.message.contains(&format!("answered {says}")), "{fault}");
+            assert!(fault.advice.contains(words), "{fault}");
+            assert!(logins.lock().unwrap().len() <= 2, "it may lock out the test user");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_starts_and_says_no_is_asked_ever_less_often() {
+    let (address, logins) = serve(|_| status(401), new_only);
+    let mut trial = Trial::of(&address);
+    trial.probe.timeout = Duration::from_secs(6);
+    let fault = trial.ask().await.unwrap_err();
+    assert!(fault.message.contains("answered 401, for"), "{fault}");
+    assert!(logins.lock().unwrap().len() <= 12, "{}", logins.lock().unwrap().len());
+}
+
+#[tokio::test]
+async fn one_that_is_asked_too_often_has_time_until_the_deadline_and_keeps_its_token() {
+    let asked = AtomicUsize::new(0);
+    let (address, logins) =
+        serve(good, move |token| if asked.fetch_add(1, Ordering::Relaxed) < 2 { 429 } else { new_only(token) });
+    let mut trial = Trial { moment: Moment::Back, ..Trial::of(&address) };
+    trial.probe.timeout = Duration::from_millis(300);
+    trial.ask().await.unwrap();
+    assert_eq!(logins.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_comes_up_late_is_waited_for_on_the_way_back_alone() {
+    for moment in [Moment::Moved, Moment::Back] {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut trial = Trial { moment, ..Trial::of(&address.to_string()) };
+        trial.probe.timeout = Duration::from_millis(300);
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(1500));
+            serve_on(TcpListener::bind(address).unwrap(), good, new_only)
+        });
+        match (trial.ask().await, moment) {
+            (Ok(_), Moment::Back) => {}
+            (Err(fault), Moment::Moved) => {
+                assert!(fault.message.contains("nobody listening") && fault.advice.contains("`timeout`"), "{fault}");
+            }
+            (seen, _) => panic!("{moment:?}: {seen:?}"),
+        }
+        later.join().unwrap();
     }
 }
