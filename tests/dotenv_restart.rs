@@ -87,6 +87,8 @@ support::on_one_debian! {
         let ended = |name: &str| machine.ok(&["rekeyctl", "history", name]).contains("is delivered and read back");
         poll(seconds(30), "both are committed", || (ended(NAME) && ended("session")).then_some(()));
         assert_eq!(machine.read("/tmp/restarts"), "once\n");
+        let audit = machine.ok(&["rekeyctl", "audit", NAME]);
+        assert!(audit.contains("generation 1 died") && audit.contains("nothing has proven it: no process shows"), "{audit}");
         assert_ne!(value_in_file(&machine), FIRST_VALUE);
         assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed");
     }

@@ -32,6 +32,8 @@ support::on_both_debians! {
         assert_eq!((&status["last"]["actor"]["by"], &status["last"]["outcome"]["outcome"]), (&"aftercare".into(), &"committed".into()));
         let story = machine.ok(&["rekeyctl", "history", NAME]);
         assert!(story.contains("looking after a consumer") && story.contains("exit status 1"), "{story}");
+        let steps = machine.ok(&["rekeyctl", "audit", NAME]);
+        assert!(steps.contains("preflight my-backend.service is failed, result exit-code, exit status 1"), "{steps}");
     }
 
     fn the_new_process_ends_well_but_unasked_a_little_after_the_commit(debian) {
@@ -212,12 +214,27 @@ support::on_both_debians! {
         commits(&machine, 3);
     }
 
+    fn a_consumer_that_ends_while_it_is_asked_is_the_reason(debian) {
+        let machine = adopted(debian, &Backend::good().fault("hangs"));
+        let is_asked = "until ss -Htn state established '( dport = :3000 )' | grep -q .; do :; done";
+        let said = machine.exec(&[
+            "sh",
+            "-c",
+            &format!("({is_asked}; systemctl kill --signal=KILL {UNIT}) & exec rekeyctl rotate {NAME}"),
+        ]);
+        assert_rolled_back(&machine, &said, 2, &["unsettled"]);
+        assert_says(&said, "killed by signal 9");
+    }
+
     fn after_three_rollbacks_in_a_row_a_person_is_called(debian) {
         let backend = Backend::good().fault("exits-at-once");
         let machine = adopted(debian, &backend);
         for generation in 2..=4 {
             assert_eq!(status(&machine)["state"], "in-force");
-            assert_rolled_back(&machine, &rotate(&machine), generation, &["unit-failed"]);
+            let said = rotate(&machine);
+            assert_rolled_back(&machine, &said, generation, &["unit-failed"]);
+            let is_told = said.stdout.contains("on hold: 3 rotations in a row were rolled back; nothing rotates until");
+            assert_eq!(is_told, generation == 4, "{said}");
         }
         assert_eq!(status(&machine)["state"], "on-hold");
         is_on_hold(&machine);
