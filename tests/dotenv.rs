@@ -74,6 +74,13 @@ support::on_both_debians! {
 }
 
 support::on_one_debian! {
+    Thirteen => fn a_unit_that_sets_another_value_itself_is_named(debian) {
+        let machine = with_file(debian, &Backend::good(), &text_with(TEXT, "of-the-file-alone"), UNITS);
+        let said = machine.exec(&["rekeyctl", "adopt", NAME]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "my-backend.service sets it itself (Environment=), which counts before the file");
+    }
+
     Twelve => fn what_the_processes_show_must_be_the_files_value(debian) {
         let backend = Backend::good().service(&format!("UnsetEnvironment=\nEnvironment=\nEnvironmentFile={FILE}\nEnvironment=PORT=3000 TOY_HOME=/etc/toy/my-backend"));
         let text = TEXT.replace(" # sessions", "");

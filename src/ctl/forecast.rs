@@ -77,7 +77,10 @@ fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
         // (Type=simple, exec) nothing is known.
         let measured = found.start_us.filter(|us| *us >= KNOWN_US);
         let measured = measured.map(|start| forecast.restart_us.get(unit).map_or(start, |restart| start.max(*restart)));
-        let long = measured.map_or_else(|| "for a moment".to_owned(), |us| format!("for about {}", text::duration(us)));
+        let long = match measured {
+            Some(us) => format!("for about {}", text::duration(us)),
+            None => "for as long as its start takes (which it does not say)".to_owned(),
+        };
         let others = running.iter().filter(|other| other.configured == found.configured).count() - 1;
         match (found.sockets.as_slice(), others) {
             ([], 0) => format!("  outage    {unit} answers nobody {long}{times}"),

@@ -192,8 +192,14 @@ impl Target for DotenvTarget {
             match units.value_in_force().await {
                 Ok(theirs) if !theirs.is_same(&value) => {
                     let message = format!("what reads {} has another {} than it", self.path().display(), self.key);
-                    return Err(Fault::new(FaultCode::WrongValue, message)
-                        .advise("restart it, so that it has what the file says, then adopt it"));
+                    let advice = match units.sets_another(&value).await? {
+                        Some(unit) => format!(
+                            "{unit} sets it itself (Environment=), which counts before the file: take it out there, or \
+                             make the unit a target of the type systemd; systemctl cat {unit}"
+                        ),
+                        None => "restart it, so that it has what the file says, then adopt it".to_owned(),
+                    };
+                    return Err(Fault::new(FaultCode::WrongValue, message).advise(advice));
                 }
                 // A program that reads the file itself does not show what it has.
                 Err(fault) if fault.code != FaultCode::NoValue => return Err(fault),

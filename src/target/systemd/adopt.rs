@@ -138,6 +138,20 @@ impl SystemdTarget {
         })
     }
 
+    /// The unit that sets another value itself, where one does: its program takes that before what a file says.
+    pub async fn sets_another(&self, value: &SecretValue) -> Result<Option<String>, Fault> {
+        for unit in &self.units {
+            for name in self.adoptable(unit).await? {
+                let status = self.systemd.unit(&name).await?;
+                let inline = self.inline(&status).map(|text| SecretValue::new(text.as_bytes().to_vec()));
+                if inline.is_some_and(|inline| !inline.is_same(value)) {
+                    return Ok(Some(status.id));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// What `Environment=` says.
     fn inline<'s>(&self, status: &'s UnitStatus) -> Option<&'s str> {
         status.environment.iter().rev().find_map(|text| text.strip_prefix(&self.env)?.strip_prefix('='))
