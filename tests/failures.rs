@@ -216,7 +216,11 @@ support::on_both_debians! {
 
     fn a_consumer_that_ends_while_it_is_asked_is_the_reason(debian) {
         let machine = adopted(debian, &Backend::good().fault("hangs"));
-        let is_asked = "until ss -Htn state established '( dport = :3000 )' | grep -q .; do :; done";
+        // By the proof: the preflight's questions come before the restart.
+        let is_asked = format!(
+            "old=$(systemctl show --value -p MainPID {UNIT}); until [ $(systemctl show --value -p MainPID {UNIT}) != $old ]; do :; done; \
+             until ss -Htn state established '( dport = :3000 )' | grep -q .; do :; done"
+        );
         let said = machine.exec(&[
             "sh",
             "-c",

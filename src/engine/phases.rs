@@ -247,7 +247,7 @@ impl Engine<'_> {
             false => Evidence::Stopped { unit: found.unit.clone() },
         };
         let mut evidence: Vec<_> = self.found().iter().map(left).collect();
-        let of = (Moment::AsItIs, anyone, found_workers(self.found()));
+        let of = (Moment::Moved, anyone, found_workers(self.found()));
         evidence.extend(self.ask_probes(of, view, (&self.disclose(view)?, Vec::new()), deadline).await?);
         Ok(Seen::Proven { evidence })
     }
@@ -260,7 +260,9 @@ impl Engine<'_> {
         for (_, target) in self.moving() {
             evidence.extend(target.evidence(&errand).await?);
         }
-        let moment = if phase.is_back() { Moment::Back } else { Moment::Moved };
+        // There is no other way out than the last way back; and whoever ends meanwhile is seen.
+        let is_last = matches!(phase, Phase::Back { signed: false, .. });
+        let moment = if is_last && evidence.iter().any(Evidence::is_watched) { Moment::Back } else { Moment::Moved };
         let of = (moment, runs(&evidence), workers(&evidence));
         let probed = tokio::select! {
             probed = self.ask_probes(of, view, (&values, self.out_of_force(view)), deadline) => probed?,
@@ -281,8 +283,14 @@ impl Engine<'_> {
         loop {
             sleep(WATCH).await;
             for (_, target) in self.moving() {
-                if let Err(fault) = target.is_alive(evidence).await {
-                    return fault;
+                match target.is_still_there(evidence).await {
+                    // Whoever cannot say it at the moment is asked again.
+                    Err(fault)
+                        if !matches!(fault.code, FaultCode::ManagerUnreachable | FaultCode::EngineUnreachable) =>
+                    {
+                        return fault;
+                    }
+                    _ => {}
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! The `jwt` probe: a token of the live consumer is signed with the value in force, its protected endpoint accepts it,
 //! and refuses forged ones.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -11,7 +13,7 @@ use crate::config::{JwtProbe, TokenCarrier, TokenSource};
 use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{SecretValue, random};
-use crate::sys::http::{Call, line, send, shown};
+use crate::sys::http::{Call, Reply, line, send, shown};
 
 mod login;
 mod workers;
@@ -62,14 +64,16 @@ impl Probe for JwtProbe {
                     refused += 1;
                     continue;
                 }
-                Ok(Verdict::Neither(408 | 425 | 429)) if refused > 0 => return Ok(logged_out()),
+                Ok(Verdict::Neither(408 | 425 | 429, _)) if refused > 0 => return Ok(logged_out()),
                 Ok(Verdict::Refused(_)) => return Ok(logged_out()),
                 Ok(Verdict::Accepted) => {
                     let message = format!("{protected} accepts a token from before the rotation");
                     let advice = "the logout did not reach it: does the backend check what the logout changes?";
                     Trouble::NotYet(Fault::new(FaultCode::LogoutIneffective, message).advise(advice))
                 }
-                Ok(Verdict::Neither(status)) => neither(&protected, status, "to a token from before the rotation"),
+                Ok(Verdict::Neither(status, wait)) => {
+                    neither(&protected, (status, wait), "to a token from before the rotation")
+                }
                 Err(trouble) => trouble,
             };
             refused = 0;
@@ -83,18 +87,19 @@ impl Probe for JwtProbe {
 enum Verdict {
     Accepted,
     Refused(u16),
-    /// An answer that says nothing about the token.
-    Neither(u16),
+    /// An answer that says nothing about the token; and when to ask again, where it says that.
+    Neither(u16, Option<Duration>),
 }
 
 impl Verdict {
-    fn of(status: u16) -> Self {
+    fn of(reply: &Reply) -> Self {
+        let status = reply.status;
         match status {
             200..300 => Self::Accepted,
             // Too slow, too early, too often: said to any token.
-            408 | 425 | 429 => Self::Neither(status),
+            408 | 425 | 429 => Self::Neither(status, reply.retry_after()),
             400..500 => Self::Refused(status),
-            _ => Self::Neither(status),
+            _ => Self::Neither(status, None),
         }
     }
 }
@@ -141,8 +146,8 @@ impl JwtProbe {
         let refused = self.check_refused(&token, &retired, patience).await?;
         if question.moment != Moment::Before {
             self.check_every_worker(question, (&token, &text), &retired, patience).await?;
+            self.check_every_signer(question, &primary, patience).await?;
         }
-        self.check_every_signer(question, &primary, patience).await?;
         Ok(Evidence::Jwt {
             source: self.source(),
             algorithm: token.algorithm.as_str().to_owned(),
@@ -168,7 +173,7 @@ impl JwtProbe {
             let to = format!("to a token of generation {generation}, which is to be accepted in the overlap");
             match self.present(&text, patience).await? {
                 Verdict::Accepted => accepted.push(generation),
-                Verdict::Neither(status) => return Err(neither(&protected, status, &to)),
+                Verdict::Neither(status, wait) => return Err(neither(&protected, (status, wait), &to)),
                 Verdict::Refused(status) => {
                     let fault = Fault::new(FaultCode::RefusesAccepted, format!("{protected} answered {status} {to}"));
                     return Err(Trouble::Draining(
@@ -236,7 +241,7 @@ impl JwtProbe {
         let to = format!("to a valid {} token of generation {generation}", token.algorithm.as_str());
         let status = match self.present(text, patience).await? {
             Verdict::Accepted => return Ok(()),
-            Verdict::Neither(status) => return Err(neither(&protected, status, &to)),
+            Verdict::Neither(status, wait) => return Err(neither(&protected, (status, wait), &to)),
             Verdict::Refused(status) => status,
         };
         for (old, text) in retired {
@@ -275,8 +280,8 @@ impl JwtProbe {
         for (what, code, text) in forged {
             match self.present(&text, patience).await? {
                 Verdict::Refused(_) => refused.push(what),
-                Verdict::Neither(status) => {
-                    let trouble = neither(&protected, status, &format!("to a forged token ({what})"));
+                Verdict::Neither(status, wait) => {
+                    let trouble = neither(&protected, (status, wait), &format!("to a forged token ({what})"));
                     return Err(if (500..600).contains(&status) { trouble.advised(FORGED) } else { trouble });
                 }
                 Verdict::Accepted => {
@@ -309,18 +314,18 @@ impl JwtProbe {
             TokenCarrier::Cookie(name) => ("Cookie".to_owned(), Zeroizing::new(format!("{name}={token}"))),
         });
         let sent = send(call, patience.request()).await;
-        sent.map(|reply| Verdict::of(reply.status)).map_err(|error| Trouble::unanswered(&error, FaultCode::ProbeFailed))
+        sent.map(|reply| Verdict::of(&reply)).map_err(|error| Trouble::unanswered(&error, FaultCode::ProbeFailed))
     }
 }
 
-fn neither(protected: &str, status: u16, to: &str) -> Trouble {
+fn neither(protected: &str, (status, wait): (u16, Option<Duration>), to: &str) -> Trouble {
     let note = if (300..400).contains(&status) { ", a redirect, which is not followed," } else { "" };
     let fault = Fault::new(FaultCode::ProbeFailed, format!("{protected} answered {status}{note} {to}"));
     match status {
         300..400 => Trouble::Answered(
             fault.advise("protected should name an endpoint that answers 2xx to a token and 401 without"),
         ),
-        429 => Trouble::TooOften(fault, None),
+        429 => Trouble::TooOften(fault, wait),
         _ => Trouble::NotYet(fault),
     }
 }

@@ -38,9 +38,9 @@ pub enum Moment {
     Before,
     /// It has been running, and somebody wants to know how it is.
     AsItIs,
-    /// It was just made to take a view.
+    /// It was just made to take a view; if it does not, there is another one that it had before.
     Moved,
-    /// It was just made to go back to a view.
+    /// It was just made to go back to a view, and there is none to go back to from that.
     Back,
 }
 

@@ -19,6 +19,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 /// A consumer that has been running gives a clear answer so often before it is believed.
 const CLEAR_ANSWERS: u32 = 2;
+/// So long before the deadline of the rotation the last request has ended.
+const BEFORE_DEADLINE: Duration = Duration::from_millis(500);
 /// What is said of a consumer on which nobody listens yet.
 const STARTING: &str = "if it takes longer to start, give the probe a longer `timeout`";
 /// Who asks too often waits for so long at least.
@@ -29,7 +31,7 @@ const TOO_OFTEN: &str = "it says that it is asked too often: try later, or allow
 pub(super) enum Trouble {
     /// The consumer may not be ready yet.
     NotYet(Fault),
-    /// Nobody listens: it may be starting.
+    /// Nobody listens, or not for long enough to answer: it may be starting.
     Absent(Fault),
     /// It says no, clearly: one that is starting may change its mind.
     Answered(Fault),
@@ -47,7 +49,7 @@ impl Trouble {
         match error.why {
             NoAnswer::TimedOut => Self::NotYet(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
             NoAnswer::Unsendable(_) => Self::Certain(Fault::new(code, error.to_string())),
-            NoAnswer::Refused => Self::Absent(Fault::new(code, error.to_string())),
+            NoAnswer::Refused | NoAnswer::Broken(_) => Self::Absent(Fault::new(code, error.to_string())),
             _ => Self::NotYet(Fault::new(code, error.to_string())),
         }
     }
@@ -90,6 +92,7 @@ impl Sighting {
 /// How long a probe goes on asking, and what it saw meanwhile.
 pub(super) struct Patience {
     moment: Moment,
+    timeout: Duration,
     end: Instant,
     /// The latest end, of what waits for longer than the probe's own time.
     deadline: Instant,
@@ -110,7 +113,21 @@ impl Patience {
         let whole = end.saturating_duration_since(now);
         let (grace, request) = (DRAINING.min(whole / 4), REQUEST.max(whole / 3));
         let pause = FIRST_PAUSE;
-        Self { moment, end, deadline, answered: 0, request, grace, pause, asked: now, seen: None, draining: None }
+        // What was seen is told before the deadline cuts it off.
+        let deadline = deadline.checked_sub(BEFORE_DEADLINE).unwrap_or(deadline).max(end);
+        Self {
+            moment,
+            timeout,
+            end,
+            deadline,
+            answered: 0,
+            request,
+            grace,
+            pause,
+            asked: now,
+            seen: None,
+            draining: None,
+        }
     }
 
     /// The same, with an old worker that may turn up until the end.
@@ -133,7 +150,7 @@ impl Patience {
     /// # Errors
     /// The fault, where another try will not help or the time is up; then with how long it was seen.
     pub(super) async fn endure(&mut self, trouble: Trouble) -> Result<(), Fault> {
-        let (mut longest, mut is_told) = (LONGEST_PAUSE, false);
+        let (mut longest, mut rest) = (LONGEST_PAUSE, None);
         let fault = match trouble {
             Trouble::Certain(fault) => return Err(fault),
             Trouble::Draining(fault) => {
@@ -144,9 +161,9 @@ impl Patience {
             }
             Trouble::NotYet(fault) => fault,
             Trouble::Absent(fault) => {
-                // There is no other way out than to wait for what was in force to come up again.
+                // Its time begins when it listens.
                 if self.moment == Moment::Back {
-                    self.prolong(self.pause);
+                    self.prolong(Duration::ZERO);
                 }
                 if self.moment.may_be_starting() && fault.advice.is_empty() { fault.advise(STARTING) } else { fault }
             }
@@ -169,7 +186,7 @@ impl Patience {
                     return Err(fault);
                 }
                 self.prolong(pause);
-                (self.pause, longest, is_told) = (pause, LONGEST_REST.max(pause), true);
+                (longest, rest) = (LONGEST_REST, Some(pause));
                 fault
             }
         };
@@ -181,15 +198,15 @@ impl Patience {
         self.seen = Some(sighting);
         // The last moments are used, too.
         let most = if longest == LONGEST_PAUSE { remaining / 2 } else { remaining - remaining / 4 };
-        sleep(if is_told { self.pause } else { self.pause.min(most) }).await;
+        sleep(rest.unwrap_or(self.pause.min(most))).await;
         self.pause = (self.pause * 2).min(longest);
         self.asked = Instant::now();
         Ok(())
     }
 
-    /// There is time for another request after a pause.
+    /// After a pause there is as much time as there was in the beginning, but for the deadline.
     fn prolong(&mut self, pause: Duration) {
-        self.end = self.end.max(Instant::now() + pause + self.request).min(self.deadline);
+        self.end = self.end.max(Instant::now() + pause + self.timeout).min(self.deadline);
     }
 
     /// What is left.

@@ -75,7 +75,7 @@ fn proof(generation: Generation, evidence: &[Evidence]) -> String {
     });
     let processes: Vec<String> = processes.collect();
     waits.or(refusal).unwrap_or_else(|| match processes.as_slice() {
-        [] => "nothing has proven it: no process shows what it has, and no probe was asked".to_owned(),
+        [] => "nothing has proven it: no process shows what it has, and no probe has seen it refused".to_owned(),
         processes => processes.join(", "),
     })
 }

@@ -184,6 +184,11 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// Whether it is of something that can be seen to end.
+    pub fn is_watched(&self) -> bool {
+        matches!(self, Self::Unit { .. } | Self::Containers { .. } | Self::Instances { .. })
+    }
+
     /// Whether it shows that somebody uses the view, or will from a moment on that is known. That a file has it, or that a
     /// consumer runs, does not.
     pub fn shows_use(&self) -> bool {

@@ -284,7 +284,7 @@ fn committed_in_words(took_us: u64, standing: &Standing) -> String {
             let files = last.read_back.join(", ");
             format!(
                 "{in_force} is delivered and read back, after {took}; nothing proves that what reads {files} uses it: a \
-                 [[probe]] would"
+                 jwt or command probe would"
             )
         }
         _ => format!("{in_force} is in force and proven, after {took}"),

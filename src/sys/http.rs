@@ -80,10 +80,11 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// How long one should wait before the next request, where it says so in seconds (RFC 9110, 10.2.3).
+    /// How long one should wait before the next request, where it says so in seconds (RFC 9110, 10.2.3). More than a day is
+    /// a day.
     pub fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        let seconds: u64 = self.headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
     }
 }
 

@@ -268,13 +268,6 @@ impl Target for DotenvTarget {
         Ok(evidence)
     }
 
-    async fn is_alive(&self, evidence: &[Evidence]) -> Result<(), Fault> {
-        match &self.units {
-            Some(units) => units.is_alive(evidence).await,
-            None => Ok(()),
-        }
-    }
-
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
         match &self.units {
             Some(units) => units.is_still_there(evidence).await,

@@ -128,10 +128,6 @@ impl Target for EnvironmentTarget {
         Ok(evidence)
     }
 
-    async fn is_alive(&self, evidence: &[Evidence]) -> Result<(), Fault> {
-        self.file.is_alive(evidence).await
-    }
-
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
         self.file.is_still_there(evidence).await
     }

@@ -207,17 +207,8 @@ pub trait Target: Send + Sync {
     /// What speaks against it.
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault>;
 
-    /// Whether the processes of this evidence still are, as far as that can be told at no cost: it is asked every other
-    /// second for as long as probes ask.
-    ///
-    /// # Errors
-    /// What became of them.
-    async fn is_alive(&self, evidence: &[Evidence]) -> Result<(), Fault> {
-        let _ = evidence;
-        Ok(())
-    }
-
-    /// Whether the consumer is still the one that this evidence is about, once all else has been proven.
+    /// Whether the consumer is still the one that this evidence is about: every other second while probes ask it, and once
+    /// all else has been proven.
     ///
     /// # Errors
     /// What became of it.

@@ -86,7 +86,7 @@ fn about_credentials(login: &Login) -> String {
 /// What an answer has in place of what was looked for: names alone.
 fn names(body: &[u8]) -> String {
     let is_plain = |name: &&String| {
-        (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        (1..=24).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
     };
     let Ok(Value::Object(mut object)) = serde_json::from_slice(body) else { return String::new() };
     let names: Vec<String> = object.keys().filter(is_plain).take(8).map(|name| format!("/{name}")).collect();

@@ -48,9 +48,9 @@ impl JwtProbe {
                 let (code, what) = match (self.present(text, patience).await?, is_good) {
                     (Verdict::Accepted, true) | (Verdict::Refused(_), false) => continue,
                     // It has had enough of being asked.
-                    (Verdict::Neither(408 | 425 | 429), _) => return Ok(()),
-                    (Verdict::Neither(status), _) => {
-                        return Err(neither(&protected, status, &format!("to a token of generation {of}")));
+                    (Verdict::Neither(408 | 425 | 429, _), _) => return Ok(()),
+                    (Verdict::Neither(status, wait), _) => {
+                        return Err(neither(&protected, (status, wait), &format!("to a token of generation {of}")));
                     }
                     (Verdict::Accepted, false) => {
                         (FaultCode::AcceptsRetired, "accepts at times, and refuses at others,")

@@ -30,8 +30,8 @@ pub(super) mod documents {
     pub const WRITE: &str = "mutation($input: VariableUpsertInput!) { variableUpsert(input: $input) }";
     /// What runs.
     pub const SERVICE: &str = "query($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { serviceName latestDeployment { id status canRedeploy createdAt deploymentStopped meta } activeDeployments { id status canRedeploy createdAt deploymentStopped meta } healthcheckPath cronSchedule } }";
-    /// Deploys a commit. Where none is named, that is the one that the service is pinned to: not always the one that runs.
-    pub const DEPLOY: &str = "mutation($e: String!, $s: String!, $c: String) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s, commitSha: $c) }";
+    /// Deploys a commit. Without one it would be that which the service is pinned to: not always the one that runs.
+    pub const DEPLOY: &str = "mutation($e: String!, $s: String!, $c: String!) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s, commitSha: $c) }";
     /// Deploys the code of a deployment again.
     pub const REDEPLOY: &str = "mutation($id: String!) { deploymentRedeploy(id: $id) { id status } }";
     /// One deployment.
@@ -149,6 +149,16 @@ impl Railway {
         Ok(found.service_instance)
     }
 
+    /// Deploys a commit; nothing where that is gone.
+    async fn deploy_commit(&self, commit: &str, until: Instant) -> Said<Option<String>> {
+        let commit = OfCommit { of: self.of_service(), c: commit };
+        let made: Said<Deployed> = self.ask(Intent::Trigger, documents::DEPLOY, commit, until).await;
+        match made {
+            Err(Refusal { kind: Kind::NoCommit, .. }) => Ok(None),
+            made => Ok(Some(made?.service_instance_deploy_v2)),
+        }
+    }
+
     async fn check_token(&self, until: Instant) -> Said<()> {
         if !self.settings.project_token {
             return Ok(());
@@ -193,7 +203,9 @@ impl Platform for Railway {
             sight.ids.insert(has(key), "yes".to_owned());
         }
         sight.serving = self.serving_of(service.active_deployments);
-        if let Some(serving) = sight.serving.as_ref().filter(|_| self.settings.redeploy == RailwayDeploy::Snapshot) {
+        let is_deployed_as_it_is =
+            |serving: &&Deployment| self.settings.redeploy == RailwayDeploy::Snapshot || serving.commit.is_none();
+        if let Some(serving) = sight.serving.as_ref().filter(is_deployed_as_it_is) {
             self.check_can_be_deployed_again(&serving.id, until).await?;
         }
         sight.newest = service.latest_deployment.map(|raw| self.deployment_of(raw));
@@ -230,13 +242,10 @@ impl Platform for Railway {
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
         let deploy = match self.settings.redeploy {
             RailwayDeploy::Commit => {
-                let commit = self.running_commit(wanted, until).await?;
-                let commit = OfCommit { of: self.of_service(), c: commit.as_deref() };
-                let made: Said<Deployed> = self.ask(Intent::Trigger, documents::DEPLOY, commit, until).await;
-                match made {
-                    // A service that was made by an upload has no commit; and a repository may have lost one.
-                    Err(Refusal { kind: Kind::NoCommit, .. }) => None,
-                    made => Some(made?.service_instance_deploy_v2),
+                // A service that runs an upload has no commit, or another one than what runs.
+                match self.running_commit(wanted, until).await? {
+                    Some(commit) => self.deploy_commit(&commit, until).await?,
+                    None => None,
                 }
             }
             RailwayDeploy::Snapshot => None,

@@ -102,28 +102,39 @@ impl Render {
         Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice))
     }
 
-    /// What would be deployed again without a build is the last build that succeeded, whether it ever went live or not: it
-    /// must be of the code that is live.
-    async fn check_last_build(&self, live: &Deployment, until: Instant) -> Said<()> {
+    /// Why what would be deployed again without a build, the last build that succeeded, may be of other code than what is
+    /// live: it need not have gone live.
+    async fn other_build(&self, live: &Deployment, until: Instant) -> Said<Option<String>> {
         let made = self.newest_of(&[], until).await?;
-        let is_built = |it: &&Deployment| BUILT_ONLY.contains(&it.word.as_str()) && it.commit != live.commit;
-        let newer = made.iter().filter(|it| it.created > live.created).find(is_built);
-        let text = match newer {
-            Some(other) => {
-                let (id, word) = (&other.id, &other.word);
-                format!("{id} ({word}) of {} is a later build, of another commit than what is live", self.label)
-            }
-            None if live.why == ROLLED_BACK => {
-                format!("{} was rolled back, and its last build may be of other code", self.label)
-            }
-            None => return Ok(()),
+        let is_other = |it: &&Deployment| {
+            let differs = it.commit.as_ref().zip(live.commit.as_ref()).is_some_and(|(its, of_live)| its != of_live);
+            it.created > live.created && differs && BUILT_ONLY.contains(&it.word.as_str())
         };
-        let text = format!("{text}: it would be deployed");
-        Err(Refusal::obstacle(
-            FaultCode::PlatformRefused,
-            text,
-            "build the commit that is live: `redeploy = \"build\"`",
-        ))
+        Ok(match made.iter().find(is_other) {
+            Some(other) => Some(format!("{} ({}) is a later build, of another commit", other.id, other.word)),
+            None => (live.why == ROLLED_BACK).then(|| "it was rolled back".to_owned()),
+        })
+    }
+
+    /// The commit that is named where a new build is wanted, or needed.
+    async fn commit_to_build(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
+        let live = self.serving(until).await?;
+        let other = match (&live, self.settings.redeploy) {
+            (Some(live), RenderDeploy::Only) => self.other_build(live, until).await?,
+            _ => None,
+        };
+        if self.settings.redeploy == RenderDeploy::Only && other.is_none() {
+            return Ok(None);
+        }
+        let can_be_named = wanted.found.get("type").is_none_or(|kind| kind != "cron_job");
+        let commit = live.and_then(|live| live.commit).or_else(|| wanted.found.get(COMMIT).cloned());
+        match (commit.filter(|_| can_be_named), other) {
+            (None, Some(why)) => {
+                let text = format!("{}: {why}, and would be deployed", self.label);
+                Err(Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy what is to be live once by hand"))
+            }
+            (commit, _) => Ok(commit),
+        }
     }
 
     async fn look_at_service(&self, until: Instant) -> Said<Service> {
@@ -216,7 +227,8 @@ impl Platform for Render {
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             if self.settings.redeploy == RenderDeploy::Only {
-                self.check_last_build(serving, until).await?;
+                let why = self.other_build(serving, until).await?;
+                sight.told.extend(why.map(|why| format!("{why}: the commit that is live would be built anew")));
             }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
@@ -259,18 +271,10 @@ impl Platform for Render {
     }
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
-        let commit = match self.settings.redeploy {
-            RenderDeploy::Build if wanted.found.get("type").is_none_or(|kind| kind != "cron_job") => {
-                let serving = self.serving(until).await?.and_then(|serving| serving.commit);
-                serving.or_else(|| wanted.found.get(COMMIT).cloned())
-            }
-            _ => None,
-        };
+        let commit = self.commit_to_build(wanted, until).await?;
         // A commit is named without a mode: Render takes one of the two.
-        let deploy_mode = match self.settings.redeploy {
-            RenderDeploy::Only => Some("deploy_only"),
-            RenderDeploy::Build => commit.is_none().then_some("build_and_deploy"),
-        };
+        let mode = if self.settings.redeploy == RenderDeploy::Only { "deploy_only" } else { "build_and_deploy" };
+        let deploy_mode = commit.is_none().then_some(mode);
         let body = Deploy { deploy_mode, commit_id: commit.as_deref() };
         let path = ["services", self.service(), "deploys"];
         let request = Request::to(Intent::Trigger, "POST", &path, &[]).with(json(&body)?);

@@ -195,10 +195,6 @@ impl Target for SystemdTarget {
         self.gather(errand.view, &consumers, errand.deadline).await
     }
 
-    async fn is_alive(&self, evidence: &[Evidence]) -> Result<(), Fault> {
-        self.check_same(evidence).await
-    }
-
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
         self.check_same(evidence).await
     }

@@ -162,15 +162,23 @@ fn with_a_later_build(state: &str) -> Lab {
 }
 
 #[test]
-fn render_would_deploy_a_later_build_that_never_went_live() {
-    for state in ["pre_deploy_failed", "update_failed"] {
-        refused(&with_a_later_build(state), FaultCode::PlatformRefused, "is a later build, of another commit");
+fn where_render_would_deploy_a_later_build_the_commit_that_is_live_is_built() {
+    for state in ["pre_deploy_failed", "update_failed", "build_failed", "rolled-back"] {
+        let lab = match state {
+            "rolled-back" => set(At::Render, state, ""),
+            state => with_a_later_build(state),
+        };
+        lab.assert_committed(&lab.rotate());
+        let (first, last) = lab
+            .fake()
+            .with(|world| (world.deployments[0].commit.clone(), world.deployments.last().unwrap().commit.clone()));
+        assert_eq!(first, last, "{state}");
+        let is_named = lab.fake().lines().iter().any(|line| line.ends_with(&format!("{{\"commitId\":\"{first}\"}}")));
+        assert_eq!(is_named, state != "build_failed", "{state}");
+        let lab = with_a_later_build("update_failed");
+        lab.fake().with(|world| world.set.insert("type".to_owned(), "cron_job".to_owned()));
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::PlatformRefused);
     }
-    refused(&set(At::Render, "rolled-back", ""), FaultCode::PlatformRefused, "was rolled back");
-    let lab = with_a_later_build("build_failed");
-    lab.assert_committed(&lab.rotate());
-    let commits = lab.fake().with(|world| [0, 2].map(|number: usize| world.deployments[number].commit.clone()));
-    assert_eq!(commits[0], commits[1]);
 }
 
 #[test]

@@ -164,3 +164,13 @@ async fn what_comes_up_late_is_waited_for_on_the_way_back_alone() {
         later.join().unwrap();
     }
 }
+
+#[tokio::test]
+async fn who_wants_more_time_than_there_is_does_not_get_it() {
+    for seconds in ["18446744073709551615", "99999999999999999999999", "3600"] {
+        let says = move |_| Says::Status(429, format!("Retry-After: {seconds}\r\n"), String::new());
+        let mut trial = Trial::of(&serve(says, new_only).0);
+        (trial.deadline, trial.probe.timeout) = (Duration::from_secs(2), Duration::from_millis(300));
+        assert!(trial.ask().await.unwrap_err().message.contains("answered 429"), "{seconds}");
+    }
+}

@@ -56,7 +56,8 @@ impl Railway {
 
     /// The commit of what runs, or of what ran before anything was written.
     pub(super) async fn running_commit(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
-        let running = self.serving(until).await?.and_then(|serving| serving.commit);
+        let running = self.serving(until).await?.filter(|serving| serving.state == State::Up);
+        let running = running.and_then(|serving| serving.commit);
         Ok(running.or_else(|| wanted.found.get(COMMIT).cloned()))
     }
 

@@ -48,8 +48,7 @@ pub(super) struct OfService<'a> {
 pub(super) struct OfCommit<'a> {
     #[serde(flatten)]
     pub(super) of: OfService<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) c: Option<&'a str>,
+    pub(super) c: &'a str,
 }
 
 #[derive(Serialize)]

@@ -60,10 +60,12 @@ impl Vercel {
             Some(Value::Number(at)) => at.as_f64() != Some(0.0),
             _ => false,
         };
+        let is_served = if self.is_production() { sub == Some("PROMOTED") } else { is_aliased };
         let (state, why) = match word.as_str() {
             "READY" if alias_failed.is_some() => (State::Failed, "its domain could not be assigned"),
             "READY" if matches!(raw.checks(), Checks::Failed) => (State::Failed, "its checks failed"),
-            "READY" if matches!(raw.checks(), Checks::Running) => (State::Going, "its checks run"),
+            // Those of one that serves hold nothing up.
+            "READY" if matches!(raw.checks(), Checks::Running) && !is_served => (State::Going, "its checks run"),
             "READY" if sub == Some("STAGED") => (State::Aside, "it is built, and not what production serves"),
             "READY" if sub == Some("ROLLING") => (State::Going, "it is being rolled out"),
             // Unknown words are of something that goes on.

@@ -37,7 +37,7 @@ impl Project {
 
     /// Whether a new deployment is given all requests only once a person has approved of it.
     pub(super) fn wants_approval(&self) -> bool {
-        let stages = self.rolling_release.iter().flat_map(|release| &release.stages);
+        let stages = self.rolling_release.iter().flat_map(|release| &release.stages).flatten();
         stages.into_iter().any(|stage| stage.require_approval == Some(true))
     }
 }
@@ -54,8 +54,7 @@ pub(super) struct AliasRequest {
 
 #[derive(Deserialize)]
 pub(super) struct RollingRelease {
-    #[serde(default)]
-    pub(super) stages: Vec<Stage>,
+    pub(super) stages: Option<Vec<Stage>>,
 }
 
 #[derive(Deserialize)]
