@@ -35,7 +35,7 @@ const MAY_DIFFER: [(&str, &str); 16] = [
 
 support::on_both_debians! {
     fn purged_without_having_been_used_it_leaves_nothing_behind(debian) {
-        let machine = Machine::on(debian).bare().boot();
+        let machine = Machine::on(debian).bare().logind().boot();
         let before = Inventory::of(&machine);
         apt::install(&machine);
         assert_eq!(machine.unit("rekeyd.service", "ActiveState"), "active");
@@ -44,7 +44,7 @@ support::on_both_debians! {
     }
 
     fn purged_after_its_last_secret_was_forgotten_it_leaves_nothing_behind(debian) {
-        let machine = rotation::on_with(debian, &Backend::good(), SCHEDULE).bare().boot();
+        let machine = rotation::on_with(debian, &Backend::good(), SCHEDULE).bare().logind().boot();
         let before = Inventory::of(&machine);
         apt::install(&machine);
         machine.ok(&["rekeyctl", "adopt", NAME]);

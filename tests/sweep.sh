@@ -9,8 +9,11 @@ set -uo pipefail
 hung=0
 secret=$1 unit=$2 call=$3 first=$4 last=$5
 
-field() { jq -r "$1" <<<"$status"; }
-look() { status=$(timeout 20 rekeyctl status --json "$secret" 2>/dev/null); }
+# How the secret stands: status, as JSON, and of that generation, state, rotation and hold.
+look() {
+  status=$(timeout 20 rekeyctl status --json "$secret" 2>/dev/null) || return
+  IFS=$'\t' read -r generation state rotation hold < <(jq -r '[.generation, .state, .rotation, .hold] | map(tojson) | @tsv' <<<"$status")
+}
 main_pid() { systemctl show --value -p MainPID rekeyd.service; }
 # Not by SIGTERM: strace would wait for each thread to stop, and hangs where one is killed meanwhile.
 end_strace() {
@@ -28,6 +31,7 @@ trap_it() {
   local end=$((SECONDS + 10))
   while ((SECONDS < end)) && kill -0 $strace 2>/dev/null; do
     [[ -n $(grep -Ls 'TracerPid:[[:space:]]*[1-9]' /proc/"$pid"/task/*/status) ]] || return 0
+    sleep 0.01
   done
   return 1
 }
@@ -38,7 +42,7 @@ again() {
   end_strace
   systemctl restart rekeyd.service
   local end=$((SECONDS + 60))
-  until look && [[ $(field .rotation) == null ]]; do
+  until look && [[ $rotation == null ]]; do
     ((SECONDS < end)) || { wrong "rekeyd did not come back"; exit 1; }
   done
   value=$(sed -n 's/^JWT_SECRET="\(.*\)"$/\1/p' "/var/lib/rekeyd/delivered/$secret/current/env")
@@ -66,13 +70,12 @@ for ((n = first; n <= last; n += 2)); do
   # What the store was, for a daemon with a planted bug.
   rm -rf /var/lib/before
   cp -a "/var/lib/rekeyd/store/$secret" /var/lib/before
-  before=$(field .generation)
+  before=$generation
   trap_it || { again; continue; }
   said=$(timeout 20 rekeyctl rotate "$secret" 2>&1); exit=$?
   ((exit != 124)) || { again; continue; }
   end_strace
   look
-  generation=$(field .generation)
   case $exit in
     # Committed, whatever happened meanwhile.
     0) ((generation == before + 1)) || wrong "exit 0, and generation $before became $generation" ;;
@@ -80,8 +83,8 @@ for ((n = first; n <= last; n += 2)); do
     69 | 75) ((generation == before)) || wrong "exit $exit, and generation $before became $generation" ;;
     *) wrong "exit $exit: $said" ;;
   esac
-  [[ $(field .state) == in-force ]] || wrong "the state is $(field .state)"
-  [[ $(field .rotation) == null && $(field .hold) == null ]] || wrong "a rotation or a hold is left: $status"
+  [[ $state == '"in-force"' ]] || wrong "the state is $state"
+  [[ $rotation == null && $hold == null ]] || wrong "a rotation or a hold is left: $status"
   [[ -z $(find /var/lib/rekeyd /etc/systemd/system -name '.*') ]] || wrong "files are left: $(find /var/lib/rekeyd -name '.*')"
   judge
   # Nothing killed it.

@@ -13,7 +13,8 @@ const FILE: &str = "/etc/rekeyd/rekeyd.toml";
 
 support::on_both_debians! {
     fn installed_it_runs_and_what_runs_is_this(debian) {
-        let machine = rotation::on_with(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\n").bare().boot();
+        let schedule = "[schedule]\non-calendar = \"monthly\"\n";
+        let machine = rotation::on_with(debian, &Backend::good(), schedule).bare().logind().boot();
         let run = || machine.ok(&["systemctl", "show", "-p", "InvocationID,NRestarts,DropInPaths,EnvironmentFiles", UNIT]);
         let before = (run(), units(&machine));
         apt::install(&machine);
@@ -53,7 +54,8 @@ support::on_both_debians! {
     }
 
     fn upgraded_it_runs_anew_and_nothing_else_is_touched(debian) {
-        let machine = rotation::adopted_with(debian, &Backend::good(), "[schedule]\non-calendar = \"monthly\"\n");
+        let schedule = "[schedule]\non-calendar = \"monthly\"\n";
+        let machine = rotation::adopt(rotation::on_with(debian, &Backend::good(), schedule).logind().boot());
         rotation::rotate_ok(&machine);
         machine.put(FILE, 0o640, CHANGED);
         let timer = format!("rekeyd-rotate@{NAME}.timer");

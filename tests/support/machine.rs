@@ -37,6 +37,15 @@ impl Builder {
         self
     }
 
+    /// With logind from the boot on, as where nobody has spared it: apt asks for it.
+    pub fn logind(self) -> Self {
+        let unit = "systemd-logind.service";
+        self.link(
+            &format!("/etc/systemd/system/multi-user.target.wants/{unit}"),
+            &format!("/usr/lib/systemd/system/{unit}"),
+        )
+    }
+
     /// The boot may end with failed units.
     pub fn may_be_degraded(mut self) -> Self {
         self.degraded = true;
