@@ -11,6 +11,7 @@ secret=$1 unit=$2 call=$3 first=$4 last=$5
 
 # How the secret stands: status, as JSON, and of that generation, state, rotation and hold.
 look() {
+  generation='' state='' rotation='' hold=''
   status=$(timeout 20 rekeyctl status --json "$secret" 2>/dev/null) || return
   IFS=$'\t' read -r generation state rotation hold < <(jq -r '[.generation, .state, .rotation, .hold] | map(tojson) | @tsv' <<<"$status")
 }

@@ -10,11 +10,11 @@ use support::{Backend, Machine, poll, seconds};
 
 const CHANGED: &str = "# Ours.\n[daemon]\nstop-timeout = \"1s\"\n";
 const FILE: &str = "/etc/rekeyd/rekeyd.toml";
+const SCHEDULE: &str = "[schedule]\non-calendar = \"monthly\"\n";
 
 support::on_both_debians! {
     fn installed_it_runs_and_what_runs_is_this(debian) {
-        let schedule = "[schedule]\non-calendar = \"monthly\"\n";
-        let machine = rotation::on_with(debian, &Backend::good(), schedule).bare().logind().boot();
+        let machine = rotation::on_with(debian, &Backend::good(), SCHEDULE).bare().logind().boot();
         let run = || machine.ok(&["systemctl", "show", "-p", "InvocationID,NRestarts,DropInPaths,EnvironmentFiles", UNIT]);
         let before = (run(), units(&machine));
         apt::install(&machine);
@@ -54,8 +54,7 @@ support::on_both_debians! {
     }
 
     fn upgraded_it_runs_anew_and_nothing_else_is_touched(debian) {
-        let schedule = "[schedule]\non-calendar = \"monthly\"\n";
-        let machine = rotation::adopt(rotation::on_with(debian, &Backend::good(), schedule).logind().boot());
+        let machine = rotation::adopt(rotation::on_with(debian, &Backend::good(), SCHEDULE).logind().boot());
         rotation::rotate_ok(&machine);
         machine.put(FILE, 0o640, CHANGED);
         let timer = format!("rekeyd-rotate@{NAME}.timer");

@@ -218,6 +218,9 @@ impl Evidence {
     }
 }
 
+/// The detail of a consumer that is to run and does not.
+const SICK: &str = "sick";
+
 /// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
@@ -250,7 +253,12 @@ pub struct Found {
 impl Found {
     /// A detail: that it is to run and does not, in words that name it.
     pub fn sick(in_words: String) -> (String, String) {
-        ("sick".to_owned(), in_words)
+        (SICK.to_owned(), in_words)
+    }
+
+    /// Those words.
+    pub fn sick_in_words(&self) -> Option<&str> {
+        self.details.get(SICK).map(String::as_str)
     }
 
     /// Whether it is at a hosting platform, which deploys it anew.

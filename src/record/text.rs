@@ -245,7 +245,7 @@ fn found_in_words(found: &Found) -> String {
     let unit = &found.unit;
     let state = match found.running {
         true if found.is_deployed() => format!("{unit} serves"),
-        true => found.details.get("sick").cloned().unwrap_or_else(|| format!("{unit} is running")),
+        true => found.sick_in_words().map_or_else(|| format!("{unit} is running"), str::to_owned),
         false => format!("{unit} is stopped on purpose"),
     };
     if found.dependents.is_empty() { state } else { format!("{state}, with {}", found.dependents.join(", ")) }

@@ -5,6 +5,8 @@ use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use thiserror::Error;
 use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri, uri::Scheme};
@@ -80,12 +82,39 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// How long one should wait before the next request, where it says so in seconds (RFC 9110, 10.2.3). More than a day is
-    /// a day.
+    /// How long one should wait before the next request, where it says so. More than a day is a day.
     pub fn retry_after(&self) -> Option<Duration> {
-        let seconds: u64 = self.headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
+        let now = its_clock(&self.headers).unwrap_or_else(Timestamp::now);
+        retry_after(&self.headers, now).map(|wait| wait.min(Duration::from_secs(24 * 60 * 60)))
     }
+}
+
+/// A header as text, without blanks around it.
+pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// The time of an answer by its own clock, where it shows it: ours may be wrong.
+pub fn its_clock(headers: &HeaderMap) -> Option<Timestamp> {
+    header(headers, "date").and_then(date)
+}
+
+/// From `now` to then; nothing where that is over.
+pub fn time_left(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+/// What `Retry-After` says: a number of seconds, or a date (RFC 9110, 10.2.3).
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = header(headers, "retry-after")?;
+    match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds.max(0.0)).ok(),
+        Err(_) => date(text).map(|at| time_left(now, at)),
+    }
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 /// The status alone: headers and body may hold tokens.

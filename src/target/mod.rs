@@ -1,5 +1,6 @@
 //! Places a view is delivered to, with the consumer behind each: one file per system.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -247,4 +248,17 @@ pub trait Target: Send + Sync {
     async fn let_go(&self, keep: &View, mark: &str, report: &dyn Report) {
         let _ = (keep, mark, report);
     }
+}
+
+/// Names of processes, each once and with how many there are of it.
+fn counted(names: &[String]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    let told = counts.into_iter().map(|(name, count)| match count {
+        1 => format!("{name:?}"),
+        _ => format!("{name:?} ({count} of them)"),
+    });
+    told.collect::<Vec<_>>().join(", ")
 }

@@ -8,7 +8,7 @@ use crate::rotation::{Fault, FaultCode};
 use crate::secret::{digest, is_same_digest, random};
 use crate::store::StoreError;
 use crate::sys::docker::Container;
-use crate::target::{Disclosed, file};
+use crate::target::{Disclosed, counted, file};
 
 /// What the processes of containers have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl ComposeTarget {
             return Fault::new(FaultCode::NoValue, message)
                 .advise("is it the file and the variable that the service is given?");
         }
-        let message = format!("these processes of {unit} lack {what}: {}", tally.lacking.join(", "));
+        let message = format!("these processes of {unit} lack {what}: {}", counted(&tally.lacking));
         Fault::new(FaultCode::NoValue, message).advise("if they need none, name them in [proof] allow-without")
     }
 

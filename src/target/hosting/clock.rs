@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use ureq::http::HeaderMap;
 
 use crate::secret::random;
+use crate::sys::http::{header, its_clock, retry_after, time_left};
 
 /// A number above this is a time, one below it a length.
 const EPOCH: i64 = 1_000_000_000;
@@ -20,20 +20,14 @@ const SKEW: Duration = Duration::from_secs(30);
 /// How long an answer says to wait, before any skew. `reset` is what its body says, in seconds since the epoch; `tries`
 /// is how often was waited already.
 pub(super) fn wait(headers: &HeaderMap, reset: Option<i64>, tries: u32, now: Timestamp) -> Duration {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    // The platform's own clock, where it shows it: ours may be wrong.
-    let now = text("date").and_then(date).unwrap_or(now);
-    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
-    let after = text("retry-after").and_then(|text| match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds.max(0.0)).ok(),
-        Err(_) => date(text).map(until),
-    });
+    let now = its_clock(headers).unwrap_or(now);
     let left = |number: i64| match number {
-        EPOCH.. => Timestamp::from_second(number).map(until).unwrap_or(MOST),
+        EPOCH.. => Timestamp::from_second(number).map(|at| time_left(now, at)).unwrap_or(MOST),
         _ => Duration::from_secs(u64::try_from(number).unwrap_or(0)),
     };
+    let text = |name| header(headers, name);
     let stated = ["x-ratelimit-reset", "ratelimit-reset"].into_iter().find_map(text).and_then(whole);
-    let wait = after.or_else(|| stated.or(reset).map(left));
+    let wait = retry_after(headers, now).or_else(|| stated.or(reset).map(left));
     wait.unwrap_or_else(|| FIRST.saturating_mul(1 << tries.min(10))).clamp(LEAST, MOST)
 }
 
@@ -45,10 +39,6 @@ pub(super) fn with_skew(wait: Duration) -> Duration {
 
 fn whole(text: &str) -> Option<i64> {
     text.split('.').next()?.parse().ok()
-}
-
-fn date(text: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 #[cfg(test)]

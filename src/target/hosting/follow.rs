@@ -33,11 +33,9 @@ impl HostingTarget {
                 told_last = line;
             }
             if self.has_other_code(course, &at) {
-                let commit = short(&at.commit);
-                let which = if commit.is_empty() {
-                    "a commit that is not told, so that it may be another".to_owned()
-                } else {
-                    format!("another commit, {commit},")
+                let which = match &at.commit {
+                    Some(commit) => format!("another commit, {},", commit.chars().take(12).collect::<String>()),
+                    None => "a commit that is not told, so that it may be another".to_owned(),
                 };
                 let text = format!("{} is of {which} than what is served", name(&at));
                 return self.give_up(course, at, FaultCode::NotLive, &text).await;
@@ -172,8 +170,4 @@ impl HostingTarget {
         };
         differs && self.platform.wants_same_code() && !course.errand.back && self.is_ours(course, at)
     }
-}
-
-fn short(commit: &Option<String>) -> String {
-    commit.as_ref().map_or_else(String::new, |commit| commit.chars().take(12).collect())
 }

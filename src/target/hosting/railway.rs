@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
 use super::pages::pages;
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, has, reaches, seen_to_change};
+use super::platform::{
+    COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has, reaches, seen_to_change,
+};
 use super::secrets::Hidden;
 use crate::config::{Hosting, RAILWAY_SETTLE, RailwayDeploy, RailwayService};
 use crate::rotation::FaultCode;
@@ -240,20 +242,19 @@ impl Platform for Railway {
     }
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
-        let deploy = match self.settings.redeploy {
-            RailwayDeploy::Commit => {
-                // A service that runs an upload has no commit, or another one than what runs.
-                match self.running_commit(wanted, until).await? {
-                    Some(commit) => self.deploy_commit(&commit, until).await?,
-                    None => None,
-                }
-            }
-            RailwayDeploy::Snapshot => None,
+        let service = self.look_at_service(until).await?;
+        let running = self.serving_of(service.active_deployments).filter(|it| it.state == State::Up);
+        // Of what runs, or ran before anything was written. A service that runs an upload has none, or another one.
+        let commit = running.as_ref().and_then(|running| running.commit.clone());
+        let commit = commit.or_else(|| wanted.found.get(COMMIT).cloned());
+        let deployed = match commit.filter(|_| self.settings.redeploy == RailwayDeploy::Commit) {
+            Some(commit) => self.deploy_commit(&commit, until).await?,
+            None => None,
         };
-        let id = match deploy {
+        let id = match deployed {
             Some(id) => id,
             None => {
-                let id = self.original(wanted, until).await?;
+                let id = self.original(wanted, running, service.latest_deployment)?;
                 let again: Redeployed = self.ask(Intent::Trigger, documents::REDEPLOY, Id { id: &id }, until).await?;
                 again.deployment_redeploy.id
             }

@@ -104,23 +104,34 @@ impl Render {
 
     /// Why what would be deployed again without a build, the last build that succeeded, may be of other code than what is
     /// live: it need not have gone live.
-    async fn other_build(&self, live: &Deployment, until: Instant) -> Said<Option<String>> {
-        let made = self.newest_of(&[], until).await?;
+    fn other_build(made: &[Deployment], live: &Deployment) -> Option<String> {
         let is_other = |it: &&Deployment| {
             let differs = it.commit.as_ref().zip(live.commit.as_ref()).is_some_and(|(its, of_live)| its != of_live);
             it.created > live.created && differs && BUILT_ONLY.contains(&it.word.as_str())
         };
-        Ok(match made.iter().find(is_other) {
+        match made.iter().find(is_other) {
             Some(other) => Some(format!("{} ({}) is a later build, of another commit", other.id, other.word)),
             None => (live.why == ROLLED_BACK).then(|| "it was rolled back".to_owned()),
-        })
+        }
+    }
+
+    /// The newest deployments, and which one is live.
+    async fn newest_and_live(&self, until: Instant) -> Said<(Vec<Deployment>, Option<Deployment>)> {
+        let is_live = |it: &&Deployment| it.state == State::Up;
+        let newest = self.newest_of(&[], until).await?;
+        let mut live = newest.iter().find(is_live).cloned();
+        if live.is_none() {
+            // Many that failed may have come after it.
+            live = self.newest_of(&[("status", "live")], until).await?.iter().find(is_live).cloned();
+        }
+        Ok((newest, live))
     }
 
     /// The commit that is named where a new build is wanted, or needed.
     async fn commit_to_build(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
-        let live = self.serving(until).await?;
+        let (newest, live) = self.newest_and_live(until).await?;
         let other = match (&live, self.settings.redeploy) {
-            (Some(live), RenderDeploy::Only) => self.other_build(live, until).await?,
+            (Some(live), RenderDeploy::Only) => Self::other_build(&newest, live),
             _ => None,
         };
         if self.settings.redeploy == RenderDeploy::Only && other.is_none() {
@@ -223,11 +234,11 @@ impl Platform for Render {
                 "a variable of a linked group is found with `group` alone: one of the service's own would hide it";
             sight.told.push(told.to_owned());
         }
-        sight.newest = self.newest(until).await?;
-        sight.serving = self.serving(until).await?;
+        let (newest, live) = self.newest_and_live(until).await?;
+        (sight.newest, sight.serving) = (newest.first().cloned(), live);
         if let Some(serving) = &sight.serving {
             if self.settings.redeploy == RenderDeploy::Only {
-                let why = self.other_build(serving, until).await?;
+                let why = Self::other_build(&newest, serving);
                 sight.told.extend(why.map(|why| format!("{why}: the commit that is live would be built anew")));
             }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
@@ -301,13 +312,7 @@ impl Platform for Render {
     }
 
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
-        let newest = self.newest_of(&[], until).await?;
-        if let Some(live) = newest.into_iter().find(|it| it.state == State::Up) {
-            return Ok(Some(live));
-        }
-        // Many that failed may have come after it.
-        let live = self.newest_of(&[("status", "live")], until).await?;
-        Ok(live.into_iter().find(|it| it.state == State::Up))
+        Ok(self.newest_and_live(until).await?.1)
     }
 
     async fn publish(&self, _id: &str, _until: Instant) -> Said<()> {

@@ -66,6 +66,7 @@ impl Survey<'_> {
     async fn unit(&self, configured: &str, unit: &str) -> Result<Found, Fault> {
         let target = self.target;
         let status = target.steady(unit, self.deadline).await?;
+        let mut sick = None;
         let running = match is_running(&status) {
             // It may be at work, and is not waited for.
             _ if target.activate == Activate::None
@@ -74,7 +75,10 @@ impl Survey<'_> {
             {
                 true
             }
-            Err(_) if self.health == Health::Irrelevant => true,
+            Err(_) if self.health == Health::Irrelevant => {
+                sick = Some(Found::sick(status.in_words()));
+                true
+            }
             // What keeps an instance that nobody needs from starting is no obstacle to the others.
             Err(fault) if is_template(configured) && fault.code == FaultCode::ConditionFails => false,
             running => running?,
@@ -104,7 +108,6 @@ impl Survey<'_> {
         let restarts = running && target.activate != Activate::None;
         let dependents = if restarts { target.systemd.active_dependents(&status).await? } else { Vec::new() };
         let left_alone = target.activate == Activate::None;
-        let sick = (running && is_running(&status).is_err()).then(|| Found::sick(status.in_words()));
         let details = left_alone.then(|| alone::detail(&status)).into_iter().chain(sick).collect();
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();

@@ -1,7 +1,5 @@
 //! What the processes of a unit have, compared with what they should have.
 
-use std::collections::BTreeMap;
-
 use super::SystemdTarget;
 use super::way::credential_path;
 use crate::config::Deliver;
@@ -10,7 +8,7 @@ use crate::helper::{Answer, Process, Question};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::{digest, is_same_digest, random};
 use crate::store::StoreError;
-use crate::target::Disclosed;
+use crate::target::{Disclosed, counted};
 
 /// What the processes of a unit have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,19 +51,6 @@ impl Tally {
 }
 
 type Digest = Option<String>;
-
-/// Names, each once and with how many there are of it.
-fn counted(names: &[String]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in names {
-        *counts.entry(name.trim_end()).or_default() += 1;
-    }
-    let told = counts.into_iter().map(|(name, count)| match count {
-        1 => format!("{name:?}"),
-        _ => format!("{name:?} ({count} of them)"),
-    });
-    told.collect::<Vec<_>>().join(", ")
-}
 
 impl SystemdTarget {
     /// Whether nothing speaks against the view. Where no process shows what it has, a probe that sees the value must tell.
@@ -125,9 +110,7 @@ impl SystemdTarget {
             true if same.first() == Some(&true) => tally.accepts_others += 1,
             true => tally.other += 1,
             // A program that reads the file itself keeps what it reads to itself.
-            false if !self.delivers || self.allow_without.iter().any(|name| name == process.comm.trim_end()) => {
-                tally.without += 1
-            }
+            false if !self.delivers || self.allow_without.contains(&process.comm) => tally.without += 1,
             false => tally.lacking.push(process.comm),
         }
     }

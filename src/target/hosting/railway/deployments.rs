@@ -8,7 +8,7 @@ use crate::config::RailwayService;
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::Intent;
 use crate::target::hosting::api::{Refusal, Said};
-use crate::target::hosting::platform::{COMMIT, Deployment, Platform as _, SERVING, State, Wanted};
+use crate::target::hosting::platform::{Deployment, SERVING, State, Wanted};
 use crate::target::hosting::words::plain;
 
 /// Words of what is known not to serve yet.
@@ -54,19 +54,15 @@ impl Railway {
         active.into_iter().map(|raw| self.deployment_of(raw)).max_by_key(|it| (rank(it), it.created))
     }
 
-    /// The commit of what runs, or of what ran before anything was written.
-    pub(super) async fn running_commit(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
-        let running = self.serving(until).await?.filter(|serving| serving.state == State::Up);
-        let running = running.and_then(|serving| serving.commit);
-        Ok(running.or_else(|| wanted.found.get(COMMIT).cloned()))
-    }
-
     /// What is deployed again: what runs. Where the new one has crashed nothing does: then it is the newest one of which
     /// Railway has kept the code, which is the same, or what served before.
-    pub(super) async fn original(&self, wanted: &Wanted<'_>, until: Instant) -> Said<String> {
-        let service = self.look_at_service(until).await?;
-        let running = self.serving_of(service.active_deployments).filter(|it| it.state == State::Up);
-        let newest = service.latest_deployment.filter(|it| it.can_redeploy == Some(true)).map(|it| it.id);
+    pub(super) fn original(
+        &self,
+        wanted: &Wanted<'_>,
+        running: Option<Deployment>,
+        newest: Option<Raw>,
+    ) -> Said<String> {
+        let newest = newest.filter(|it| it.can_redeploy == Some(true)).map(|it| it.id);
         let before = wanted.found.get(SERVING).cloned();
         running.map(|it| it.id).or(newest).or(before).ok_or_else(|| {
             let text = format!("{} has no running deployment that could be deployed again", self.label);
