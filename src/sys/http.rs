@@ -133,6 +133,13 @@ pub struct HttpError {
     pub why: NoAnswer,
 }
 
+impl HttpError {
+    /// Whether it is certain that nothing of the request was sent.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self.why, NoAnswer::Refused | NoAnswer::Unresolved | NoAnswer::Unsendable(_))
+    }
+}
+
 /// What kept an answer away.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NoAnswer {

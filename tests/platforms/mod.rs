@@ -249,6 +249,16 @@ impl Fake {
             state.world.set.remove("push-at");
             state.world.push();
         }
+        if state.world.set.get("deploys-at").is_some_and(|at| at == step) {
+            // Somebody deploys, which takes a while.
+            state.world.set.remove("deploys-at");
+            state.world.deploy(None, false);
+        }
+        if state.world.set.get("writes-at").is_some_and(|at| at == step) {
+            // Somebody writes the variable.
+            state.world.set.remove("writes-at");
+            state.world.write("JWT_SECRET", "by-hand");
+        }
         if step == "list" && state.world.writes > 0 && state.world.counts_down("fails-after-lists") == Some(0) {
             // Between two of our requests somebody else makes one that fails: at once, or after a while.
             let failed = self.kind.failed();

@@ -22,6 +22,8 @@ pub(super) enum Came {
     Status(u16, bool),
     /// None, or not all of it.
     Nothing,
+    /// Nobody was there to take the request.
+    Unsent,
 }
 
 /// What follows.
@@ -92,7 +94,7 @@ pub(super) fn next(came: Came, intent: Intent, tries: usize) -> Next {
         Came::Status(423 | 426, _) => Next::Stop(Kind::Locked),
         Came::Status(408 | 500.., _) | Came::Nothing if intent == Intent::Trigger => Next::Stop(Kind::Lost),
         Came::Status(503, true) if tries < BACKOFF.len() => Next::AsTold,
-        Came::Status(408 | 500.., _) | Came::Nothing => again(&BACKOFF, Kind::Unavailable),
+        Came::Status(408 | 500.., _) | Came::Nothing | Came::Unsent => again(&BACKOFF, Kind::Unavailable),
         Came::Status(..) => Next::Stop(Kind::Invalid),
     }
 }
@@ -133,6 +135,7 @@ mod tests {
     fn a_trigger_that_got_no_answer_is_never_sent_again_blindly() {
         for came in [Came::Status(500, false), Came::Status(503, true), Came::Status(502, false), Came::Nothing] {
             assert_eq!(next(came, Intent::Trigger, 0), Next::Stop(Kind::Lost));
+            assert!(matches!(next(Came::Unsent, Intent::Trigger, 0), Next::Again(_)));
             for intent in [Intent::Read, Intent::Write] {
                 assert!(matches!(next(came, intent, 0), Next::Again(_) | Next::AsTold));
                 assert_eq!(next(came, intent, 5), Next::Stop(Kind::Unavailable));

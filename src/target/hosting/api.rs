@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -17,7 +17,7 @@ use super::words::{Trouble, cut, in_one_line, without_opaque};
 use crate::config::{Hosting, Token};
 use crate::rotation::FaultCode;
 use crate::sys::credentials;
-use crate::sys::http::{self, Call, Reply, send};
+use crate::sys::http::{self, Call, HttpError, Reply, send};
 
 /// One answer may take as long.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -74,6 +74,8 @@ pub(super) struct Api {
     token: Token,
     /// The most requests in a while, as the last answer said; 0 where it did not.
     bucket: AtomicU64,
+    /// Whether a write was sent since somebody last looked.
+    has_written: AtomicBool,
 }
 
 /// A request to it.
@@ -142,7 +144,19 @@ impl Api {
         let base = settings.api.as_deref().unwrap_or(host).trim_end_matches('/');
         let has_path = base.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
         let base = if has_path { base.to_owned() } else { format!("{base}{path}") };
-        Self { base, header, scheme, token: settings.token.clone(), bucket: AtomicU64::new(0) }
+        Self {
+            base,
+            header,
+            scheme,
+            token: settings.token.clone(),
+            bucket: AtomicU64::new(0),
+            has_written: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a write was sent, be it in vain, since this was last asked.
+    pub fn has_written(&self) -> bool {
+        self.has_written.swap(false, Ordering::Relaxed)
     }
 
     /// How many requests there may be in a while, where the last answer said.
@@ -158,13 +172,16 @@ impl Api {
         let after = |perhaps: bool, refusal: Refusal| if perhaps { refusal.taken() } else { refusal };
         loop {
             let reply = self.once(&request, until).await.map_err(|refusal| after(perhaps, refusal))?;
-            let is_answer = reply.as_ref().is_ok_and(|reply| reply.status != 408 && reply.status < 500);
+            let is_answer = match &reply {
+                Ok(reply) => reply.status != 408 && reply.status < 500,
+                Err((came, _)) => *came == Came::Unsent,
+            };
             let (came, why) = match reply {
                 Ok(reply) => match self.judge(&request, reply, tries, waits).map_err(|it| after(perhaps, it))? {
                     Ok(answer) => return Ok(Answer { perhaps, ..answer }),
                     Err(later) => later,
                 },
-                Err(text) => match next(Came::Nothing, request.intent, tries) {
+                Err((came, text)) => match next(came, request.intent, tries) {
                     Next::Stop(kind) => return Err(after(perhaps, Refusal::of(kind, text))),
                     Next::Again(pause) => (Pause::Tried(pause), text),
                     Next::Take | Next::AsTold => (Pause::Tried(Duration::from_secs(1)), text),
@@ -195,7 +212,7 @@ impl Api {
         }
     }
 
-    async fn once(&self, request: &Request<'_>, until: Instant) -> Said<Result<Reply, String>> {
+    async fn once(&self, request: &Request<'_>, until: Instant) -> Said<Result<Reply, (Came, String)>> {
         let limit = until.saturating_duration_since(Instant::now()).min(REQUEST);
         let mut call = Call::new(request.method, &self.url(request));
         if limit.is_zero() {
@@ -211,7 +228,11 @@ impl Api {
             call.body = Some(body.clone());
         }
         call.most = MOST;
-        Ok(send(call, limit).await.map_err(|error| error.to_string()))
+        if request.intent == Intent::Write {
+            self.has_written.store(true, Ordering::Relaxed);
+        }
+        let came = |error: &HttpError| if error.is_unsent() { Came::Unsent } else { Came::Nothing };
+        Ok(send(call, limit).await.map_err(|error| (came(&error), error.to_string())))
     }
 
     /// The answer; or how long to wait for another one.

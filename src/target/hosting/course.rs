@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, Ids, Write};
+use super::platform::{Deployment, Ids, SINCE, State, Write};
+use super::preflight::is_pending;
+use super::step::name;
 use super::words::hiding;
 use super::{HostingTarget, Touched, text};
 use crate::record::Found;
@@ -25,7 +27,7 @@ const RESERVE: Duration = Duration::from_secs(120);
 pub(super) struct Course<'a> {
     pub(super) errand: &'a Errand<'a>,
     pub(super) found: &'a Ids,
-    pub(super) noted: &'a Ids,
+    pub(super) noted: Ids,
     /// When following ends, so that there is time to stop what was followed.
     pub(super) until: Instant,
 }
@@ -87,10 +89,20 @@ impl HostingTarget {
         self.know(errand.view);
         let is_ours = |found: &&Found| found.unit == self.label;
         let found = errand.found.iter().find(is_ours).map_or(&NOTHING, |found| &found.details);
-        let noted = errand.noted.iter().find(|noted| noted.target == self.label);
+        let noted = match errand.noted.iter().find(|noted| noted.target == self.label) {
+            Some(noted) => noted.details.clone(),
+            // Who merely looks holds what serves against the last rotation.
+            None if errand.mark.is_empty() => self.last_noted(),
+            None => Ids::new(),
+        };
         let left = errand.deadline.saturating_duration_since(Instant::now());
         let until = errand.deadline - RESERVE.min(left / 4);
-        Course { errand, found, noted: noted.map_or(&NOTHING, |noted| &noted.details), until }
+        Course { errand, found, noted, until }
+    }
+
+    /// What was noted of this target when a rotation was last committed.
+    pub(super) fn last_noted(&self) -> Ids {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn touched(&self) -> Touched {
@@ -156,8 +168,12 @@ impl HostingTarget {
         }
         let mut at = None;
         for (key, value) in wanted {
+            if course.errand.back && self.touched() == Touched::Yes {
+                self.check_nobody_else_wrote(course, key).await?;
+            }
             let was = self.touched();
             self.touch(Touched::Yes);
+            self.platform.has_written();
             // Once it was sent, it may be there already.
             let differs = AtomicBool::new(self.forget_written(key).is_some_and(|last| !last.is_same(value)));
             let write = || async {
@@ -172,7 +188,10 @@ impl HostingTarget {
                     at = at.max(now);
                     self.remember_written(key, value);
                 }
-                Err(refusal) if was == Touched::No && refusal.kind.is_refusal() && !refusal.taken => {
+                Err(refusal)
+                    if was == Touched::No
+                        && (!self.platform.has_written() || refusal.kind.is_refusal() && !refusal.taken) =>
+                {
                     self.touch(Touched::No);
                     return Err(self.before(refusal));
                 }
@@ -180,6 +199,40 @@ impl HostingTarget {
             }
         }
         Ok(at)
+    }
+
+    /// A value that somebody wrote meanwhile is not written over, where it can be seen.
+    async fn check_nobody_else_wrote(&self, course: &Course<'_>, key: &str) -> Result<(), Fault> {
+        let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
+        let shown = shown.map_err(|refusal| self.after(refusal))?;
+        if shown.is_none_or(|shown| self.is_known(&shown)) {
+            return Ok(());
+        }
+        let text = format!("{}: {key} was changed by hand since the rotation began, and is left so", self.label);
+        let secret = &self.secret;
+        Err(Fault::new(FaultCode::ChangedByHand, text).advise(format!(
+            "write the former value there and deploy it, then rekeyctl release {secret}; or go on from what is there: \
+             rekeyctl forget {secret}, then rekeyctl rotate --initial {secret}"
+        )))
+    }
+
+    /// Waits until nothing is under way any more that was made before the write: it would come up with the former value
+    /// when this rotation has ended.
+    pub(super) async fn let_older_ones_end(&self, course: &Course<'_>, at: Timestamp) -> Result<(), Fault> {
+        let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
+        loop {
+            let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
+            let made = made.map_err(|refusal| self.after(refusal))?;
+            let is_older = |it: &Deployment| it.created.is_none_or(|created| created < at);
+            let going = made.into_iter().find(|it| is_pending(it) && is_older(it) && !self.is_ours(course, it));
+            let Some(going) = going else { return Ok(()) };
+            self.tell(course, &format!("waiting for {}, which was made before the value was written", name(&going)));
+            let pause = self.platform.pause(Duration::ZERO);
+            if going.state == State::Blocked || Instant::now() + pause >= course.until {
+                return Err(self.after(self.is_under_way(&going)));
+            }
+            sleep(pause).await;
+        }
     }
 
     /// Whether a deployment was certainly made for this rotation.

@@ -4,14 +4,14 @@
 //! what follows on an answer is in the table of `answer.rs`, and what follows for a deployment in `step.rs`: both pure.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Known, Target};
+use super::{Disclosed, Errand, Health, Past, Target};
 use crate::config::{Hosting, HostingPlatform, SecretSettings};
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
@@ -65,6 +65,8 @@ pub struct HostingTarget {
     values: Mutex<Vec<SecretValue>>,
     /// What each variable was last known to have.
     written: Mutex<BTreeMap<String, SecretValue>>,
+    /// What was noted when a rotation was last committed.
+    last: Mutex<Ids>,
     /// Whether what serves is known to have the view in force where the variables have it.
     certain: AtomicBool,
     /// The deployments that were asked for since the daemon was started: of others it is not known whose they are, unless
@@ -99,6 +101,7 @@ impl HostingTarget {
             touched: Mutex::new(Touched::Unknown),
             values: Mutex::default(),
             written: Mutex::default(),
+            last: Mutex::default(),
             certain: AtomicBool::new(true),
             made: Mutex::default(),
             unasked: Mutex::default(),
@@ -126,9 +129,12 @@ impl Target for HostingTarget {
         Ok(2)
     }
 
-    fn recognize(&self, known: &Known<'_>, is_certain: bool) {
+    fn recognize(&self, past: &Past<'_>) {
+        let Past { known, is_certain, noted, .. } = past;
         self.know_all(known.0.iter().map(|(_, value)| value));
-        self.certain.store(is_certain, Ordering::Relaxed);
+        let last = noted.iter().find(|noted| noted.target == self.label).map(|noted| noted.details.clone());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
+        self.certain.store(*is_certain, Ordering::Relaxed);
     }
 
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
@@ -152,8 +158,10 @@ impl Target for HostingTarget {
         }
         let touched = self.touched();
         let at = self.write(&course).await?;
-        if errand.back {
-            self.let_none_land(&course, touched).await?;
+        match at {
+            _ if errand.back => self.let_none_land(&course, touched).await?,
+            Some(at) => self.let_older_ones_end(&course, at).await?,
+            None => {}
         }
         let mut since = at;
         if at.is_none() || !self.platform.marks() {

@@ -166,6 +166,9 @@ pub(super) trait Platform: Send + Sync {
     /// when that was where the platform tells.
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>>;
 
+    /// Whether a write was sent, be it in vain, since this was last asked.
+    fn has_written(&self) -> bool;
+
     /// The newest deployment.
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>>;
 

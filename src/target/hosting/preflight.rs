@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::api::{Refusal, Said};
 use super::platform::{Deployment, NEWEST, SINCE, Sight, State};
+use super::settle::was_made_with;
 use super::{HostingTarget, VIEW, step};
 use crate::record::Found;
 use crate::rotation::FaultCode;
@@ -59,6 +60,21 @@ impl HostingTarget {
         Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice))
     }
 
+    /// What serves must have been made with the value in force, as far as that is known: somebody may have published an
+    /// older one.
+    fn check_is_of_the_last(&self, serving: &Deployment) -> Said<()> {
+        if !self.certain.load(Ordering::Relaxed) || was_made_with(&self.last_noted(), serving) {
+            return Ok(());
+        }
+        let text = format!(
+            "{}, which {} serves, was made before the value in force was written, and has an earlier one",
+            step::name(serving),
+            self.label
+        );
+        let advice = format!("deploy it anew there, with the variables as they are now: {}", serving.page);
+        Err(Refusal::obstacle(FaultCode::NotLive, text, advice))
+    }
+
     pub(super) fn serves_nothing(&self) -> Refusal {
         let text = format!("{} serves nothing that could be deployed anew", self.label);
         Refusal::obstacle(FaultCode::PlatformRefused, text, "deploy it once, and see that it works")
@@ -70,6 +86,7 @@ impl HostingTarget {
         if health == Health::Needed {
             let serving = serving.as_ref().ok_or_else(|| self.serves_nothing())?;
             self.check_is_well(serving)?;
+            self.check_is_of_the_last(serving)?;
         }
         // Where an earlier rotation has left another value, what serves may have it, too: it is not gone back to as it is.
         let has_view = health != Health::Needed || self.has_view(view, &missing, deadline).await?;
@@ -117,6 +134,6 @@ impl HostingTarget {
 }
 
 /// Whether it may still become what serves.
-fn is_pending(at: &Deployment) -> bool {
+pub(super) fn is_pending(at: &Deployment) -> bool {
     matches!(at.state, State::Going | State::Blocked)
 }

@@ -229,6 +229,10 @@ impl Platform for Railway {
         seen_to_change(write.differs, || self.upsert(write, until), || self.not_taken(write.key)).await
     }
 
+    fn has_written(&self) -> bool {
+        self.api.has_written()
+    }
+
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
         Ok(self.made_since(None, until).await?.into_iter().next())
     }

@@ -268,6 +268,10 @@ impl Platform for Render {
         Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see who else writes it: a blueprint may").taken())
     }
 
+    fn has_written(&self) -> bool {
+        self.api.has_written()
+    }
+
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
         Ok(self.newest_of(&[], until).await?.into_iter().next())
     }

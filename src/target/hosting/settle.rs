@@ -8,10 +8,21 @@ use tokio::time::{Instant, sleep};
 use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
-use super::platform::{Deployment, NEWEST, SERVING, SINCE, State};
+use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State};
 use super::step::{self, ASIDE};
 use super::{HostingTarget, VIEW};
 use crate::rotation::{Fault, FaultCode};
+
+/// Whether a deployment was made after what was noted of a write. Where nothing was, nothing speaks against it.
+pub(super) fn was_made_with(noted: &Ids, it: &Deployment) -> bool {
+    let since: Option<Timestamp> = noted.get(SINCE).and_then(|at| at.parse().ok());
+    let is_later = match (since, it.created) {
+        (Some(since), Some(created)) => created >= since,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    is_later && noted.get(NEWEST) != Some(&it.id)
+}
 
 impl HostingTarget {
     /// Whether what serves is what served before anything was written, with the view that is wanted.
@@ -22,16 +33,9 @@ impl HostingTarget {
 
     /// Whether what serves has what was written.
     pub(super) fn has_it(&self, course: &Course<'_>, serving: &Deployment) -> bool {
-        let since: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
-        let is_later = match (since, serving.created) {
-            (Some(since), Some(created)) => created >= since,
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
-        let is_another = course.noted.get(NEWEST) != Some(&serving.id);
         self.is_the_former(course, serving)
             || (serving.mark.is_some() && serving.mark.as_deref() == Some(course.errand.mark))
-            || (is_later && is_another)
+            || was_made_with(&course.noted, serving)
     }
 
     /// What serves, where it has what was written and may be well: it is up, or on its way to be so again.

@@ -93,6 +93,11 @@ impl HostingTarget {
                 Ok(Some(made)) => return Ok(self.remember_new(made)),
                 Ok(None) => return self.appears(course).await.map(|made| self.remember_new(made)),
                 Err(refusal) if refusal.kind == Kind::Lost => refusal,
+                Err(refusal) if refusal.kind == Kind::Unavailable && Instant::now() < course.until => {
+                    // Nobody was there to take it.
+                    sleep(self.platform.pause(Duration::ZERO)).await;
+                    continue;
+                }
                 // It was not even sent, or nothing came of it.
                 Err(refusal) => return Err(self.after(refusal)),
             };

@@ -163,6 +163,10 @@ impl Platform for Vercel {
         seen_to_change(write.differs, || self.write_over(key, value, until), || self.not_taken(key)).await
     }
 
+    fn has_written(&self) -> bool {
+        self.api.has_written()
+    }
+
     async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
         Ok(self.list(&[], |list| !list.is_empty(), until).await?.into_iter().next())
     }

@@ -26,6 +26,7 @@ mod platforms;
 mod promotions;
 mod proxies;
 mod requests;
+mod served;
 mod settling;
 mod waits;
 
@@ -143,7 +144,9 @@ impl Lab {
             store.put(&settings.name, Generation::FIRST, &value).unwrap();
             let fingerprint = store.fingerprint(&value).unwrap();
             let (generation, source, actor) = (Generation::FIRST, "a test".to_owned(), Actor::Timer);
-            engine.note(Happening::Adopted { generation, fingerprint, source, actor, weak: false }).unwrap();
+            engine
+                .note(Happening::Adopted { generation, fingerprint, source, actor, weak: false, accepted: None })
+                .unwrap();
         }
         if plan == Wish::GiveUp {
             let fault = Fault::new(FaultCode::DeadlinePassed, "nobody went on with it");

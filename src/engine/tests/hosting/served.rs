@@ -1,0 +1,93 @@
+//! What serves must have been made with the value in force: not before it, and nothing that was may come up later.
+
+use super::*;
+
+impl Lab {
+    fn verify(&self) -> Result<(), Fault> {
+        self.run(async {
+            let store = self.store();
+            let mut ledger = store.ledger(&self.settings.name).unwrap();
+            let (targets, host) = (self.targets(), SimHost(Arc::clone(&self.world)));
+            let (settings, kept) = (&self.settings, Kept::default());
+            let engine = Engine {
+                settings,
+                targets: &targets,
+                probes: &[],
+                store: &store,
+                ledger: &mut ledger,
+                kept,
+                host: &host,
+            };
+            engine.verify().await.map(drop)
+        })
+    }
+}
+
+#[test]
+fn what_was_made_before_the_value_in_force_is_no_proof_of_it() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.assert_committed(&lab.rotate());
+        lab.verify().unwrap();
+        let first = lab.fake().with(|world| {
+            let first = world.deployments[0].id.clone();
+            std::mem::replace(&mut world.serving, first)
+        });
+        let fault = lab.verify().unwrap_err();
+        assert_eq!(fault.code, FaultCode::NotLive, "{kind:?}: {fault}");
+        assert!(fault.message.contains("was made before the value in force was written"), "{fault}");
+        let Outcome::Refused { cause } = lab.rotate() else { panic!("{kind:?}") };
+        assert_eq!(cause.code, FaultCode::NotLive);
+        lab.fake().with(|world| world.serving = first);
+        lab.verify().unwrap();
+    }
+}
+
+#[test]
+fn what_somebody_deploys_just_before_the_write_is_let_come_up_first() {
+    for kind in [At::Vercel, At::Netlify, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| {
+            world.set.insert("deploys-at".to_owned(), "write".to_owned());
+            world.set.insert("goes-on".to_owned(), String::new());
+        });
+        let before = lab.fake().with(|world| world.deployments.len());
+        lab.assert_committed(&lab.rotate());
+        let (made, is_over) = lab.fake().with(|world| {
+            let push = &world.deployments[before];
+            (world.deployments.len() - before, push.looks + 1 >= push.states.len())
+        });
+        assert_eq!((made, lab.triggers()), (2, 1), "{kind:?}");
+        assert!(is_over, "{kind:?}: the push would come up after the end");
+    }
+}
+
+#[test]
+fn what_somebody_writes_meanwhile_is_not_written_over_on_the_way_back() {
+    for kind in [At::Render, At::Railway] {
+        let lab = at(kind);
+        lab.fake().next(&[kind.well()[0], if kind == At::Render { "update_failed" } else { "FAILED" }]);
+        lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().secret = false);
+        lab.fake().with(|world| world.set.insert("writes-at".to_owned(), "trigger".to_owned()));
+        let Outcome::RollbackFailed { rollback, .. } = lab.rotate() else { panic!("{kind:?}") };
+        assert_eq!(rollback.code, FaultCode::ChangedByHand, "{kind:?}: {rollback}");
+        assert_eq!(lab.fake().value("JWT_SECRET"), "by-hand");
+    }
+}
+
+#[test]
+fn where_no_write_was_sent_nothing_is_to_be_undone() {
+    for kind in [At::Vercel, At::Netlify, At::Railway] {
+        let whole = at(kind);
+        whole.rotate();
+        let steps: Vec<String> =
+            whole.fake().asked().into_iter().map(|asked| asked.step).take_while(|step| step != "write").collect();
+        let (last, before) = steps.split_last().unwrap();
+        let skip = before.iter().filter(|step| *step == last).count();
+        let lab = at(kind);
+        lab.fake().fail_at(last, u32::try_from(skip).unwrap(), u32::MAX, What::Unheard);
+        let outcome = lab.rotate();
+        assert!(matches!(outcome, Outcome::RolledBack { .. }), "{kind:?}, from {last} on: {outcome:?}");
+        assert_eq!(lab.fake().with(|world| world.writes), 0);
+    }
+}
