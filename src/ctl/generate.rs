@@ -102,9 +102,10 @@ impl Generate {
     /// The file's new text, and whether the key was in it.
     fn edited(&self, text: &[u8], value: &SecretValue) -> Result<(Edited, bool), Refused> {
         let placed = |refusal: Refusal| Refused(format!("{}: {refusal}", self.env_file.display()));
-        let replaced = env_file::find(text, &self.key, self.dialect).map_err(placed)?.is_some();
-        let edit = if replaced { env_file::replace } else { env_file::append };
-        Ok((edit(text, &self.key, value, self.dialect).map_err(placed)?, replaced))
+        match env_file::overwrite(text, &self.key, value, self.dialect).map_err(placed)? {
+            Some(edited) => Ok((edited, true)),
+            None => Ok((env_file::append(text, &self.key, value, self.dialect, None).map_err(placed)?, false)),
+        }
     }
 
     /// Puts the file, and it alone, into the `.gitignore` beside it: gitignore(5).

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 const ACCESS_LIST: &str = "system.posix_acl_access";
 /// So long another one of us may be at work in the same directory.
 const LOCKED: Duration = Duration::from_secs(5);
+/// What a new file needs besides its text.
+const ROOM: u64 = 4096;
 /// No file of settings is larger.
 const LARGEST: u64 = 1 << 20;
 
@@ -149,6 +151,15 @@ impl Original {
             return Err(EditError::new(&self.path, "it is immutable", "chattr -i -a it, if it is meant to be changed"));
         }
         let (directory, _) = self.beside();
+        let needed = self.text.len() as u64 + ROOM;
+        let free = super::files::free_bytes(&directory.join("file")).unwrap_or(u64::MAX);
+        if free < needed {
+            return Err(EditError::new(
+                &self.path,
+                "there is no room on its file system to write it anew",
+                "make room there",
+            ));
+        }
         let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
         writable.map_err(|error| EditError::io(&self.path, "replace it", error))
     }

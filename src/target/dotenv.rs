@@ -73,7 +73,9 @@ impl DotenvTarget {
 
     /// The places in the file, each with whether it is for the value that is accepted besides.
     fn places(&self) -> impl Iterator<Item = (Slot, bool)> {
-        let slot = |key: &str| Slot::Env { key: key.to_owned(), dialect: self.settings.dialect };
+        let (dialect, own) = (self.settings.dialect, self.key.as_str());
+        let slot =
+            move |key: &str| Slot::Env { key: key.to_owned(), dialect, like: (key != own).then(|| own.to_owned()) };
         self.names().map(slot).zip([false, true])
     }
 
@@ -181,6 +183,10 @@ impl Target for DotenvTarget {
         format!("dotenv {}", self.path().display())
     }
 
+    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
+        Ok(self.read().await?.values.into_iter().nth(1).flatten().filter(|value| !value.is_empty()))
+    }
+
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
         let file = self.read().await?;
         let value = file.values.into_iter().next().flatten().filter(|value| !value.is_empty());
@@ -222,7 +228,7 @@ impl Target for DotenvTarget {
             Health::Needed => self.check_file(in_force).await?,
             Health::Irrelevant => file::check_usable(self.read().await?, self.path(), self.settings.expose)?,
         }
-        file::rehearse(&self.files, self.path(), &self.places().collect::<Vec<_>>(), self.make).await?;
+        file::rehearse(&self.files, self.path(), &self.places().collect::<Vec<_>>(), in_force, self.make).await?;
         if let Some((wake, _)) = self.wake() {
             self.tell(wake, false).await?;
         }

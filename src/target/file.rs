@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Disclosed, Errand};
+use super::{BY_HAND, Disclosed, Errand};
 use crate::helper::{ByHand, FileHelper, Seen, Wanted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{Format, SecretValue, generate};
@@ -38,18 +38,21 @@ pub(super) fn wanted<'a>(errand: &Errand<'a>, is_previous: bool) -> Wanted<'a> {
     Wanted { value: of(errand.view), only_over: errand.before.map(|views| views.iter().map(of).collect()) }
 }
 
-/// Looks whether each place takes a value like those to come, and whether those of the other value can be emptied again:
-/// `places` are these, each with whether it is for the other value.
+/// Looks whether each place takes a value like those to come, and the one in force again; and whether those of the other
+/// value take both, and can be emptied again: `places` are these, each with whether it is for the other value.
 pub(super) async fn rehearse(
     files: &FileHelper,
     path: &Path,
     places: &[(Slot, bool)],
+    in_force: &Disclosed<'_>,
     (bytes, format): (usize, Format),
 ) -> Result<(), Fault> {
     let like = generate(bytes, format).map_err(StoreError::from)?;
-    let others = if places.iter().any(|(_, is_other)| *is_other) { &[like.reveal(), &[]][..] } else { &[&[][..]] };
-    for &other in others {
-        let wanted = |is_other: bool| Wanted { value: if is_other { other } else { like.reveal() }, only_over: None };
+    let (new, old) = (like.reveal(), in_force.primary.reveal());
+    let has_other = places.iter().any(|(_, is_other)| *is_other);
+    let rounds = if has_other { &[(new, old), (old, new), (new, &[][..])][..] } else { &[(new, &[][..])] };
+    for &(own, other) in rounds {
+        let wanted = |is_other: bool| Wanted { value: if is_other { other } else { own }, only_over: None };
         let slots: Vec<_> = places.iter().map(|(slot, is_other)| (slot.clone(), Some(wanted(*is_other)))).collect();
         files.rehearse(path, &slots).await?.map_err(Fault::from)?;
     }
@@ -75,8 +78,7 @@ pub(super) fn changed_by_hand(fault: &Fault, first: &str, secret: &str) -> Fault
         ),
         advice => advice.to_owned(),
     };
-    Fault::new(fault.code, format!("{}: it was changed by hand since rekeyd last knew it", fault.message))
-        .advise(advice)
+    Fault::new(fault.code, format!("{}{BY_HAND}", fault.message)).advise(advice)
 }
 
 /// Whether a file can be written, and nobody reads it who should not.

@@ -19,6 +19,9 @@ pub enum Slot {
         key: String,
         /// Whose rules the file is read by.
         dialect: Dialect,
+        /// The key whose line it is to be written like.
+        #[serde(default)]
+        like: Option<String>,
     },
     /// A literal under `environment:` of a service in a Compose file.
     Compose {
@@ -43,7 +46,7 @@ impl Slot {
     /// Where that is not certain.
     pub fn value_in(&self, text: &[u8]) -> Result<Option<SecretValue>, Refusal> {
         match self {
-            Self::Env { key, dialect } => env_file::value_of(text, key, *dialect),
+            Self::Env { key, dialect, .. } => env_file::value_of(text, key, *dialect),
             Self::Compose { service, key, .. } => compose_file::value_of(text, service, key),
             Self::Whole => {
                 let value = text.strip_suffix(b"\n").unwrap_or(text);
@@ -59,7 +62,7 @@ impl Slot {
     /// As for [`Slot::value_in`].
     pub fn line_in(&self, text: &[u8]) -> Result<Option<usize>, Refusal> {
         Ok(match self {
-            Self::Env { key, dialect } => env_file::find(text, key, *dialect)?.map(|found| found.line),
+            Self::Env { key, dialect, .. } => env_file::find(text, key, *dialect)?.map(|found| found.line),
             Self::Compose { service, key, .. } => {
                 compose_file::offset_of(text, service, key)?.map(|offset| line_of(text, offset))
             }
@@ -95,9 +98,9 @@ impl Slot {
 
     fn written(&self, text: &[u8], value: &SecretValue, is_there: bool) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         match self {
-            Self::Env { key, dialect } => {
+            Self::Env { key, dialect, like } => {
                 let write = if is_there { env_file::replace } else { env_file::append };
-                write(text, key, value, *dialect).map(|edited| edited.text)
+                write(text, key, value, *dialect, like.as_deref()).map(|edited| edited.text)
             }
             Self::Compose { service, key, quotes } if is_there => {
                 compose_file::replace(text, service, key, value, *quotes)

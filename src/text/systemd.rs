@@ -232,7 +232,9 @@ impl Reader {
         if let Some(from) = self.blank_from.take() {
             self.value.truncate(from);
         }
-        let key = self.key.trim_ascii_end();
+        // WHITESPACE of its sources, which has no form feed.
+        let length = self.key.iter().rposition(|byte| !b" \t\n\r".contains(byte)).map_or(0, |last| last + 1);
+        let key = &self.key[..length];
         self.places.push(Place { name: self.key_at..self.key_at + key.len(), rest: self.equals_at + 1..self.at });
         if let Ok(key) = std::str::from_utf8(key) {
             let value = std::mem::take(&mut self.value);

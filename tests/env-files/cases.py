@@ -5,6 +5,22 @@ KEY, OLD = b"JWT_SECRET", b"old-Value_123"
 
 # Files as they are found; <> is the value.
 ORDINARY = [
+    'A=1\nJWT_SECRET="" # fill me\nB=2\n',
+    'A=1\nJWT_SECRET= # fill me\nB=2\n',
+    "A=1\nJWT_SECRET='' # fill me\nB=2\n",
+    "A=it's\nJWT_SECRET=<>\nB=it's\n",
+    'A=`x\nJWT_SECRET=inner\ny`\nJWT_SECRET=<>\n',
+    'A="x\ny" # c\nJWT_SECRET=<>\n',
+    'A="Hello\u00a0World"\nJWT_SECRET=<>\n',
+    'A=1 \\ \nJWT_SECRET=<>\nB=2\n',
+    'A=1\n\fJWT_SECRET=<>\n',
+    'A=1\nJWT_SECRET\f=<>\n',
+    'A=1\nJWT_SECRET="o\\"<>"\nB=2\n',
+    'A=1\nJWT_SECRET=o\\\\<>\nB=2\n',
+    'export  A=1\nexport  JWT_SECRET=<>\n',
+    'export A=1\nexport B=2\n',
+    'A=1\r\nB=2',
+    'FIRST=1\nA=\\',
     '# App\nNODE_ENV=production\nPORT=3000\nDATABASE_URL=postgres://user:pass@db:5432/app?sslmode=disable\nREDIS_URL=redis://localhost:6379/0\nJWT_SECRET=<>\nJWT_EXPIRES_IN=15m\nCORS_ORIGIN=https://example.com,https://www.example.com\n',
     'APP_NAME=Laravel\nAPP_ENV=local\nAPP_KEY=base64:c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U=\nAPP_DEBUG=true\nAPP_URL=http://localhost\n\nLOG_CHANNEL=stack\n\nDB_CONNECTION=mysql\nDB_PASSWORD=\n\nMAIL_FROM_NAME="${APP_NAME}"\nMAIL_FROM_ADDRESS="hello@example.com"\n\nJWT_SECRET=<>\nVITE_APP_NAME="${APP_NAME}"\n',
     'RAILS_ENV=production\nSECRET_KEY_BASE=0123456789abcdef0123456789abcdef\nRAILS_LOG_TO_STDOUT=1\nJWT_SECRET=<>\n',

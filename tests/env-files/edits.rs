@@ -27,7 +27,7 @@ fn edited(text: &[u8]) -> String {
     let edit = |dialect: &Dialect| {
         let found = env_file::find(text, new::KEY, *dialect).ok()?;
         let edit = if found.is_some() { env_file::replace } else { env_file::append };
-        let edited = edit(text, new::KEY, &value, *dialect).ok()?;
+        let edited = edit(text, new::KEY, &value, *dialect, None).ok()?;
         Some(format!("{dialect}={}", hex::encode(&*edited.text)))
     };
     Dialect::ALL.iter().filter_map(edit).collect::<Vec<_>>().join(" ")

@@ -26,14 +26,19 @@ impl Written {
 
 impl ComposeTarget {
     /// The places of the value, and of the one that is accepted besides.
-    fn slots(&self) -> Vec<(Slot, bool)> {
+    pub(super) fn slots(&self) -> Vec<(Slot, bool)> {
         let keys = || {
             let previous = self.previous_key.as_ref().map(|key| (key, true));
             std::iter::once((&self.key, false)).chain(previous)
         };
         match &self.settings.place {
             ComposePlace::EnvFile(_) => {
-                keys().map(|(key, is)| (Slot::Env { key: key.clone(), dialect: Dialect::Compose }, is)).collect()
+                let slot = |key: &String, is_previous: bool| Slot::Env {
+                    key: key.clone(),
+                    dialect: Dialect::Compose,
+                    like: is_previous.then(|| self.key.clone()),
+                };
+                keys().map(|(key, is_previous)| (slot(key, is_previous), is_previous)).collect()
             }
             ComposePlace::Literal(_) => {
                 let services = self.settings.services.iter();
@@ -111,7 +116,7 @@ impl ComposeTarget {
             self.check(&file, in_force).map_err(|fault| file::changed_by_hand(&fault, "", &self.secret))?;
         }
         file::check_usable(file, self.path(), self.settings.expose)?;
-        file::rehearse(&self.files, self.path(), &self.slots(), self.make).await?;
+        file::rehearse(&self.files, self.path(), &self.slots(), in_force, self.make).await?;
         Ok(written)
     }
 

@@ -40,7 +40,8 @@ pub(super) fn assignments(text: &[u8]) -> Result<Vec<Assignment>, Refusal> {
             return problem(at, what, "save the file as UTF-8").map_err(refused);
         }
         let exported = name.starts_with(b"export ");
-        let key_start = place.name.end - name.strip_prefix(b"export ").unwrap_or(name).trim_ascii_start().len();
+        let after_export = name.strip_prefix(b"export ").map_or(name, <[u8]>::trim_ascii_start);
+        let key_start = place.name.end - after_export.len();
         let first_line = rest.iter().position(|byte| b"\r\n".contains(byte));
         let first = place.rest.start..first_line.map_or(place.rest.end, |length| place.rest.start + length);
         found.push(Assignment {

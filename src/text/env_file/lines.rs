@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::dialect::Dialect;
 use super::environment_file;
 use super::node::Passed;
-use super::value::{Shape, shape};
+use super::value::{Shape, opened_inside, shape};
 use crate::text::refusal::{Problem, Refusal, problem};
 
 /// The byte order mark of UTF-8.
@@ -69,6 +69,17 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
         assignment.shift(start);
         assignment.doubt = passed.hides().or(assignment.doubt);
         start = next;
+        if let Some((at, quote)) =
+            assignment.shape.as_ref().ok().and_then(|shape| opened_inside(content_of(text, &assignment), shape))
+            && dialect == Dialect::Dotenv
+            && text[next..].contains(&quote)
+        {
+            let what =
+                "dotenvy takes this quote for an opening one, and what follows up to the next such quote for the value";
+            let problem =
+                Problem { at, what: what.to_owned(), advice: "put the whole value in quotes of the other kind" };
+            return Err(Refusal::of(text, assignment.rest.start, problem));
+        }
         if let Some(written) = assignment.shape.as_ref().ok().filter(|shape| shape.is_open).map(|shape| &shape.written)
         {
             let opened = assignment.rest.start + written.start - 1;
@@ -80,6 +91,11 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
         found.push(assignment);
     }
     Ok(found)
+}
+
+/// What follows an assignment's equals sign.
+fn content_of<'t>(text: &'t [u8], assignment: &Assignment) -> &'t [u8] {
+    &text[assignment.rest.clone()]
 }
 
 /// The number of the line that the byte at `offset` is in.
@@ -127,11 +143,16 @@ fn characters(line: &[u8], has_cr: bool, dialect: Dialect) -> Result<(), Problem
         Err(_) if is_comment && matches!(dialect, Dialect::Shell | Dialect::Pam) => return Ok(()),
         Err(error) => return problem(error.valid_up_to(), "the line is not UTF-8", "save the file as UTF-8"),
     };
-    // To JavaScript these are line endings and blanks, to others letters.
-    let disputed = |c: char| match c {
-        '\u{2028}' | '\u{2029}' | '\u{85}' => true,
-        '\u{feff}' => !is_comment,
-        c => !is_comment && !c.is_ascii() && c.is_whitespace(),
+    // To JavaScript these are line endings and blanks, to others letters. Within quotes all of them are letters to all.
+    let (quoted, mut at) = (within_quotes(line), 0);
+    let disputed = |c: char| {
+        let is_quoted = quoted.contains(&at);
+        at += c.len_utf8();
+        match c {
+            '\u{2028}' | '\u{2029}' | '\u{85}' => true,
+            '\u{feff}' => !is_comment && !is_quoted,
+            c => !is_comment && !is_quoted && !c.is_ascii() && c.is_whitespace(),
+        }
     };
     match text.find(disputed) {
         Some(at) => problem(at, "here is a blank that is none of ASCII", "write a plain space, or none"),
@@ -139,13 +160,26 @@ fn characters(line: &[u8], has_cr: bool, dialect: Dialect) -> Result<(), Problem
     }
 }
 
+/// What the quotes after the first equals sign hold, if they end in this line.
+fn within_quotes(line: &[u8]) -> Range<usize> {
+    let equals = line.iter().position(|&byte| byte == b'=').unwrap_or(line.len());
+    let value = trimmed_start(line.get(equals + 1..).unwrap_or_default());
+    let from = line.len() - value.len();
+    let closed = value
+        .first()
+        .filter(|quote| b"'\"".contains(quote))
+        .and_then(|quote| value[1..].iter().position(|byte| byte == quote));
+    closed.map_or(0..0, |length| from + 1..from + 1 + length)
+}
+
 /// The assignment of a line, by places counted from its start; none where it is blank or a comment.
 fn assignment(line: &[u8], dialect: Dialect) -> Result<Option<Assignment>, Problem> {
     let start = line.len() - trimmed_start(line).len();
     let word = &line[start..];
-    if dialect.joins_lines() && line.ends_with(b"\\") {
+    // Blanks at the end are dropped first.
+    if dialect.joins_lines() && line.trim_ascii_end().ends_with(b"\\") {
         let what = format!("{} joins this line with the next one", dialect.reader());
-        return problem(line.len() - 1, what, "remove the backslash at its end");
+        return problem(line.trim_ascii_end().len() - 1, what, "remove the backslash at its end");
     }
     match word.first() {
         None | Some(b'#') => return Ok(None),
@@ -160,7 +194,13 @@ fn assignment(line: &[u8], dialect: Dialect) -> Result<Option<Assignment>, Probl
     if exported && dialect == Dialect::Docker {
         return problem(start, "docker refuses the whole file for the word «export»", "remove the word");
     }
-    let key_start = start + if exported { b"export ".len() } else { 0 };
+    let blanks = match dialect {
+        Dialect::Dotenv | Dialect::Compose | Dialect::Shell if exported => {
+            word["export ".len()..].iter().take_while(|&&byte| byte == b' ').count()
+        }
+        _ => 0,
+    };
+    let key_start = start + if exported { b"export ".len() + blanks } else { 0 };
     let name = &line[key_start..];
     let length = name.iter().position(|&byte| !is_of_name(byte, dialect)).unwrap_or(name.len());
     let after = &name[length..];
@@ -250,7 +290,10 @@ fn more_lines(text: &[u8], opened: usize, next: usize, dialect: Dialect) -> Resu
         return problem(at + 1, what, "put the value in one line, in single quotes");
     }
     let (last, end) = physical(text, closed);
-    if !text[closed + 1..last.end].trim_ascii().is_empty() {
+    let after = &text[closed + 1..last.end];
+    let is_comment =
+        dialect != Dialect::Systemd && after.starts_with(b" ") && after.trim_ascii_start().starts_with(b"#");
+    if !after.trim_ascii().is_empty() && !is_comment {
         return problem(closed + 1 - opened, "something follows the closing quotes", "remove it");
     }
     let mut start = next;

@@ -7,7 +7,6 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::systemd;
 use crate::secret::SecretValue;
 
 mod dialect;
@@ -23,6 +22,7 @@ mod tests;
 use super::refusal::{self, Refusal, problem};
 pub use dialect::Dialect;
 use lines::{Assignment, assignments};
+use value::Purpose;
 
 /// A file's new text.
 pub struct Edited {
@@ -40,6 +40,15 @@ pub struct Found {
     pub line: usize,
     /// The bytes of the value, without quotes.
     written: Range<usize>,
+    style: Style,
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Default)]
+struct Style {
+    quote: Option<u8>,
+    /// Whether it begins with `export`.
+    exported: bool,
 }
 
 /// What the dialect's parser reads for `key`; `None` where the file does not assign it.
@@ -55,14 +64,18 @@ pub fn value_of(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<Secre
 /// # Errors
 /// As for [`value_of`].
 pub fn find(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<Found>, Refusal> {
+    found(text, key, dialect, Purpose::Read)
+}
+
+fn found(text: &[u8], key: &str, dialect: Dialect, purpose: Purpose) -> Result<Option<Found>, Refusal> {
     name_of_a_variable(key)?;
     let all = assignments(text, dialect)?;
+    // It may be meant as ours, in quotes that end somewhere else than they should.
+    for lines in all.iter().filter_map(|other| other.more_lines.clone()) {
+        in_the_way(text, lines, key)?;
+    }
     let mut ours = all.iter().filter(|assignment| text[assignment.key.clone()] == *key.as_bytes());
     let Some(assignment) = ours.next() else {
-        // It may be meant as ours, in quotes that end somewhere else than they should.
-        for lines in all.iter().filter_map(|other| other.more_lines.clone()) {
-            in_the_way(text, lines, key)?;
-        }
         return Ok(None);
     };
     if let Some(second) = ours.next() {
@@ -70,48 +83,96 @@ pub fn find(text: &[u8], key: &str, dialect: Dialect) -> Result<Option<Found>, R
         let advice = "keep one of them: parsers differ in which one counts, and the other would keep the old value";
         return problem(0, what, advice).map_err(|problem| Refusal::of(text, second.key.start, problem));
     }
-    let (value, written) = read(text, key, assignment, dialect)?;
-    Ok(Some(Found { value, line: assignment.line, written }))
+    let (written, quote) = read(text, key, assignment, dialect, purpose)?;
+    let value = SecretValue::new(text[written.clone()].to_vec());
+    let style = Style { quote, exported: assignment.exported };
+    Ok(Some(Found { value, line: assignment.line, written, style }))
 }
 
-/// The text with `value` in the place of the value of `key`, in the quotes that are there.
+/// The text with `value` in the place of the value of `key`, in the quotes that are there; where there are none, in those
+/// of the key that it is to be written `like`.
 ///
 /// # Errors
 /// Where the file cannot be read with certainty, the key is not in it, or the value cannot be written in its place.
-pub fn replace(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, Refusal> {
+pub fn replace(
+    text: &[u8],
+    key: &str,
+    value: &SecretValue,
+    dialect: Dialect,
+    like: Option<&str>,
+) -> Result<Edited, Refusal> {
     let Some(found) = find(text, key, dialect)? else {
         return Err(Refusal::general(format!("{key} is not in the file"), "have it appended"));
     };
-    let edited = spliced(text, found.written.clone(), &[value.reveal()]);
+    let model = style_of(text, like, dialect)?;
+    let quotes = model.quote.filter(|_| found.style.quote.is_none() && !value.is_empty());
+    let quotes = quotes.as_slice();
+    let edited = spliced(text, found.written.clone(), &[quotes, value.reveal(), quotes]);
     let unwritable = Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands"));
     confirmed(edited, key, value, dialect, unwritable)
 }
 
-/// The text with `key` added at its end. A last line that is not ended is ended first.
+/// The text with `value` in the place of whatever value `key` has: that need not be known, only where it ends.
 ///
 /// # Errors
-/// Where the file cannot be read with certainty, the key is in it already, or the dialect cannot write the value without
-/// quotes.
-pub fn append(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> Result<Edited, Refusal> {
+/// As for [`replace`].
+pub fn overwrite(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> Result<Option<Edited>, Refusal> {
+    let Some(found) = found(text, key, dialect, Purpose::Overwrite)? else { return Ok(None) };
+    let edited = spliced(text, found.written.clone(), &[value.reveal()]);
+    let unwritable = Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands"));
+    confirmed(edited, key, value, dialect, unwritable).map(Some)
+}
+
+/// The text with `key` added at its end, in the quotes of the key that it is to be written `like`, and exported where that
+/// is; without such a key exported where all others are. A last line that is not ended is ended first.
+///
+/// # Errors
+/// Where the file cannot be read with certainty, the key is in it already, or the dialect cannot write the value so.
+pub fn append(
+    text: &[u8],
+    key: &str,
+    value: &SecretValue,
+    dialect: Dialect,
+    like: Option<&str>,
+) -> Result<Edited, Refusal> {
     if let Some(found) = find(text, key, dialect)? {
         return Err(Refusal::general(format!("{key} is in line {} already", found.line), "have it replaced"));
     }
-    let ending: &[u8] = if text.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+    let end = text.len()..text.len();
+    if dialect == Dialect::Systemd && text.ends_with(b"\\") {
+        let what = "systemd joins this line with the next one";
+        return problem(0, what, "remove the backslash at its end").map_err(|p| Refusal::of(text, text.len() - 1, p));
+    }
+    let Style { quote, exported } = style_of(text, like, dialect)?;
+    let first_line = text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
+    let ending: &[u8] = if first_line.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
     let is_ended = text.is_empty() || text.ends_with(b"\n") || text == lines::BOM;
     let before = if is_ended { b"" } else { ending };
-    let end = text.len()..text.len();
-    let edited = spliced(text, end, &[before, key.as_bytes(), b"=", value.reveal(), ending]);
-    let unwritable = Refusal::of(text, text.len(), unwritable(dialect, "without quotes"));
+    let (export, quotes) = (if exported { &b"export "[..] } else { b"" }, quote.as_slice());
+    let edited = spliced(text, end, &[before, export, key.as_bytes(), b"=", quotes, value.reveal(), quotes, ending]);
+    let unwritable = Refusal::of(text, text.len(), unwritable(dialect, "so"));
     confirmed(edited, key, value, dialect, unwritable)
 }
 
-/// What a parser makes of the line of our key.
+/// How the line of a key is written, and how all others are, where there is no such key.
+fn style_of(text: &[u8], like: Option<&str>, dialect: Dialect) -> Result<Style, Refusal> {
+    let model = like.map(|key| find(text, key, dialect)).transpose()?.flatten();
+    if let Some(model) = model {
+        return Ok(model.style);
+    }
+    let all = assignments(text, dialect)?;
+    let exported = dialect == Dialect::Shell && !all.is_empty() && all.iter().all(|assignment| assignment.exported);
+    Ok(Style { quote: None, exported })
+}
+
+/// Where the value in the line of our key is, and its quotes: what a parser reads is exactly these bytes.
 fn read(
     text: &[u8],
     key: &str,
     assignment: &Assignment,
     dialect: Dialect,
-) -> Result<(SecretValue, Range<usize>), Refusal> {
+    purpose: Purpose,
+) -> Result<(Range<usize>, Option<u8>), Refusal> {
     let refused = |problem| Refusal::of(text, assignment.rest.start, problem);
     if assignment.more_lines.is_some() {
         let advice = "put the value in one line";
@@ -127,18 +188,9 @@ fn read(
     }
     let rest = &text[assignment.rest.clone()];
     let shape = assignment.shape.as_ref().map_err(|problem| refused(problem.clone()))?;
-    let written = value::certain(rest, shape, dialect).map_err(refused)?;
-    let bytes = match dialect {
-        Dialect::Systemd => {
-            // In its own words, whose escapes are known.
-            let line = spliced(rest, 0..0, &[b"K="]);
-            let read = systemd::value_of(&line, "K");
-            read.map_or_else(Vec::new, |value| value.to_vec())
-        }
-        _ => rest[written.clone()].to_vec(),
-    };
+    let written = value::certain(rest, shape, dialect, purpose).map_err(refused)?;
     let from = assignment.rest.start;
-    Ok((SecretValue::new(bytes), from + written.start..from + written.end))
+    Ok((from + written.start..from + written.end, shape.quote))
 }
 
 /// The edited text, if it is read as it was meant: what a dialect can write is what it reads back.
@@ -160,8 +212,12 @@ fn confirmed(
 }
 
 fn unwritable(dialect: Dialect, how: &str) -> refusal::Problem {
-    let what = format!("{} would not read the new value back if it were written {how}", dialect.reader());
-    refusal::Problem { at: 0, what, advice: "take a value of letters and digits, such as hex" }
+    let what = format!("{} would not read the value back if it were written {how}", dialect.reader());
+    refusal::Problem {
+        at: 0,
+        what,
+        advice: "put a value in single quotes there; or take one of letters and digits, such as hex",
+    }
 }
 
 /// The text with the bytes of `range` replaced. Reserved at once, since a buffer that grows leaves copies of what it held.

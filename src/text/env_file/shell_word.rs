@@ -60,7 +60,8 @@ fn followed(rest: &[u8], end: usize, shape: Shape) -> Result<Shape, Problem> {
     if tail.starts_with(b"#") && tail.len() < after.len() {
         return Ok(Shape { has_comment: true, ..shape });
     }
-    problem(end, "a shell runs a command for what follows the value", "remove it, or put all of the value in quotes")
+    let what = "a shell takes what follows the value for a command, or after «export» for another name";
+    problem(end, what, "put all of the value in quotes, or what follows in a line of its own")
 }
 
 /// Quotes that go on in the next line, if nothing stands before them.

@@ -18,6 +18,15 @@ pub(super) struct Shape {
     pub is_open: bool,
 }
 
+/// What the value of our line must be known for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be put back one day.
+    Read,
+    /// Only where it ends, since another one is put in its place.
+    Overwrite,
+}
+
 /// Where the value of a line, ours or another one, ends.
 ///
 /// # Errors
@@ -36,13 +45,17 @@ pub(super) fn shape(rest: &[u8], dialect: Dialect) -> Result<Shape, Problem> {
 /// The value of our own line.
 ///
 /// # Errors
-/// Where the dialect's parsers do not read exactly the bytes of [`Shape::written`] (systemd: with its escapes).
-pub(super) fn certain(rest: &[u8], shape: &Shape, dialect: Dialect) -> Result<Range<usize>, Problem> {
+/// Where the dialect's parsers do not read exactly the bytes of [`Shape::written`].
+pub(super) fn certain(rest: &[u8], shape: &Shape, dialect: Dialect, purpose: Purpose) -> Result<Range<usize>, Problem> {
     let written = shape.written.clone();
     let value = &rest[written.clone()];
     let reader = dialect.reader();
     let keeps_blanks = matches!(dialect, Dialect::Docker | Dialect::Pam);
-    if shape.has_comment && (keeps_blanks || dialect == Dialect::Systemd || value.is_empty()) {
+    let is_bare = shape.quote.is_none();
+    // Compose takes a comment where a value should be for one.
+    let comment_is_value =
+        keeps_blanks || dialect == Dialect::Systemd || dialect == Dialect::Compose && value.is_empty() && is_bare;
+    if shape.has_comment && comment_is_value {
         let what = format!("{reader} may take the comment for a part of the value");
         return problem(written.end, what, "put the comment in a line of its own");
     }
@@ -52,7 +65,7 @@ pub(super) fn certain(rest: &[u8], shape: &Shape, dialect: Dialect) -> Result<Ra
     let outer = usize::from(shape.quote.is_some());
     let leading = written.start - outer;
     let trailing = rest.len().saturating_sub(written.end + outer);
-    let touches_nothing = written.is_empty() && shape.quote.is_none() && !rest.is_empty();
+    let touches_nothing = written.is_empty() && is_bare && !rest.is_empty() && !shape.has_comment;
     // Node keeps tabs where it drops blanks.
     let has_tab = dialect == Dialect::Dotenv && rest.contains(&b'\t');
     let is_misread = leading > 0 && dialect == Dialect::Shell || touches_nothing || has_tab;
@@ -75,9 +88,13 @@ pub(super) fn certain(rest: &[u8], shape: &Shape, dialect: Dialect) -> Result<Ra
         (Dialect::Shell, Some(b'"')) => b"$\\`",
         (Dialect::Pam, None) => b"#",
         (Dialect::Pam, Some(_)) => b"#\\",
+        // In its escapes it could not be put back as it was.
+        (Dialect::Systemd, None | Some(b'"')) => b"\\",
         (Dialect::Systemd | Dialect::Docker, _) | (Dialect::Shell, Some(_)) => b"",
     };
-    if let Some(at) = value.iter().position(|byte| disputed.contains(byte)) {
+    // What is expanded ends where it is written.
+    let is_gone = |byte: u8| purpose == Purpose::Overwrite && b"$~".contains(&byte);
+    if let Some(at) = value.iter().position(|byte| disputed.contains(byte) && !is_gone(*byte)) {
         let what = format!("{reader} may take this character of the value for something else");
         return problem(written.start + at, what, "take a value of letters and digits, such as hex, or set it by hand");
     }
@@ -124,14 +141,36 @@ fn bare(rest: &[u8], from: usize, dialect: Dialect) -> Result<Shape, Problem> {
     let is_blank = |at: usize| matches!(rest[at], b' ' | b'\t');
     let comment = (from..rest.len()).find(|&at| rest[at] == b'#' && at > 0 && is_blank(at - 1));
     let to = comment.unwrap_or(rest.len());
-    let value = rest[from..to].trim_ascii_end();
+    let length = rest[from..to].iter().rposition(|byte| !b" \t".contains(byte)).map_or(0, |last| last + 1);
+    let value = &rest[from..from + length];
     let moved = |problem: Problem| Problem { at: problem.at + from, ..problem };
     // dotenvy expands more than others, but the value's end is the same to it.
     if dialect == Dialect::Compose {
         expansions(value).map_err(moved)?;
     }
-    let written = from..from + value.len();
+    // Before a comment a value goes where it touches the equals sign.
+    let written = if value.is_empty() { 0..0 } else { from..from + value.len() };
     Ok(Shape { written, quote: None, has_comment: comment.is_some(), is_open: false })
+}
+
+/// The quote that dotenvy takes for an opening one in a value that begins without; with it begins what may go on in the
+/// lines that follow. To all others of the dialect it is a character.
+pub(super) fn opened_inside(rest: &[u8], shape: &Shape) -> Option<(usize, u8)> {
+    if shape.quote.is_some() {
+        return None;
+    }
+    let mut open: Option<(usize, u8)> = None;
+    let mut at = shape.written.start;
+    while at < shape.written.end {
+        match (rest[at], open) {
+            (b'\\', _) => at += 1,
+            (quote @ (b'\'' | b'"'), None) => open = Some((at, quote)),
+            (byte, Some((_, quote))) if byte == quote => open = None,
+            _ => {}
+        }
+        at += 1;
+    }
+    open
 }
 
 /// A variable's expansion may stand in other values, where it ends with certainty.

@@ -47,7 +47,7 @@ fn holds(case: &Case, dialect: Dialect) -> bool {
         }
     }
     let edit = if found.is_some() { replace } else { append };
-    let Ok(edited) = edit(&case.text, KEY, &value(VALUE), dialect) else {
+    let Ok(edited) = edit(&case.text, KEY, &value(VALUE), dialect, None) else {
         assert!(!was_edited, "{dialect} does not edit this any more: {shown:?}");
         return false;
     };
