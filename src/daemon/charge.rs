@@ -85,8 +85,9 @@ impl Charge {
         }
         let noted = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
         let (expected, drift): (Vec<&Drift>, Vec<&Drift>) = noted.0.iter().partition(|drift| drift.is_expected());
+        let rejected = standing.rejected();
         let in_words = |drift: Vec<&Drift>| {
-            drift.iter().map(|drift| format!("{drift} — {}", drift.advice(self.name.as_str()))).collect()
+            drift.iter().map(|drift| format!("{drift} — {}", drift.advice(self.name.as_str(), &rejected))).collect()
         };
         (in_words(drift), in_words(expected))
     }

@@ -116,7 +116,7 @@ pub async fn export_key(daemon: &Arc<Daemon>, actor: &Actor, passphrase: OwnedFd
 /// Gives the store the keys of an export, where they open all that it has; those that it had are kept beside them.
 ///
 /// # Errors
-/// Where the passphrase is another one, or the keys are those of another store.
+/// Where the passphrase is another one, or the keys do not open what is in the store.
 pub async fn import_key(daemon: &Arc<Daemon>, actor: &Actor, from: OwnedFd, passphrase: OwnedFd) -> Result<(), Error> {
     let (export, passphrase) = (read(from).await?, read(passphrase).await?);
     let opened = computed(move || {
@@ -125,10 +125,10 @@ pub async fn import_key(daemon: &Arc<Daemon>, actor: &Actor, from: OwnedFd, pass
     });
     let keys = opened.await?;
     let keys = Keys::from_bytes(&keys).ok_or_else(|| Error::Failed("the export has no keys".to_owned()))?;
-    daemon
-        .store
-        .try_keys(&keys)
-        .map_err(|error| Error::Failed(format!("these are the keys of another store, nothing was changed: {error}")))?;
+    daemon.store.try_keys(&keys).map_err(|error| {
+        let why = "these are the keys of another store, or were exported before this store's key was last rotated";
+        Error::Failed(format!("{why}; nothing was changed: {error}"))
+    })?;
     KeyHelper::default().replace(&keys, true).await.map_err(helper_failed)?;
     let was_locked = daemon.store.locked().is_some();
     daemon.store.use_keys(Ok(keys));

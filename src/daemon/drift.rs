@@ -16,7 +16,7 @@ use crate::dbus::systemd1::Ends;
 use crate::engine;
 use crate::policy::Drift;
 use crate::record::journal::{Entry, Priority};
-use crate::record::message_id;
+use crate::record::{Standing, message_id};
 
 /// A process that was just started may not have its own environment yet: so long after it is looked again.
 const STARTED: Duration = Duration::from_secs(3);
@@ -118,7 +118,7 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
     let before = charge.note_drift(&drift);
     let is_told = |drift: &&Drift| !drift.is_expected();
     for new in drift.iter().filter(is_told).filter(|drift| !before.contains(drift)) {
-        tell(daemon, settings, new);
+        tell(daemon, settings, new, &standing);
     }
     if !drift.iter().any(|drift| is_told(&drift)) && before.iter().any(|drift| is_told(&drift)) {
         let text = format!("{}: files and processes are as rekeyd left them again", settings.name);
@@ -128,10 +128,11 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
     }
 }
 
-fn tell(daemon: &Daemon, settings: &SecretSettings, drift: &Drift) {
+fn tell(daemon: &Daemon, settings: &SecretSettings, drift: &Drift, standing: &Standing) {
+    let rejected = standing.rejected();
     let mut entry = Entry::new(Priority::Warning, message_id::DRIFT_FOUND, format!("{}: {drift}", settings.name));
     entry.secret = Some(settings.name.to_string());
     entry.reason = Some(drift.to_string());
-    entry.advice = Some(drift.advice(settings.name.as_str()));
+    entry.advice = Some(drift.advice(settings.name.as_str(), &rejected));
     daemon.journal.send(entry, &charge::units(settings));
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::state::Daemon;
 use super::timers;
-use crate::config::{self, SecretName, SecretSettings, Settings};
+use crate::config::{self, Loaded, SecretName, SecretSettings, Settings};
 use crate::dbus::rekeyd1::{Error, Reloaded};
 use crate::dbus::systemd1::{Systemd, SystemdError};
 use crate::record::Standing;
@@ -32,7 +32,17 @@ pub async fn next(systemd: &Systemd, settings: &SecretSettings) -> Option<Timest
 /// there is none any more. Whatever has systemd read its units anew, an upgrade of something else perhaps, makes timers of
 /// it, which then count from the last date of the former one; and nothing is ever rotated because it was configured.
 pub fn was_edited(daemon: &Daemon, settings: &SecretSettings) -> bool {
-    let on_disk = config::load(&daemon.dirs);
+    differs(daemon, &config::load(&daemon.dirs), settings)
+}
+
+/// The secrets of which that is so.
+pub fn edited(daemon: &Daemon) -> Vec<SecretName> {
+    let (on_disk, settings) = (config::load(&daemon.dirs), daemon.settings());
+    let edited = settings.secrets.values().filter(|secret| differs(daemon, &on_disk, secret));
+    edited.map(|secret| secret.name.clone()).collect()
+}
+
+fn differs(daemon: &Daemon, on_disk: &Loaded, settings: &SecretSettings) -> bool {
     let is_broken = || on_disk.findings.iter().any(|finding| finding.file == settings.file);
     !daemon.applied.has(settings)
         || match on_disk.settings.secrets.get(&settings.name) {
@@ -55,13 +65,18 @@ pub async fn apply(daemon: &Daemon, before: &Settings) -> Result<Reloaded, Error
         let earlier = before.secrets.get(&secret.name).and_then(|earlier| earlier.schedule.as_ref());
         earlier.is_some() && earlier != secret.schedule.as_ref() || !daemon.applied.has(secret)
     });
+    let running = systemd.active_units(&["rekeyd-rotate@*.timer"]).await.map_err(failed)?;
+    let mut stopped = Vec::new();
     for secret in changed {
         // Before the reload: a running timer would take up the new schedule in it, with the old stamp.
-        systemd.stop(&timer(&secret.name)).await.map_err(failed)?;
+        let timer = timer(&secret.name);
+        systemd.stop(&timer).await.map_err(failed)?;
+        stopped.extend(Some(timer).filter(|timer| secret.schedule.is_none() && running.contains(timer)));
     }
     systemd.reload().await.map_err(failed)?;
     arm_again(daemon).await;
-    let matched = match_timers(daemon, &settings).await?;
+    let mut matched = match_timers(daemon, &settings).await?;
+    matched.stopped.append(&mut stopped);
     keep(daemon, &settings);
     Ok(matched)
 }

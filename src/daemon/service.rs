@@ -201,7 +201,13 @@ impl Service for Served {
         let ledger = guard.as_mut().ok_or_else(|| charge.is_unreadable())?;
         let parts = self.daemon.parts(&settings, &charge);
         let mut engine = parts.engine(&settings, &self.daemon.store, ledger);
-        Ok(engine.adopt(person(caller), outdated).await?)
+        let adoption = engine.adopt(person(caller), outdated).await?;
+        drop(guard);
+        // What was seen before is of no matter now.
+        charge.note_drift(&[]);
+        // An overlap that was found open has an end.
+        schedule::arm(&self.daemon, &settings.name, &charge.standing()).await;
+        Ok(adoption)
     }
 
     async fn verify(&self, name: &str) -> Result<Verdict, Error> {
@@ -301,7 +307,10 @@ impl Service for Served {
         rotations::repair_all(&self.daemon).await;
         rotations::resume_all(&self.daemon);
         let mut reloaded = schedule::apply(&self.daemon, &before).await?;
-        reloaded.warnings = warnings.iter().map(config::Finding::one_line).collect();
+        let settings = self.daemon.settings();
+        let gone = before.secrets.keys().filter(|name| !settings.secrets.contains_key(*name));
+        let left = gone.filter_map(|name| self.daemon.left_open(name));
+        reloaded.warnings = warnings.iter().map(config::Finding::one_line).chain(left).collect();
         Ok(reloaded)
     }
 

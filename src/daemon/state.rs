@@ -176,6 +176,9 @@ impl Daemon {
                 1..=MOST_NAMED => format!("these are: {}", names.join(", ")),
                 count => format!("{count} others are: rekeyctl list"),
             };
+            let on_disk = SecretName::try_from(name.to_owned()).is_ok_and(|name| self.dirs.has_secret(&name));
+            let known =
+                if on_disk { "its file is there, and not in force yet: rekeyctl reload".to_owned() } else { known };
             return Err(Error::UnknownSecret(format!("no secret {name:?} is configured; {known}")));
         };
         let charge = self.charge(&secret.name);
@@ -209,6 +212,17 @@ impl Daemon {
         status
     }
 
+    /// What there is to say of a secret that is not configured any more, and whose consumers accept a former value.
+    pub fn left_open(&self, name: &SecretName) -> Option<String> {
+        let accepted = self.charge(name).standing().in_force.filter(|view| !view.accepted.is_empty())?;
+        let former: Vec<String> = accepted.accepted.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "{name} is not configured any more, while generation {} is still accepted, and nothing ends that: put its file \
+             back, rekeyctl reload, rekeyctl retire {name}",
+            former.join(", ")
+        ))
+    }
+
     /// How the daemon itself is.
     pub fn condition(&self) -> Condition {
         let settings = self.settings();
@@ -220,6 +234,7 @@ impl Daemon {
             locked: self.store.locked().map(Fault::from),
             configuration: self.configuration().mistakes,
             unconfigured: unconfigured.collect(),
+            edited: super::schedule::edited(self),
         }
     }
 

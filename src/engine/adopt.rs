@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::config::TargetSettings;
-use crate::record::{Actor, Happening};
+use crate::record::{Actor, Happening, NewValue};
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{Fingerprint, SecretValue};
 use crate::target::Target;
@@ -21,6 +21,12 @@ pub struct Adoption {
     /// Whether it is shorter, or simpler, than `bytes` asks for.
     #[serde(default)]
     pub weak: bool,
+    /// Where every local user can read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<String>,
+    /// The former value that the consumers accept besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<NewValue>,
 }
 
 /// The store is older than what was delivered.
@@ -45,22 +51,86 @@ impl Engine<'_> {
         let (value, source) = self.value_in_force().await?;
         let fingerprint = self.store.fingerprint(&value)?;
         let weak = value.is_weaker_than(self.settings.bytes);
+        let mut open = Vec::new();
+        for target in self.targets {
+            open.extend(target.lies_open(&value).await?);
+        }
         if let (Some((id, _)), Some(outdated)) = (self.under_way(), &outdated) {
             self.record(Some(&id), Happening::Abandoned { fault: outdated.fault.clone() })?;
         }
+        let former = self.accepted_in_force(&value).await?;
         let (name, standing) = (&self.settings.name, self.ledger.standing());
-        if outdated.is_none()
-            && let Some(view) = &standing.in_force
-            && self.store.get(name, view.primary)?.is_same(&value)
-        {
-            return Ok(Adoption { generation: view.primary, fingerprint, new: false, weak });
-        }
+        let known = match &standing.in_force {
+            Some(view) if outdated.is_none() && self.store.get(name, view.primary)?.is_same(&value) => {
+                Some(view.clone())
+            }
+            _ => None,
+        };
         let beyond = outdated.map_or(Generation::FIRST, |outdated| outdated.delivered.next());
-        let generation = standing.next_generation().max(beyond);
+        let mut next = standing.next_generation().max(beyond);
+        let accepted = match &former {
+            None => None,
+            Some(former) => {
+                let generation = self.known_as(former).unwrap_or(next);
+                next = next.max(generation.next());
+                Some(NewValue { generation, fingerprint: self.store.fingerprint(former)? })
+            }
+        };
+        // A value that is known under a number already keeps it.
+        let generation = match &known {
+            Some(view) => view.primary,
+            None => self.known_as(&value).unwrap_or(next),
+        };
+        let adoption = |new| Adoption {
+            generation,
+            fingerprint: fingerprint.clone(),
+            new,
+            weak,
+            open,
+            accepted: accepted.clone(),
+        };
+        let accepts = known.as_ref().map(|view| view.accepted.as_slice());
+        if accepts.is_some_and(|known| known.iter().eq(accepted.iter().map(|accepted| &accepted.generation))) {
+            return Ok(adoption(false));
+        }
+        if let (Some(former), Some(accepted)) = (&former, &accepted) {
+            self.store.put(name, accepted.generation, former)?;
+        }
         self.store.put(name, generation, &value)?;
-        let what = Happening::Adopted { generation, fingerprint: fingerprint.clone(), source, actor, weak };
-        self.record(None, what)?;
-        Ok(Adoption { generation, fingerprint, new: true, weak })
+        let adoption = adoption(true);
+        self.record(None, Happening::Adopted { generation, fingerprint, source, actor, weak, accepted })?;
+        self.arm_retirement(None)?;
+        Ok(adoption)
+    }
+
+    /// The number under which the store has a value that was in force.
+    fn known_as(&self, value: &SecretValue) -> Option<Generation> {
+        let generations = self.ledger.standing().generations.iter().map(|generation| generation.number);
+        let is_same =
+            |number: &Generation| self.store.get(&self.settings.name, *number).is_ok_and(|it| it.is_same(value));
+        generations.rev().find(is_same)
+    }
+
+    /// The former value that all targets on this host accept besides; none where there is no overlap to be had.
+    async fn accepted_in_force(&self, value: &SecretValue) -> Result<Option<SecretValue>, Fault> {
+        let Some(overlap) = &self.settings.overlap else { return Ok(None) };
+        let mut agreed: Option<(Option<SecretValue>, String)> = None;
+        for (target, _) in self.by_place().into_iter().filter(|(_, is_elsewhere)| !is_elsewhere) {
+            // A credential that has nothing else to say has the value itself.
+            let former = target.accepted_in_force().await?.filter(|former| !former.is_same(value));
+            match &agreed {
+                None => agreed = Some((former, target.label())),
+                Some((first, _)) if is_same(first.as_ref(), former.as_ref()) => {}
+                Some((_, first)) => {
+                    let message = format!("{first} and {} do not accept the same former value", target.label());
+                    return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
+                        "give {} in both the same value, or none, restart them, and adopt again",
+                        overlap.previous_env
+                    )));
+                }
+            }
+        }
+        Ok(agreed.and_then(|(former, _)| former))
     }
 
     /// What all targets agree on. A hosting platform is asked only whether it has the same: what it shows may be a mask.
@@ -101,5 +171,12 @@ impl Engine<'_> {
             self.targets.iter().enumerate().map(|(number, target)| (&**target, is_elsewhere(number))).collect();
         targets.sort_by_key(|(_, is_elsewhere)| *is_elsewhere);
         targets
+    }
+}
+
+fn is_same(one: Option<&SecretValue>, other: Option<&SecretValue>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_same(other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }

@@ -180,7 +180,9 @@ impl<'m, 'a> Member<'m, 'a> {
             let limit = jiff::SignedDuration::try_from(self.engine.settings.deadline).unwrap_or_default();
             let message = format!("the rotation's deadline of {limit:#} has passed in {phase}");
             let fault = Fault::new(FaultCode::DeadlinePassed, message);
-            Err(fault.advise("[rotation] deadline says how long it may take"))
+            Err(fault.advise(
+                "[rotation] deadline says how long it may take; what was run may still run: systemctl list-units 'rekeyd-*'",
+            ))
         })
     }
 }

@@ -48,15 +48,21 @@ impl Engine<'_> {
         if let Some(hold) = self.ledger.standing().hold_owed() {
             self.record(id, Happening::Held { hold })?;
         }
-        if self.ledger.standing().retire_owed() {
-            let at = jiff::Timestamp::now() + self.overlap_left();
-            self.record(id, Happening::RetireArmed { at })?;
-        }
+        self.arm_retirement(id)?;
         if let Some(view) = self.settled() {
             self.targets.iter().for_each(|target| target.tidy(view));
         }
         let standing = self.ledger.standing();
         self.store.prune(&self.settings.name, standing, self.settings.keep, jiff::Timestamp::now());
+        Ok(())
+    }
+
+    /// Records when the overlap that is open is to be ended, where that is not known yet.
+    pub(super) fn arm_retirement(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
+        if self.ledger.standing().retire_owed() {
+            let at = jiff::Timestamp::now() + self.overlap_left();
+            self.record(id, Happening::RetireArmed { at })?;
+        }
         Ok(())
     }
 

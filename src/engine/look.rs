@@ -17,7 +17,7 @@ use crate::record::{Evidence, Found, Seen, Standing};
 use crate::rotation::{Fault, FaultCode, Generation, Plan};
 use crate::secret::SecretValue;
 use crate::store::{Store, StoreError};
-use crate::target::{Errand, Health, Known, Target};
+use crate::target::{BY_HAND, Errand, Health, Known, Past, Target};
 
 /// What speaks for the view in force, now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Forecast {
     pub probes: Vec<String>,
     /// What the probes say of the view in force.
     pub evidence: Vec<Evidence>,
+    /// Whether all sessions are ended once the new value is proven.
+    #[serde(default)]
+    pub logout: bool,
     /// Whether it is of a configuration that was edited and is not in force yet.
     #[serde(default)]
     pub is_edited: bool,
@@ -102,10 +105,14 @@ impl Engine<'_> {
     pub async fn verify(&self) -> Result<Verdict, Fault> {
         let deadline = Instant::now() + self.settings.deadline;
         let view = self.ledger.standing().in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
+        let standing = self.ledger.standing();
+        let known = values(&self.settings.name, standing, self.store)?;
         let values = self.disclose(&view)?;
         let mut found = Vec::new();
         for target in self.targets {
-            found.extend(target.survey(&values.of(&view), Health::Needed, deadline).await?);
+            target.recognize(&self.past(&known));
+            let surveyed = target.survey(&values.of(&view), Health::Needed, deadline).await;
+            found.extend(surveyed.map_err(|fault| self.after_a_failed_way_back(fault))?);
         }
         let mut evidence = Vec::new();
         let disclosed = values.of(&view);
@@ -131,6 +138,25 @@ impl Engine<'_> {
         Ok(Verdict { generation: view.primary, evidence })
     }
 
+    /// What targets are told of earlier rotations.
+    pub(super) fn past<'a>(&'a self, known: &'a [(Generation, SecretValue)]) -> Past<'a> {
+        let standing = self.ledger.standing();
+        let is_certain = !standing.is_left_half_way();
+        Past { known: Known(known), is_certain, noted: &standing.noted, stopped: &standing.stopped }
+    }
+
+    /// An obstacle that is perhaps none but what the last way back left.
+    pub(super) fn after_a_failed_way_back(&self, fault: Fault) -> Fault {
+        let standing = self.ledger.standing();
+        let may_be_of_it = matches!(fault.code, FaultCode::WrongValue | FaultCode::UnitSick | FaultCode::NoValue);
+        let Some(view) = standing.in_force.as_ref().filter(|_| may_be_of_it && standing.is_left_half_way()) else {
+            return fault;
+        };
+        let (name, message) = (&self.settings.name, fault.message.replace(BY_HAND, ""));
+        Fault::new(fault.code, format!("{message}: the way back of the last rotation failed, and may have left it so"))
+            .advise(format!("rekeyctl rollback {name} brings back the view {view}; or {}", fault.advice))
+    }
+
     /// Does the preflight of a rotation, or of one in an emergency, and says what would follow.
     ///
     /// # Errors
@@ -146,6 +172,7 @@ impl Engine<'_> {
         let targets = self.targets.iter().map(|target| target.label()).collect();
         let probes = self.probes.iter().map(|probe| probe.label()).collect();
         let restart_us = self.ledger.standing().restart_us.clone();
-        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence, is_edited: false })
+        let logout = self.settings.logout.is_some();
+        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence, logout, is_edited: false })
     }
 }

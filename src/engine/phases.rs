@@ -8,10 +8,10 @@ use super::{Engine, Values, disclosed, look};
 use crate::config::{Retire, TargetSettings};
 use crate::proof::{Moment, Question, impact};
 use crate::record::{Activated, Evidence, Found, Left, NewValue, Seen};
-use crate::rotation::{Fault, FaultCode, Generation, Intent, Outcome, Phase, Step, View};
+use crate::rotation::{Fault, FaultCode, Generation, Intent, Phase, Step, View};
 use crate::secret::{Fingerprint, SecretValue, generate};
 use crate::store::StoreError;
-use crate::target::{Errand, Health, Known, Target};
+use crate::target::{Errand, Health, Target};
 
 /// So many processes are taken to answer, where none can be seen.
 const UNKNOWN_WORKERS: u32 = 4;
@@ -57,12 +57,12 @@ impl Engine<'_> {
         let is_first = self.intent() == Some(Intent::Initial);
         let values = if is_first { self.placeholder()? } else { self.disclose(in_force)? };
         let known = look::values(&self.settings.name, self.ledger.standing(), self.store)?;
-        let last = self.ledger.standing().last.as_ref();
-        let is_certain = last.is_none_or(|last| !matches!(last.outcome, Outcome::RollbackFailed { .. }));
+        let past = self.past(&known);
         let mut found = Vec::new();
         for target in self.targets {
-            target.recognize(&Known(&known), is_certain);
-            found.extend(target.survey(&values.of(in_force), health, deadline).await?);
+            target.recognize(&past);
+            let surveyed = target.survey(&values.of(in_force), health, deadline).await;
+            found.extend(surveyed.map_err(|fault| self.after_a_failed_way_back(fault))?);
         }
         // Of some consumers nothing is known but what probes say.
         let anyone = health == Health::Needed && may_serve(&found);

@@ -140,13 +140,16 @@ impl Engine<'_> {
         Ok(count)
     }
 
-    /// The plan of a person's way back to the previous value.
+    /// The plan of a person's way back to the previous value; where the last way back failed, to the one in force.
     ///
     /// # Errors
     /// Where there is none, or its value is no longer kept.
     pub fn plan_rollback(&self) -> Result<Plan, Fault> {
         let standing = self.ledger.standing();
         let in_force = self.free_to_move()?;
+        if standing.is_left_half_way() {
+            return Ok(Plan::again(in_force));
+        }
         let previous = standing.newest(Stage::Previous).map(|generation| generation.number);
         match previous.filter(|number| self.store.has(&self.settings.name, *number)) {
             Some(number) => Ok(Plan::return_to(in_force, number, self.settings.overlap.is_some())),

@@ -15,6 +15,7 @@ use crate::secret::Fingerprint;
 pub mod audit;
 pub mod chain;
 pub mod deaths;
+mod evidence;
 pub mod journal;
 pub mod leak;
 pub mod message_id;
@@ -24,7 +25,8 @@ mod seen;
 mod standing;
 pub mod text;
 
-pub use seen::{Activated, Evidence, Found, Left, NewValue, Noted, Seen};
+pub use evidence::Evidence;
+pub use seen::{Activated, Found, Handover, Left, NewValue, Noted, Seen};
 pub use standing::{
     Contradiction, Counts, GenerationStanding, Hold, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway,
 };
@@ -62,6 +64,9 @@ pub enum Happening {
         /// Whether it is shorter, or simpler, than `bytes` asks for.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         weak: bool,
+        /// The former value that the consumers accept besides.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accepted: Option<NewValue>,
     },
     /// A rotation was asked for and accepted.
     Requested {

@@ -11,10 +11,13 @@ pub const WEAK: &str = "it is shorter or simpler than `bytes` asks for, and may 
 /// What happened, in a sentence without a full stop.
 pub fn sentence(record: &Record, standing: &Standing) -> String {
     match &record.what {
-        Happening::Adopted { generation, fingerprint, source, weak, .. } => {
+        Happening::Adopted { generation, fingerprint, source, weak, accepted, .. } => {
             let weak = if *weak { format!("; {WEAK}: rotate it soon") } else { String::new() };
+            let besides = accepted.as_ref().map_or_else(String::new, |NewValue { generation, fingerprint }| {
+                format!("; the consumers accept generation {generation} (fingerprint {fingerprint}) besides")
+            });
             format!(
-                "adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint}){weak}"
+                "adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint}){besides}{weak}"
             )
         }
         Happening::Requested { plan, actor, reason, batch } => {
@@ -78,7 +81,8 @@ pub fn line(record: &Record, standing: &Standing) -> Option<String> {
         Happening::Passed { phase, took_us, seen } => {
             let text = format!("{} ({})", seen_in_words(seen), duration(*took_us));
             let text = if phase.is_back() { format!("back: {text}") } else { text };
-            mark("✓", phase.step_name(), text)
+            let is_partial = matches!(seen, Seen::Delivered { left, .. } if !left.is_empty());
+            mark(if is_partial { "✗" } else { "✓" }, phase.step_name(), text)
         }
         Happening::Failed { phase, took_us, fault } => {
             let text = format!("{} ({})", fault_in_words(fault), duration(*took_us));
@@ -175,6 +179,7 @@ pub fn seen_in_words(seen: &Seen) -> String {
             };
             std::iter::once(reload).chain(activated.iter().map(activated_in_words)).collect::<Vec<_>>().join("; ")
         }
+        Seen::Proven { evidence } if evidence.is_empty() => "there was nothing to look at".to_owned(),
         Seen::Proven { evidence } => evidence.iter().map(evidence_in_words).collect::<Vec<_>>().join("; "),
     }
 }
@@ -182,6 +187,9 @@ pub fn seen_in_words(seen: &Seen) -> String {
 /// An observation.
 pub fn evidence_in_words(evidence: &Evidence) -> String {
     match evidence {
+        Evidence::Process { unit, matching: 0, of, without: 0 } => {
+            format!("the environment of the {of} processes of {unit} is that of their start, and shows nothing")
+        }
         Evidence::Process { unit, matching, of, without: 0 } => {
             format!("{matching} of {of} processes of {unit} have the value")
         }

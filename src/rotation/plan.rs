@@ -106,6 +106,11 @@ impl Plan {
         Self::of(Intent::Return, in_force, View { primary: old, accepted })
     }
 
+    /// To the view in force itself: what a way back that failed has left is written over.
+    pub fn again(in_force: View) -> Self {
+        Self::of(Intent::Return, in_force.clone(), in_force)
+    }
+
     /// Whether it only ends an overlap.
     pub fn retires(&self) -> bool {
         self.intent == Intent::Retire

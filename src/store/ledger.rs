@@ -121,12 +121,12 @@ impl OpenFile {
     /// Writes a line at the end of what is known to be there, so that the rest of a failed write is overwritten.
     fn write(&mut self, line: &[u8]) -> Result<(), StoreError> {
         let written = self.file.write_all_at(line, self.length).and_then(|()| self.file.sync_all());
-        if let Err(source) = written {
-            // Best effort: should this fail as well, the next write or start cuts it.
+        let written = written.map_err(|source| files::FileError::new("append to", &self.path, source));
+        if let Err(error) = written.and_then(|()| files::sync_parent(&self.path)) {
+            // Whatever failed, it did not happen. Best effort: should this fail as well, the next write or start cuts it.
             let _ = self.cut();
-            return Err(files::FileError::new("append to", &self.path, source).into());
+            return Err(error.into());
         }
-        files::sync_parent(&self.path)?;
         self.length += line.len() as u64;
         Ok(())
     }

@@ -93,7 +93,7 @@ impl From<StoreError> for Fault {
             return locked.into();
         }
         Self::new(FaultCode::StoreFailed, format!("the store: {error}"))
-            .advise("see to the disk that holds /var/lib/rekeyd; nothing is lost")
+            .advise("see to the disk that holds /var/lib/rekeyd; the consumers keep the value that they have")
     }
 }
 

@@ -131,6 +131,22 @@ pub enum Health {
     Irrelevant,
 }
 
+/// What is said of a value that is another one than rekeyd left.
+pub const BY_HAND: &str = ": it was changed by hand since rekeyd last knew it";
+
+/// What is known of earlier rotations.
+pub struct Past<'a> {
+    /// Which values the store has: one of them where another should be was left there by an earlier rotation, and not made by
+    /// hand.
+    pub known: Known<'a>,
+    /// Whether it is certain that consumers have the view in force: where the last way back failed it is not.
+    pub is_certain: bool,
+    /// What was noted when a rotation was last committed.
+    pub noted: &'a [Noted],
+    /// The consumers that the last rotation found stopped on purpose, as they are configured.
+    pub stopped: &'a [String],
+}
+
 /// A place for a secret, and what reads it there. All acts are idempotent: after a crash they are done again.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -143,17 +159,31 @@ pub trait Target: Send + Sync {
     /// Where there is none, or its processes do not agree.
     async fn value_in_force(&self) -> Result<SecretValue, Fault>;
 
+    /// The former value that the live consumer accepts besides, for `adopt`: an overlap of which nothing is known here.
+    ///
+    /// # Errors
+    /// Where its processes do not agree on one.
+    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
+        Ok(None)
+    }
+
+    /// Where the value that was taken over stands so that every local user can read it: a warning.
+    ///
+    /// # Errors
+    /// Where that cannot be looked at.
+    async fn lies_open(&self, _value: &SecretValue) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+
     /// How many processes read the secret now.
     ///
     /// # Errors
     /// Where that cannot be asked.
     async fn processes(&self) -> Result<usize, Fault>;
 
-    /// Is told before the [`Self::survey`] of a rotation which values the store has: one of them where another should be was
-    /// left there by an earlier rotation, and not made by hand. Also whether it is certain that consumers have the view in
-    /// force: where the last way back failed it is not.
-    fn recognize(&self, known: &Known<'_>, is_certain: bool) {
-        let _ = (known, is_certain);
+    /// Is told before a [`Self::survey`] what is known of earlier rotations.
+    fn recognize(&self, past: &Past<'_>) {
+        let _ = past;
     }
 
     /// Preflight: everything that can be known to fail beforehand, touching nothing. `in_force` is what the consumer

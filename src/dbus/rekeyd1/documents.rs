@@ -111,6 +111,9 @@ pub struct Condition {
     pub configuration: Option<String>,
     /// Secrets that the store has values of and that are not configured.
     pub unconfigured: Vec<SecretName>,
+    /// Secrets whose schedule on disk is another one than that in force: their dates are skipped.
+    #[serde(default)]
+    pub edited: Vec<SecretName>,
 }
 
 /// What `Forget` has left.

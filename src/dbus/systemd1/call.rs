@@ -38,6 +38,12 @@ pub enum SystemdError {
         /// What it says.
         message: String,
     },
+    /// A former run of the same is not over.
+    #[error("what was run before still runs in {unit}: systemctl status {unit}; systemctl stop {unit} ends it")]
+    StillRuns {
+        /// The unit.
+        unit: String,
+    },
     /// No answer came in time.
     #[error("{call}: systemd did not answer within {} s", .limit.as_secs())]
     TimedOut {

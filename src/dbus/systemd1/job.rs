@@ -116,7 +116,7 @@ impl Systemd {
                 () = sleep(LOOK) => match self.property(job.as_str(), "org.freedesktop.systemd1.Job", "State").await {
                     Ok(_) | Err(SystemdError::Unreachable(_) | SystemdError::TimedOut { .. }) => {}
                     // The signal may be right behind.
-                    Err(SystemdError::Refused { .. }) => {
+                    Err(SystemdError::Refused { .. } | SystemdError::StillRuns { .. }) => {
                         let last = timeout(LOOK, ends.of(&job)).await;
                         return Ok(last.ok().flatten().map_or(JobEnd::Unseen, JobEnd::Result));
                     }

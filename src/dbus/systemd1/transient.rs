@@ -178,7 +178,13 @@ impl Systemd {
         // One whose end nobody waited for, since the deadline was over, would stay for as long as it is ours.
         let _ = self.manager("UnrefUnit", &command.unit).await;
         let mut ends = self.ends().await?;
-        let reply = self.manager("StartTransientUnit", &(command.unit, "fail", properties, aux)).await?;
+        let reply = self.manager("StartTransientUnit", &(command.unit, "fail", properties, aux)).await;
+        let reply = reply.map_err(|error| match error {
+            SystemdError::Refused { name, .. } if name.ends_with(".UnitExists") => {
+                SystemdError::StillRuns { unit: command.unit.to_owned() }
+            }
+            error => error,
+        })?;
         drop(written);
         let end = self.follow(&reply, &mut ends, Instant::now() + command.limit + GRACE + 100 * LOOK).await?;
         let end = if end == JobEnd::Result("done".to_owned()) { End::Well } else { self.how_it_ended(command).await };

@@ -35,14 +35,19 @@ impl Standing {
             {
                 return Err(contradiction("a rotation is under way"));
             }
-            Happening::Adopted { generation, fingerprint, weak, .. } => {
+            Happening::Adopted { generation, fingerprint, weak, accepted, .. } => {
                 self.supersede(record.at);
+                if let Some(NewValue { generation, fingerprint }) = accepted {
+                    self.enter(*generation, fingerprint.clone(), Stage::Previous, record.at);
+                }
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
                 self.generations
                     .iter_mut()
                     .filter(|entered| entered.number == *generation)
                     .for_each(|it| it.weak = *weak);
-                self.in_force = Some(View::of(*generation));
+                let accepted = accepted.iter().map(|accepted| accepted.generation).collect();
+                self.in_force = Some(View { primary: *generation, accepted });
+                self.retire_at = None;
                 self.turned_away = None;
             }
             Happening::Requested { plan, actor, reason, batch } => {
@@ -181,7 +186,11 @@ impl Standing {
     }
 
     fn enter(&mut self, number: Generation, fingerprint: Fingerprint, stage: Stage, since: Timestamp) {
-        self.generations.retain(|generation| generation.number != number);
+        if let Some(known) = self.generations.iter_mut().find(|generation| generation.number == number) {
+            let made = known.made.filter(|_| known.fingerprint == fingerprint).or(Some(since));
+            *known = GenerationStanding { number, fingerprint, stage, since, made, weak: known.weak };
+            return;
+        }
         self.generations.push(GenerationStanding { number, fingerprint, stage, since, made: Some(since), weak: false });
     }
 
@@ -237,6 +246,10 @@ impl Standing {
                 self.in_force = Some(plan.goal().clone());
                 self.retire_failed_in_a_row = 0;
             }
+            // What a failed way back had left was written over.
+            Outcome::Committed if plan.intent == Intent::Return && plan.goal() == plan.start() => {
+                self.rolled_back_in_a_row = 0
+            }
             Outcome::Committed => {
                 self.supersede(at);
                 if plan.intent == Intent::Return {
@@ -268,8 +281,18 @@ impl Standing {
             }
             Outcome::Refused { .. } => {}
         }
+        if *outcome == Outcome::Committed {
+            self.noted.retain(|old| !transaction.noted.iter().any(|new| new.target == old.target));
+            self.noted.extend(transaction.noted.iter().cloned());
+        }
+        if !transaction.found.is_empty() {
+            let stopped = transaction.found.iter().filter(|found| !found.running);
+            self.stopped = stopped.map(|found| found.configured.clone()).collect();
+        }
         let retires = plan.retires();
-        if retires || !matches!(outcome, Outcome::Refused { .. }) {
+        // Who tries to end an overlap early, and fails, does not put its end off.
+        let is_still_to_come = *outcome != Outcome::Committed && retires && self.retire_at.is_some_and(|end| end > at);
+        if !is_still_to_come && (retires || !matches!(outcome, Outcome::Refused { .. })) {
             self.retire_at = None;
         }
         let Transaction { id, actor, batch, hooks, interruptions, waiting, read_back, .. } = transaction;

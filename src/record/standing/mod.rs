@@ -58,6 +58,12 @@ pub struct Standing {
     /// The longest life of a token that a probe has seen, in seconds.
     #[serde(default)]
     pub longest_token_s: Option<u64>,
+    /// What the targets noted when a rotation was last committed: what serves must be newer than that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noted: Vec<Noted>,
+    /// The consumers that the last rotation found stopped on purpose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<String>,
     /// How long the last restart of each consumer took, from its stop to its being ready, in microseconds.
     #[serde(default)]
     pub restart_us: BTreeMap<String, u64>,
@@ -223,8 +229,12 @@ pub struct LastRotation {
 impl Standing {
     /// Whether the consumers are known to have the view in force: what went wrong last was taken back and proven.
     pub fn is_proven(&self) -> bool {
-        let is_unknown = |last: &LastRotation| matches!(last.outcome, Outcome::RollbackFailed { .. });
-        !matches!(self.hold, Some(Hold::RollbackFailed | Hold::Unsure)) && !self.last.as_ref().is_some_and(is_unknown)
+        !matches!(self.hold, Some(Hold::RollbackFailed | Hold::Unsure)) && !self.is_left_half_way()
+    }
+
+    /// Whether the last rotation could neither be finished nor taken back: consumers may have what it left.
+    pub fn is_left_half_way(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::RollbackFailed { .. }))
     }
 
     /// The hold that the last rotation's end calls for and that is not recorded yet.
@@ -282,6 +292,12 @@ impl Standing {
     /// The generation of this number.
     pub fn generation(&self, number: Generation) -> Option<&GenerationStanding> {
         self.generations.iter().find(|generation| generation.number == number)
+    }
+
+    /// The generations that were found wanting.
+    pub fn rejected(&self) -> Vec<Generation> {
+        let rejected = self.generations.iter().filter(|generation| generation.stage == Stage::Rejected);
+        rejected.map(|generation| generation.number).collect()
     }
 
     /// The newest generation in this stage.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Disclosed, Errand, Health, Means, Report, Target, program};
 use crate::config::{CommandTarget as Settings, SecretSettings};
 use crate::helper::ProcessHelper;
-use crate::record::{Activated, Evidence, Found, Noted};
+use crate::record::{Activated, Evidence, Found, Handover, Noted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{SecretValue, told};
 use crate::sys::command::{Command, Prints, Runner, Shown};
@@ -199,7 +199,8 @@ impl Target for CommandTarget {
         };
         let Looked { running, details } = self.ask(Verb::Preflight, asked).await?;
         let details = self.checked(details, in_force)?;
-        Ok(vec![Found { configured: self.label(), unit: self.label(), running, details, ..Found::default() }])
+        let (configured, unit, handover) = (self.label(), self.label(), Handover::Unknown);
+        Ok(vec![Found { configured, unit, running, handover, details, ..Found::default() }])
     }
 
     fn is_local(&self) -> bool {

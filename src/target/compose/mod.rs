@@ -5,13 +5,13 @@
 //! and in the processes.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Known, Means, Target};
+use super::{Disclosed, Errand, Health, Known, Means, Past, Target};
 use crate::config::{ComposePlace, ComposeTarget as Settings, SecretSettings};
 use crate::helper::{FileHelper, ProcessHelper};
 use crate::policy::Sighting;
@@ -51,6 +51,8 @@ pub struct ComposeTarget {
     helper: ProcessHelper,
     runner: Arc<dyn Runner>,
     engine: Engine,
+    /// The services that the last rotation found stopped on purpose, as they are named in `found`.
+    stopped: Mutex<Vec<String>>,
 }
 
 impl ComposeTarget {
@@ -69,7 +71,12 @@ impl ComposeTarget {
             helper: means.processes.clone(),
             runner: Arc::clone(&means.runner),
             engine: Engine::default(),
+            stopped: Mutex::default(),
         }
+    }
+
+    fn was_stopped(&self, service: &str) -> bool {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.settings.consumer(service))
     }
 
     fn path(&self) -> &Path {
@@ -111,6 +118,12 @@ impl Target for ComposeTarget {
         format!("compose {} {}", self.settings.directory.display(), self.settings.services.join(", "))
     }
 
+    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
+        let file = self.read().await?;
+        let former = self.slots().into_iter().zip(file.values).filter(|((_, is_previous), _)| *is_previous);
+        Ok(former.filter_map(|(_, value)| value).find(|value| !value.is_empty()))
+    }
+
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
         self.adopted_value().await
     }
@@ -120,6 +133,10 @@ impl Target for ComposeTarget {
         let Some(project) = self.project().await? else { return Ok(self.settings.services.len()) };
         let containers = self.containers(&project.name).await?;
         Ok(containers.iter().filter(|(_, container)| container.is_up()).count())
+    }
+
+    fn recognize(&self, past: &Past<'_>) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = past.stopped.to_vec();
     }
 
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {

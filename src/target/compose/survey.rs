@@ -60,7 +60,8 @@ impl ComposeTarget {
             };
             let containers = self.of_service(&project.name, service).await?;
             let unit = unit(&project, service);
-            let running = match is_running(&unit, &containers, &by_hand(&tool, &project, "up -d")) {
+            let was_stopped = self.was_stopped(service);
+            let running = match is_running(&unit, &containers, was_stopped, &by_hand(&tool, &project, "up -d")) {
                 Err(_) if health == Health::Irrelevant => true,
                 running => running?,
             };
@@ -199,8 +200,9 @@ fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<Stri
     details
 }
 
-/// Whether it runs, or was stopped on purpose; a service that is neither is sick.
-fn is_running(unit: &str, containers: &[Container], up: &str) -> Result<bool, Fault> {
+/// Whether it runs, or was stopped on purpose; a service that is neither is sick. Containers that were never started are
+/// those that a rotation makes of a stopped service; else a Compose was interrupted, or could not start them.
+fn is_running(unit: &str, containers: &[Container], was_stopped: bool, up: &str) -> Result<bool, Fault> {
     let sick = |container: &Container, how: String| {
         Fault::new(
             FaultCode::UnitSick,
@@ -221,7 +223,13 @@ fn is_running(unit: &str, containers: &[Container], up: &str) -> Result<bool, Fa
         match state.status.as_str() {
             "running" => {}
             "exited" | "created" if is_any_up => return Err(sick(container, format!("is {}", state.status))),
-            "created" => {}
+            "created" if was_stopped && state.error.is_empty() => {}
+            "created" => {
+                let why = if state.error.is_empty() { String::new() } else { ", for it could not be".to_owned() };
+                return Err(
+                    sick(container, format!("was made and never started{why}")).advise(format!("start it: {up}"))
+                );
+            }
             "exited" if container.was_stopped() => {}
             "exited" => return Err(sick(container, format!("ended with status {}", state.exit_code))),
             other => return Err(sick(container, format!("is {other}"))),

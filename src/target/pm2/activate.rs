@@ -156,7 +156,7 @@ impl Pm2Target {
 
     /// What PM2 says of the reload by itself. What it prints may have the value in it, and is only searched.
     fn check_end(&self, ran: &Ran, apps: &[&str]) -> Result<(), Fault> {
-        let (user, ecosystem) = (&self.settings.user, self.settings.ecosystem.display());
+        let ecosystem = self.settings.ecosystem.display();
         let environment = self.settings.environment.as_deref().unwrap_or_default();
         if has(&ran.stdout, NO_ENVIRONMENT) {
             let message = format!("{ecosystem} has no env_{environment}, so PM2 reloaded with what it had before");
@@ -172,7 +172,7 @@ impl Pm2Target {
             }
             end => end.problem(&["pm2 reload".to_owned()]).unwrap_or_default(),
         };
-        let advice = format!("see what it says, as {user}: pm2 reload {ecosystem} --env {environment}");
+        let advice = format!("see what it says, {}", self.reload_by_hand(&apps.join(",")));
         Err(Fault::new(FaultCode::UnitFailed, why).advise(advice))
     }
 

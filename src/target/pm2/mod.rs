@@ -67,7 +67,8 @@ impl Pm2Target {
     /// The places of a variable in the file: one for all apps in an env file, one for each in an ecosystem file.
     fn slots(&self, key: &str) -> Vec<Slot> {
         if self.settings.env_file.is_some() {
-            return vec![Slot::Env { key: key.to_owned(), dialect: self.settings.dialect }];
+            let like = (key != self.key).then(|| self.key.clone());
+            return vec![Slot::Env { key: key.to_owned(), dialect: self.settings.dialect, like }];
         }
         let variable = |app: &String| {
             Slot::Ecosystem(Variable {
@@ -161,6 +162,12 @@ impl Pm2Target {
 impl Target for Pm2Target {
     fn label(&self) -> String {
         self.unit(&self.settings.apps.join(", "))
+    }
+
+    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
+        let file = self.file(None).await?;
+        let former = self.by_key(&file).into_iter().nth(1).map(|(_, values)| values).unwrap_or_default();
+        Ok(former.into_iter().flatten().next().map(|value| SecretValue::new(value.reveal().to_vec())))
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Pm2Target;
 use super::daemon::{REST, State, new_key};
 use super::list::Instance;
-use crate::record::Found;
+use crate::record::{Found, Handover};
 use crate::rotation::{Fault, FaultCode, Generation, View};
 use crate::secret::SecretValue;
 use crate::target::{Disclosed, Health, file};
@@ -70,14 +70,17 @@ impl Pm2Target {
         let listed = |of: &dyn Fn(&Instance) -> String| {
             instances.iter().filter(|one| one.id.is_some()).map(|one| of(one)).collect::<Vec<_>>().join(",")
         };
-        let mode = if instances.iter().any(|instance| instance.is_cluster) { "cluster" } else { "fork" };
+        let (mode, handover) = match instances.iter().any(|instance| instance.is_cluster) {
+            true => ("cluster", Handover::Overlapping),
+            false => ("fork", Handover::Break),
+        };
         let details = BTreeMap::from([
             ("ids".to_owned(), listed(&|one| one.id.unwrap_or_default().to_string())),
             ("pids".to_owned(), listed(&|one| one.pid.to_string())),
             ("restarts".to_owned(), listed(&|one| one.restarts.to_string())),
             ("mode".to_owned(), mode.to_owned()),
         ]);
-        Ok(Found { configured: unit.clone(), unit, running: !is_stopped, details, ..Found::default() })
+        Ok(Found { configured: unit.clone(), unit, running: !is_stopped, handover, details, ..Found::default() })
     }
 
     /// Whether the file is as it was left, and can be written.

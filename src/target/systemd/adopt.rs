@@ -26,8 +26,8 @@ impl SystemdTarget {
                 )
                 .advise(format!("systemctl status {unit}")));
             }
-            let value = if self.activate == Activate::None {
-                // What it is started with next is in force, whatever it runs with.
+            let value = if self.activate != Activate::Restart {
+                // What it is started with next is in force, or what it has read again, whatever it was started with.
                 match self.value_of_files(&status).await {
                     Err(fault) if fault.code == FaultCode::NoValue && status.active_state == "active" => {
                         self.value_of_processes(&status).await?
@@ -140,11 +140,21 @@ impl SystemdTarget {
 
     /// The unit that sets another value itself, where one does: its program takes that before what a file says.
     pub async fn sets_another(&self, value: &SecretValue) -> Result<Option<String>, Fault> {
+        self.setting(|inline| !inline.is_same(value)).await
+    }
+
+    /// The unit whose `Environment=` has this value, where one does: it is told to every local user.
+    pub(super) async fn sets_it_openly(&self, value: &SecretValue) -> Result<Option<String>, Fault> {
+        self.setting(|inline| inline.is_same(value)).await
+    }
+
+    /// The first unit that sets such a value itself.
+    async fn setting(&self, such: impl Fn(&SecretValue) -> bool + Send) -> Result<Option<String>, Fault> {
         for unit in &self.units {
             for name in self.adoptable(unit).await? {
                 let status = self.systemd.unit(&name).await?;
                 let inline = self.inline(&status).map(|text| SecretValue::new(text.as_bytes().to_vec()));
-                if inline.is_some_and(|inline| !inline.is_same(value)) {
+                if inline.is_some_and(|inline| such(&inline)) {
                     return Ok(Some(status.id));
                 }
             }

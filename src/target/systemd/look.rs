@@ -36,7 +36,9 @@ impl SystemdTarget {
                 let status = self.systemd.unit(&name).await?;
                 // A job of a timer's is "activating" for as long as it works.
                 let works = self.activate == Activate::None && status.active_state == "activating";
-                if status.active_state == "active" || works {
+                // Through a reload processes keep the environment that they were started with: it says nothing.
+                let tells = self.activate != Activate::Reload && status.active_state == "active";
+                if tells || works {
                     seen.extend(self.running(&status, known).await?);
                 }
             }

@@ -15,7 +15,7 @@ use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
-use crate::rotation::{Fault, View};
+use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::SecretValue;
 use crate::store;
 
@@ -52,6 +52,7 @@ impl Default for Places {
 }
 
 /// One or several services that get a value from us, by a drop-in each.
+#[derive(Clone)]
 pub struct SystemdTarget {
     secret: String,
     env: String,
@@ -127,6 +128,20 @@ impl Target for SystemdTarget {
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
         self.adopted_value().await
+    }
+
+    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
+        let Some(env) = self.previous_env.clone() else { return Ok(None) };
+        // The same questions, about the other variable.
+        match (Self { env, previous_env: None, ..self.clone() }).adopted_value().await {
+            Err(fault) if fault.code == FaultCode::NoValue => Ok(None),
+            value => value.map(Some),
+        }
+    }
+
+    async fn lies_open(&self, value: &SecretValue) -> Result<Option<String>, Fault> {
+        let unit = self.sets_it_openly(value).await?;
+        Ok(unit.map(|unit| format!("`systemctl show {unit}` tells it to every local user")))
     }
 
     async fn processes(&self) -> Result<usize, Fault> {

@@ -11,10 +11,10 @@ use super::{SystemdTarget, alone};
 use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Condition, Program, Question};
-use crate::record::Found;
+use crate::record::{Found, Handover};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::files;
-use crate::target::{Disclosed, Health};
+use crate::target::{BY_HAND, Disclosed, Health};
 
 /// A view, a drop-in and the records of a rotation take a fraction of this.
 const ROOM: u64 = 1 << 20;
@@ -112,7 +112,11 @@ impl Survey<'_> {
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
-        Ok(Found { configured, unit, running, left_alone, processes, dependents, start_us, sockets, details })
+        let found =
+            Found { configured, unit, running, left_alone, processes, dependents, start_us, ..Found::default() };
+        let handover = if target.activate == Activate::Reload { Handover::Reload } else { Handover::Break };
+        let together = (target.max_unavailable > 1).then_some(target.max_unavailable);
+        Ok(Found { sockets, details, handover, together, ..found })
     }
 }
 
@@ -193,7 +197,7 @@ impl SystemdTarget {
             if fault.code != FaultCode::WrongValue {
                 return fault;
             }
-            let message = format!("{}: it was changed by hand since rekeyd last knew it", fault.message);
+            let message = format!("{}{BY_HAND}", fault.message);
             Fault::new(fault.code, message).advise(format!(
                 "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, systemctl restart {} brings \
                      back the one that rekeyd knows",
