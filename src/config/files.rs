@@ -57,6 +57,11 @@ impl Dirs {
         None
     }
 
+    /// Whether there is a file that configures a secret of this name, be it in force or not.
+    pub fn has_secret(&self, name: &super::SecretName) -> bool {
+        [&self.etc, &self.run, &self.usr].iter().any(|dir| dir.join("secrets.d").join(format!("{name}.toml")).exists())
+    }
+
     /// The files of `secrets.d`, by name; of several with the same name the strongest counts, and none where that one
     /// is empty or a link to /dev/null.
     pub(super) fn secret_files(&self, findings: &mut Vec<Finding>) -> Vec<Source> {

@@ -10,6 +10,7 @@ use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, SecretStatus};
 use crate::engine::Adoption;
+use crate::record::NewValue;
 use crate::record::text::WEAK;
 
 /// `rekeyctl adopt`.
@@ -75,7 +76,8 @@ impl Adopt {
 }
 
 fn unknown(statuses: Vec<SecretStatus>) -> Vec<String> {
-    let unknown = statuses.into_iter().filter(|status| matches!(status.state.as_str(), "not-adopted" | "outdated"));
+    let unknown =
+        statuses.into_iter().filter(|status| matches!(status.state.as_str(), "not-adopted" | "outdated" | "locked"));
     unknown.map(|status| status.name).collect()
 }
 
@@ -91,7 +93,7 @@ fn document_of(name: &str, adoption: &Adoption) -> Value {
 }
 
 pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
-    let Adoption { generation, fingerprint, new, weak } = adoption;
+    let Adoption { generation, fingerprint, new, weak, open, accepted } = adoption;
     match new {
         _ if out.json => out.document(&document_of(name, adoption)),
         true => {
@@ -100,7 +102,13 @@ pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
         }
         false => out.text(&format!("{name}: nothing to do, the value in force is generation {generation} already")),
     }
-    if *weak && !out.json {
-        out.note(&format!("{name}: {WEAK}: rotate it soon, rekeyctl rotate {name}"));
+    if let Some(NewValue { generation, fingerprint }) = accepted.as_ref().filter(|_| !out.json) {
+        out.text(&format!(
+            "{name}: generation {generation}, fingerprint {fingerprint}, is still accepted besides; rekeyctl retire {name} ends that"
+        ));
+    }
+    let openly = open.iter().map(|how| format!("{how}, until it is rotated"));
+    for why in weak.then(|| WEAK.to_owned()).into_iter().chain(openly).filter(|_| !out.json) {
+        out.note(&format!("{name}: {why}: rotate it soon, rekeyctl rotate {name}"));
     }
 }

@@ -83,7 +83,7 @@ fn on_disk(loaded: &Loaded) -> Finding {
         Finding::well(format!("the configuration on disk is valid, secrets in it: {}", loaded.settings.secrets.len()))
     } else {
         let what = format!("the configuration on disk has mistakes: {}", loaded.findings.len());
-        Finding::ill(what, "rekeyctl check shows them; the configuration that was loaded before stays in force")
+        Finding::ill(what, "rekeyctl check shows them; mend them, then rekeyctl reload")
     }
 }
 
@@ -95,13 +95,18 @@ async fn examine(loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), Err
         Some(fault) => Finding::ill(format!("the store is locked: {}", fault.message), &fault.advice),
         None => Finding::well("the store is open, and its key is there"),
     });
+    if condition.configuration.is_some() {
+        let what = "no configuration is in force: rekeyd was started with mistakes in it, and rotates nothing";
+        findings.push(Finding::ill(what, "mend them, then rekeyctl reload"));
+        return Ok(());
+    }
+    for name in &condition.edited {
+        let what = "its schedule was edited and is not in force yet: what its timer asks for is skipped";
+        findings.push(Finding::ill(what, "rekeyctl reload").of(name.as_str()));
+    }
     for name in &condition.unconfigured {
         let advice = format!("put its file back, or let go of it: rekeyctl forget {name}");
         findings.push(Finding::ill("the store has values of it, and it is not configured", advice).of(name.as_str()));
-    }
-    if condition.configuration.is_some() {
-        // The mistakes on disk say it already.
-        return Ok(());
     }
     let statuses: Vec<SecretStatus> = document(&daemon.list_secrets().await?)?;
     let is_in_force = |name: &str| statuses.iter().any(|status| status.name == name);

@@ -3,7 +3,7 @@
 use super::{Exit, Out, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
 use crate::engine::Forecast;
-use crate::record::{Found, text};
+use crate::record::{Found, Handover, text};
 
 /// No service is ready sooner after its start than this.
 const KNOWN_US: u64 = 1000;
@@ -40,6 +40,8 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
             format!("  restart   none: {} takes it with its next start, and goes on as it is until then", found.unit)
         } else if found.is_deployed() {
             format!("  deploy    {} anew{times}", found.unit)
+        } else if found.running && found.handover == Handover::Reload {
+            format!("  reload    {}{times}, which goes on", found.unit)
         } else if found.running {
             format!("  restart   {}{times}", found.unit)
         } else {
@@ -49,7 +51,15 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
             .extend(found.dependents.iter().map(|unit| format!("  restart   {unit}, which depends on {}", found.unit)));
     }
     lines.extend(outage(forecast, restarts));
-    lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
+    let runs = |found: &Found| found.running || found.is_deployed();
+    if forecast.found.is_empty() || forecast.found.iter().any(runs) {
+        lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
+    } else {
+        lines.push("  prove     what is delivered alone: nothing runs that could be asked".to_owned());
+    }
+    if forecast.logout {
+        lines.push("  logout    everyone, once the new value is proven: all have to log in again".to_owned());
+    }
     lines.push(match plan.goal().accepted.first() {
         Some(old) if plan.goal().accepted.len() > 1 => {
             format!("  tokens    those of generation {old} stay accepted until the next rotation")
@@ -58,6 +68,9 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
         None if forecast.found.iter().any(|found| found.left_alone) => {
             "  tokens    those signed with the old value are refused by each service once it was started again"
                 .to_owned()
+        }
+        None if !forecast.found.is_empty() && !forecast.found.iter().any(runs) => {
+            "  tokens    those signed with the old value are refused once it is started".to_owned()
         }
         None => "  tokens    those signed with the old value are refused after the restart".to_owned(),
     });
@@ -81,11 +94,23 @@ fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
             Some(us) => format!("for about {}", text::duration(us)),
             None => "for as long as its start takes (which it does not say)".to_owned(),
         };
-        let others = running.iter().filter(|other| other.configured == found.configured).count() - 1;
-        match (found.sockets.as_slice(), others) {
-            ([], 0) => format!("  outage    {unit} answers nobody {long}{times}"),
-            ([], _) => format!("  outage    {unit} answers nobody {long}{times}, while {others} other instances do"),
-            (sockets, _) => format!("  outage    none: connections wait in {} {long}{times}", sockets.join(", ")),
+        // Those that are restarted together are down together.
+        let all = running.iter().filter(|other| other.configured == found.configured).count();
+        let others = all.saturating_sub(found.together.unwrap_or(1));
+        let answers = "each new worker listens before an old one ends";
+        match (found.handover, found.sockets.as_slice(), others) {
+            (Handover::Reload, ..) => format!("  outage    none foretold of {unit}, which is reloaded"),
+            (Handover::Overlapping, ..) => format!("  outage    none foretold of {unit}: {answers}"),
+            (Handover::Unknown, ..) => {
+                format!("  outage    not known of {unit}: its program knows what it has restarted")
+            }
+            (Handover::Break, [], 0) => format!("  outage    {unit} answers nobody {long}{times}"),
+            (Handover::Break, [], _) => {
+                format!("  outage    {unit} answers nobody {long}{times}, while {others} other instances do")
+            }
+            (Handover::Break, sockets, _) => {
+                format!("  outage    none: connections wait in {} {long}{times}", sockets.join(", "))
+            }
         }
     };
     running.iter().map(tell).collect()

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Exit, Out, daemon, document};
+use crate::config::{self, Dirs};
 use crate::dbus::rekeyd1::{Error, SecretStatus};
 use crate::record::LastRotation;
 
@@ -13,7 +14,12 @@ pub(super) async fn run(out: &Out) -> Exit {
     match statuses().await {
         Ok(statuses) if out.json => out.document(&statuses),
         Ok(statuses) if statuses.is_empty() => {
-            out.text(NOTHING);
+            let on_disk = config::load(&Dirs::default()).settings.secrets.len();
+            out.text(if on_disk == 0 {
+                NOTHING
+            } else {
+                "no secret is in force yet, and there are files: rekeyctl reload"
+            });
         }
         Ok(statuses) => out.text(&table(&statuses)),
         Err(error) => return out.error(&error),

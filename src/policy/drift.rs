@@ -114,8 +114,8 @@ impl Drift {
         matches!(self, Self::Waits(..))
     }
 
-    /// What to do about it, for the secret `name`.
-    pub fn advice(&self, name: &str) -> String {
+    /// What to do about it, for the secret `name` whose generations `rejected` were found wanting.
+    pub fn advice(&self, name: &str, rejected: &[Generation]) -> String {
         let adopt = format!("take that value over with rekeyctl adopt {name}");
         match self {
             Self::Edited(_, restart) => {
@@ -130,6 +130,9 @@ impl Drift {
             Self::EditedAndTaken(_) | Self::FromElsewhere(..) => {
                 format!("{adopt}; rekeyctl rollback {name} then brings back the former one")
             }
+            Self::Restored(_, generation) if rejected.contains(generation) => format!(
+                "that one was rejected: write the value in force; where the last way back failed, rekeyctl rollback {name} does"
+            ),
             Self::Restored(..) => format!("restart what reads it and {adopt}; or write the value in force"),
             Self::Removed(_, again) if !again.is_empty() => {
                 format!("{again} delivers it again; until then what reads it cannot be started again")

@@ -132,6 +132,9 @@ pub struct State {
     /// The status that its first process ended with.
     #[serde(rename = "ExitCode", default)]
     pub exit_code: i64,
+    /// Why it could not be started; may have words of its configuration in it, and is not told.
+    #[serde(rename = "Error", default)]
+    pub error: String,
     /// Whether it was killed for want of memory.
     #[serde(rename = "OOMKilled", default)]
     pub out_of_memory: bool,
