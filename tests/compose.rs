@@ -87,6 +87,25 @@ support::on_one_debian! {
         assert_eq!(variable(&machine, "worker"), value);
     }
 
+    Thirteen => fn containers_that_were_made_and_never_started_are_sick(debian) {
+        let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
+        // As a Compose that was killed leaves them.
+        machine.sh("docker compose -f /srv/app/compose.yaml up --no-start --force-recreate");
+        let said = machine.exec(&["rekeyctl", "verify", NAME]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_says(&said, "app-web-1 of compose app/web was made and never started: it is sick already");
+        rotation::is_refused(&machine, "unit-sick", &["never started"]);
+        machine.sh("docker compose -f /srv/app/compose.yaml up -d");
+        poll(seconds(30), "it is proven", || (machine.exec(&["rekeyctl", "verify", NAME]).status == 0).then_some(()));
+        // Those that a rotation makes of a stopped service are not.
+        machine.sh("docker compose -f /srv/app/compose.yaml stop");
+        for _ in 0..2 {
+            let said = rotate(&machine);
+            assert_eq!(said.status, 0, "{said}");
+            assert_says(&said, "compose app/web is stopped on purpose");
+        }
+    }
+
     Thirteen => fn services_that_depend_on_others_are_rotated_after_every_plain_up(debian) {
         let yaml = yaml("env_file: [web.env]\n    depends_on: [other]", "env_file: [web.env]\n    depends_on:\n      web: { condition: service_healthy }");
         let machine = started(stack(debian, &yaml, ENV_FILE, PROBE));

@@ -265,7 +265,17 @@ support::on_both_debians! {
         finds(&["its schedule is paused", "rekeyctl resume", "the timer of its schedule does not run", "rekeyctl reload"]);
         machine.sh("printf 'nonsense = 1\\n' >>/etc/rekeyd/rekeyd.toml");
         finds(&["has mistakes", "rekeyctl check"]);
-        machine.sh("sed -i /nonsense/d /etc/rekeyd/rekeyd.toml; rekeyctl resume my-backend-jwt; rekeyctl reload");
+        // Started with a mistake, it has no configuration at all.
+        machine.sh("systemctl restart rekeyd.service");
+        finds(&["no configuration is in force"]);
+        let said = machine.exec(&["rekeyctl", "doctor"]);
+        assert!(!said.stdout.contains("rekeyctl forget"), "{said}");
+        machine.sh("sed -i /nonsense/d /etc/rekeyd/rekeyd.toml; rekeyctl reload; rekeyctl resume my-backend-jwt");
+        machine.sh("cp /etc/rekeyd/secrets.d/my-backend-jwt.toml /etc/rekeyd/secrets.d/another.toml");
+        let said = machine.exec(&["rekeyctl", "status", "another"]);
+        assert_eq!(said.status, 64, "{said}");
+        assert_says(&said, "its file is there, and not in force yet: rekeyctl reload");
+        machine.ok(&["rm", "/etc/rekeyd/secrets.d/another.toml"]);
         machine.ok(&["systemctl", "stop", UNIT]);
         machine.ok(&["rekeyctl", "doctor"]);
         machine.sh("systemctl mask --runtime --now rekeyd.service");

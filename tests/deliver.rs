@@ -336,5 +336,13 @@ support::on_both_debians! {
         assert!(token::is_signed_with(&token::login(&machine), &value));
         rotation::rotate_ok(&machine);
         assert_ne!(machine.read("/run/toy-value"), value);
+        // Its process has the value that it was started with, as it should.
+        let drift = rotation::status(&machine)["drift"].clone();
+        assert!(drift.as_array().is_none_or(Vec::is_empty), "{drift:#}");
+        assert!(machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]).contains("none foretold of my-backend.service, which is reloaded"));
+        // And what it has read again is what is taken over.
+        machine.ok(&["rekeyctl", "forget", NAME]);
+        machine.ok(&["rekeyctl", "adopt", NAME]);
+        machine.ok(&["rekeyctl", "verify", NAME]);
     }
 }

@@ -316,7 +316,7 @@ support::on_one_debian! {
             assert_eq!(machine.sh("ls -A /srv/my-backend"), ".env\nfiller\n");
             assert!(token::is_signed_with(&token::login(&machine), FIRST_VALUE));
         };
-        tried(1, "No space left on device");
+        tried(3, "there is no room on its file system to write it anew");
         machine.sh("mount -o remount,ro /srv/my-backend");
         tried(3, "Read-only file system");
         machine.sh("mount -o remount,rw /srv/my-backend; rm /srv/my-backend/filler");

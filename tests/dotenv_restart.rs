@@ -45,6 +45,31 @@ support::on_both_debians! {
 }
 
 support::on_one_debian! {
+    Thirteen => fn what_a_way_back_that_failed_has_left_is_written_over_by_a_rollback(debian) {
+        // What restarts it finds the new value wanting, and nobody can write to the directory any more.
+        let script = format!("#!/bin/sh\ngrep -q {FIRST_VALUE} /srv/my-backend/.env || {{ chmod a-w /srv/my-backend; exit 1; }}\n");
+        let machine = builder(debian, &hidden(Backend::good()), TEXT, RESTART, "").file("/usr/local/bin/restart", 0o755, script);
+        let machine = adopt(unprobed(machine, RESTART));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_says(&said, "✗ deliver");
+        assert_ne!(value_in_file(&machine), FIRST_VALUE);
+        machine.ok(&["chmod", "u+w", "/srv/my-backend"]);
+        machine.ok(&["rekeyctl", "release", NAME]);
+        for verb in ["verify", "rotate"] {
+            let said = machine.exec(&["rekeyctl", verb, NAME]);
+            assert_ne!(said.status, 0, "{said}");
+            assert_says(&said, "the way back of the last rotation failed, and may have left it so");
+            assert_says(&said, "rekeyctl rollback my-backend-jwt brings back the view {1}");
+        }
+        let said = machine.exec(&["rekeyctl", "rollback", NAME]);
+        assert_eq!(said.status, 0, "{said}");
+        assert_eq!(value_in_file(&machine), FIRST_VALUE);
+        assert_eq!(status(&machine)["generation"], 1);
+        machine.ok(&["rekeyctl", "verify", NAME]);
+        machine.ok(&["rekeyctl", "audit", NAME]);
+    }
+
     Thirteen => fn what_it_leaves_running_goes_on_and_is_told(debian) {
         let script = "#!/bin/sh\npkill -f 'sleep 54321'\nsleep 54321 &\n";
         let machine = builder(debian, &hidden(Backend::good()), TEXT, RESTART, "").file("/usr/local/bin/restart", 0o755, script);

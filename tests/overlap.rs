@@ -73,6 +73,31 @@ support::on_both_debians! {
         poll(seconds(10), "no timer is left", || (!timers(&machine).contains(&TIMER.to_owned())).then_some(()));
     }
 
+    fn an_overlap_that_the_store_does_not_know_is_taken_over_and_ended(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let new = value(&machine);
+        machine.ok(&["rekeyctl", "forget", NAME]);
+        let said = machine.ok(&["rekeyctl", "adopt", NAME]);
+        assert!(said.contains("is still accepted besides; rekeyctl retire my-backend-jwt ends that"), "{said}");
+        assert_eq!(status(&machine)["accepted"].as_array().map(Vec::len), Some(1));
+        machine.ok(&["rekeyctl", "verify", NAME]);
+        poll(seconds(10), "its end is to come", || timers(&machine).contains(&TIMER.to_owned()).then_some(()));
+        assert!(machine.ok(&["rekeyctl", "adopt", NAME]).contains("nothing to do"));
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        assert_eq!((value(&machine), previous(&machine)), (new, None));
+        machine.ok(&["rekeyctl", "audit", NAME]);
+    }
+
+    fn who_tries_in_vain_to_end_it_early_does_not_put_its_end_off(debian) {
+        let machine = overlapping(debian, &Backend::good().fault("accepts-old"));
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let end = status(&machine)["retire_at"].clone();
+        assert_eq!(machine.exec(&["rekeyctl", "retire", NAME]).status, 1);
+        assert_eq!((status(&machine)["retire_at"].clone(), status(&machine)["accepted"].clone()), (end, serde_json::json!([1])));
+        poll(seconds(10), "the timer is there again", || (1..=900).contains(&is_to_come(&machine)).then_some(()));
+    }
+
     fn the_timer_of_an_overlap_that_a_person_has_ended_does_not_end_the_next_one(debian) {
         let machine = overlapping(debian, &Backend::good());
         machine.ok(&["rekeyctl", "rotate", NAME]);

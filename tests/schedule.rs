@@ -90,6 +90,7 @@ support::on_both_debians! {
         let is_it = |entry: &serde_json::Value| entry["MESSAGE"].as_str().unwrap_or_default().contains("its schedule was edited and is not in force yet");
         assert!(said.iter().any(is_it), "{said:#?}");
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
+        rotation::assert_says(&machine.exec(&["rekeyctl", "doctor"]), "its schedule was edited and is not in force yet");
         machine.ok(&["rekeyctl", "reload"]);
         assert_eq!(machine.unit(UNIT, "InvocationID"), before);
     }
@@ -174,7 +175,9 @@ support::on_both_debians! {
     fn a_schedule_that_is_taken_out_leaves_nothing(debian) {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         assert_eq!(timers(&machine), [TIMER]);
-        configure(&machine, "");
+        machine.put(FILE, 0o644, rotation::toml(""));
+        let said = machine.ok(&["rekeyctl", "reload"]);
+        assert!(said.contains(&format!("stopped {TIMER}")), "{said}");
         assert_eq!(timers(&machine), [""; 0]);
         machine.sh("rm /etc/rekeyd/secrets.d/my-backend-jwt.toml; rekeyctl reload");
         assert_eq!(timers(&machine), [""; 0]);

@@ -166,6 +166,10 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
         let finding = Finding::ill(format!("the last rotation was rolled back: {cause}"), format!("next try: {at:.0}"));
         findings.push(finding.of(name));
     }
+    if let Some(fault) = status.last.as_ref().and_then(|last| last.hook_failed.as_ref()) {
+        let what = format!("what was to follow the last rotation failed: {}", fault.message);
+        findings.push(Finding::ill(what, fault.advice.clone()).of(name));
+    }
     if let Some(TurnedAway { cause, since }) = &status.turned_away {
         let what = format!("its timer was refused since {since:.0}: {}", cause.message);
         findings.push(Finding::ill(what, cause.advice.clone()).of(name));

@@ -95,6 +95,12 @@ impl Generate {
             Some(original) => original.replace(&edited.text)?,
             None => edit::create(&self.env_file, &edited.text)?,
         }
+        if original.as_ref().is_some_and(|original| original.mode() & 0o004 != 0) {
+            let path = self.env_file.display();
+            out.note(&format!(
+                "every local user can read {path}, and a rotation would be refused for that: chmod o= {path}"
+            ));
+        }
         let (file, key, created) = (self.env_file.as_path(), self.key.as_str(), original.is_none());
         Ok(Done { file, key, line: edited.line, replaced, created })
     }

@@ -141,7 +141,7 @@ impl Engine<'_> {
     /// What targets are told of earlier rotations.
     pub(super) fn past<'a>(&'a self, known: &'a [(Generation, SecretValue)]) -> Past<'a> {
         let standing = self.ledger.standing();
-        let is_certain = !standing.is_left_half_way();
+        let is_certain = !standing.left_half_way;
         Past { known: Known(known), is_certain, noted: &standing.noted, stopped: &standing.stopped }
     }
 
@@ -149,7 +149,7 @@ impl Engine<'_> {
     pub(super) fn after_a_failed_way_back(&self, fault: Fault) -> Fault {
         let standing = self.ledger.standing();
         let may_be_of_it = matches!(fault.code, FaultCode::WrongValue | FaultCode::UnitSick | FaultCode::NoValue);
-        let Some(view) = standing.in_force.as_ref().filter(|_| may_be_of_it && standing.is_left_half_way()) else {
+        let Some(view) = standing.in_force.as_ref().filter(|_| may_be_of_it && standing.left_half_way) else {
             return fault;
         };
         let (name, message) = (&self.settings.name, fault.message.replace(BY_HAND, ""));

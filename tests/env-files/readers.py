@@ -25,7 +25,7 @@ def install():
         run(f"mkdir -p debs1 && cd debs1 && apt-get -qq download {needed} && for deb in *.deb; do dpkg-deb -x $deb ../compose1; done")
     if not os.path.exists(f"{LAB}/compose2"):
         key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian"
-        run("mkdir -p debs2/lists/partial debs2/cache/archives/partial")
+        run("mkdir -p compose2 debs2/lists/partial debs2/cache/archives/partial")
         open(f"{LAB}/debs2/sources.list", "w").write(f"deb {key} trixie main\ndeb {key} sid main\n")
         apt = "apt-get -qq -o Dir::Etc::SourceList=$PWD/sources.list -o Dir::Etc::SourceParts=/dev/null " \
             "-o Dir::State::Lists=$PWD/lists -o Dir::Cache=$PWD/cache -o APT::Sandbox::User=root"

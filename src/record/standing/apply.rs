@@ -48,6 +48,7 @@ impl Standing {
                 let accepted = accepted.iter().map(|accepted| accepted.generation).collect();
                 self.in_force = Some(View { primary: *generation, accepted });
                 self.retire_at = None;
+                self.left_half_way = false;
                 self.turned_away = None;
             }
             Happening::Requested { plan, actor, reason, batch } => {
@@ -234,6 +235,9 @@ impl Standing {
 
     fn end(&mut self, transaction: Transaction, outcome: &Outcome, at: Timestamp) {
         let plan = &transaction.plan;
+        if !matches!(outcome, Outcome::Refused { .. }) {
+            self.left_half_way = matches!(outcome, Outcome::RollbackFailed { .. });
+        }
         let count = match outcome {
             Outcome::Committed => &mut self.counts.committed,
             Outcome::RolledBack { .. } => &mut self.counts.rolled_back,

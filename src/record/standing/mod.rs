@@ -61,6 +61,10 @@ pub struct Standing {
     /// What the targets noted when a rotation was last committed: what serves must be newer than that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub noted: Vec<Noted>,
+    /// Whether the last rotation that touched anything could neither be finished nor taken back: consumers may have what it
+    /// left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_half_way: bool,
     /// The consumers that the last rotation found stopped on purpose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<String>,
@@ -229,12 +233,7 @@ pub struct LastRotation {
 impl Standing {
     /// Whether the consumers are known to have the view in force: what went wrong last was taken back and proven.
     pub fn is_proven(&self) -> bool {
-        !matches!(self.hold, Some(Hold::RollbackFailed | Hold::Unsure)) && !self.is_left_half_way()
-    }
-
-    /// Whether the last rotation could neither be finished nor taken back: consumers may have what it left.
-    pub fn is_left_half_way(&self) -> bool {
-        self.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::RollbackFailed { .. }))
+        !matches!(self.hold, Some(Hold::RollbackFailed | Hold::Unsure)) && !self.left_half_way
     }
 
     /// The hold that the last rotation's end calls for and that is not recorded yet.
