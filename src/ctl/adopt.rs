@@ -107,8 +107,7 @@ pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
             "{name}: generation {generation}, fingerprint {fingerprint}, is still accepted besides; rekeyctl retire {name} ends that"
         ));
     }
-    let openly = open.iter().map(|how| format!("{how}, until it is rotated"));
-    for why in weak.then(|| WEAK.to_owned()).into_iter().chain(openly).filter(|_| !out.json) {
+    for why in weak.then(|| WEAK.to_owned()).iter().chain(open).filter(|_| !out.json) {
         out.note(&format!("{name}: {why}: rotate it soon, rekeyctl rotate {name}"));
     }
 }

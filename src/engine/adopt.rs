@@ -49,6 +49,7 @@ impl Engine<'_> {
             self.nothing_under_way()?;
         }
         let (value, source) = self.value_in_force().await?;
+        let former = self.accepted_in_force(&value).await?;
         let fingerprint = self.store.fingerprint(&value)?;
         let weak = value.is_weaker_than(self.settings.bytes);
         let mut open = Vec::new();
@@ -58,46 +59,37 @@ impl Engine<'_> {
         if let (Some((id, _)), Some(outdated)) = (self.under_way(), &outdated) {
             self.record(Some(&id), Happening::Abandoned { fault: outdated.fault.clone() })?;
         }
-        let former = self.accepted_in_force(&value).await?;
-        let (name, standing) = (&self.settings.name, self.ledger.standing());
-        let known = match &standing.in_force {
-            Some(view) if outdated.is_none() && self.store.get(name, view.primary)?.is_same(&value) => {
-                Some(view.clone())
+        let name = &self.settings.name;
+        let mut known = None;
+        if let Some(view) = self.ledger.standing().in_force.as_ref().filter(|_| outdated.is_none())
+            && self.store.get(name, view.primary)?.is_same(&value)
+        {
+            if former.is_none() || !view.accepted.is_empty() {
+                let generation = view.primary;
+                return Ok(Adoption { generation, fingerprint, new: false, weak, open, accepted: None });
             }
-            _ => None,
-        };
+            known = Some(view.primary);
+        }
         let beyond = outdated.map_or(Generation::FIRST, |outdated| outdated.delivered.next());
-        let mut next = standing.next_generation().max(beyond);
-        let accepted = match &former {
-            None => None,
-            Some(former) => {
-                let generation = self.known_as(former).unwrap_or(next);
-                next = next.max(generation.next());
-                Some(NewValue { generation, fingerprint: self.store.fingerprint(former)? })
-            }
-        };
+        let mut next = self.ledger.standing().next_generation().max(beyond);
+        let mut accepted = None;
+        if let Some(former) = &former {
+            let generation = self.known_as(former).unwrap_or(next);
+            next = next.max(generation.next());
+            self.store.put(name, generation, former)?;
+            accepted = Some(NewValue { generation, fingerprint: self.store.fingerprint(former)? });
+        }
         // A value that is known under a number already keeps it.
-        let generation = match &known {
-            Some(view) => view.primary,
-            None => self.known_as(&value).unwrap_or(next),
-        };
-        let adoption = |new| Adoption {
+        let generation = known.or_else(|| self.known_as(&value)).unwrap_or(next);
+        self.store.put(name, generation, &value)?;
+        let adoption = Adoption {
             generation,
             fingerprint: fingerprint.clone(),
-            new,
+            new: true,
             weak,
             open,
             accepted: accepted.clone(),
         };
-        let accepts = known.as_ref().map(|view| view.accepted.as_slice());
-        if accepts.is_some_and(|known| known.iter().eq(accepted.iter().map(|accepted| &accepted.generation))) {
-            return Ok(adoption(false));
-        }
-        if let (Some(former), Some(accepted)) = (&former, &accepted) {
-            self.store.put(name, accepted.generation, former)?;
-        }
-        self.store.put(name, generation, &value)?;
-        let adoption = adoption(true);
         self.record(None, Happening::Adopted { generation, fingerprint, source, actor, weak, accepted })?;
         self.arm_retirement(None)?;
         Ok(adoption)

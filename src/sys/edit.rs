@@ -151,6 +151,8 @@ impl Original {
             return Err(EditError::new(&self.path, "it is immutable", "chattr -i -a it, if it is meant to be changed"));
         }
         let (directory, _) = self.beside();
+        let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
+        writable.map_err(|error| EditError::io(&self.path, "replace it", error))?;
         let needed = self.text.len() as u64 + ROOM;
         let free = super::files::free_bytes(&directory.join("file")).unwrap_or(u64::MAX);
         if free < needed {
@@ -160,8 +162,7 @@ impl Original {
                 "make room there",
             ));
         }
-        let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
-        writable.map_err(|error| EditError::io(&self.path, "replace it", error))
+        Ok(())
     }
 
     /// Puts another text in its place, with its owner, mode, access list and extended attributes. Whoever reads it reads

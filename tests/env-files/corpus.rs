@@ -55,14 +55,16 @@ impl Case {
         (edit.range.start < self.text.len()).then(|| [before, VALUE.as_bytes(), after].concat())
     }
 
-    /// The recorded edit that is this one.
-    pub fn edit(&self, edited: &[u8]) -> Option<&Edit> {
+    /// The recorded edit of a dialect that is this one.
+    pub fn edit(&self, edited: &[u8], dialect: char) -> Option<&Edit> {
         let added = format!("{KEY}={VALUE}");
-        self.edits.iter().find(|edit| {
+        self.edits.iter().filter(|edit| edit.dialects.contains(dialect)).find(|edit| {
             let (before, after) = (&self.text[..edit.range.start], &self.text[edit.range.end..]);
             let Some(rest) = edited.strip_prefix(before) else { return false };
             let Some(written) = rest.strip_suffix(after) else { return false };
-            let is_added = edit.range.start == self.text.len() && written.trim_ascii() == added.as_bytes();
+            let line = written.trim_ascii();
+            let line = line.strip_prefix(b"export ").unwrap_or(line);
+            let is_added = edit.range.start == self.text.len() && line == added.as_bytes();
             is_added || written == VALUE.as_bytes()
         })
     }

@@ -141,7 +141,7 @@ impl Target for SystemdTarget {
 
     async fn lies_open(&self, value: &SecretValue) -> Result<Option<String>, Fault> {
         let unit = self.sets_it_openly(value).await?;
-        Ok(unit.map(|unit| format!("`systemctl show {unit}` tells it to every local user")))
+        Ok(unit.map(|unit| format!("`systemctl show {unit}` tells the value to every local user")))
     }
 
     async fn processes(&self) -> Result<usize, Fault> {

@@ -195,7 +195,7 @@ fn assignment(line: &[u8], dialect: Dialect) -> Result<Option<Assignment>, Probl
         return problem(start, "docker refuses the whole file for the word «export»", "remove the word");
     }
     let blanks = match dialect {
-        Dialect::Dotenv | Dialect::Compose | Dialect::Shell if exported => {
+        Dialect::Compose | Dialect::Shell if exported => {
             word["export ".len()..].iter().take_while(|&&byte| byte == b' ').count()
         }
         _ => 0,
