@@ -23,7 +23,7 @@ systemctl start $(ls | sed 's/.*/read@&.service/') 2>/dev/null || true
 for file in *; do
     echo "/cases/$file" | read-libraries pam | cut -f2 >"/read/$file.pam"
     for shell in dash bash; do
-        env -i "$shell" -c 'set -a; PATH=/nowhere; . "$1"; exec /usr/bin/env -0' sh "/cases/$file" >"/read/$file.$shell" 2>/dev/null || true
+        env -i TLAB=TV "$shell" -c 'set -a; PATH=/nowhere; . "$1"; exec /usr/bin/env -0' sh "/cases/$file" >"/read/$file.$shell" 2>/dev/null || true
     done
 done
 cd /read && for file in *; do echo "$file $(base64 -w0 <"$file")"; done"#;

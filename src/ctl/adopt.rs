@@ -102,7 +102,7 @@ pub(super) fn tell(out: &Out, name: &str, adoption: &Adoption) {
         }
         false => out.text(&format!("{name}: nothing to do, the value in force is generation {generation} already")),
     }
-    if let Some(NewValue { generation, fingerprint }) = accepted.as_ref().filter(|_| !out.json) {
+    for NewValue { generation, fingerprint } in accepted.iter().filter(|_| !out.json) {
         out.text(&format!(
             "{name}: generation {generation}, fingerprint {fingerprint}, is still accepted besides; rekeyctl retire {name} ends that"
         ));

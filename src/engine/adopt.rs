@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::config::TargetSettings;
+use crate::config::{Shape, TargetSettings};
 use crate::record::{Actor, Happening, NewValue};
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::{Fingerprint, SecretValue};
-use crate::target::Target;
+use crate::target::{Accepts, Target};
 
 /// What came of an adoption.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +24,9 @@ pub struct Adoption {
     /// Where every local user can read it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<String>,
-    /// The former value that the consumers accept besides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<NewValue>,
+    /// The former values that the consumers accept besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<NewValue>,
 }
 
 /// The store is older than what was delivered.
@@ -64,23 +64,24 @@ impl Engine<'_> {
         if let Some(view) = self.ledger.standing().in_force.as_ref().filter(|_| outdated.is_none())
             && self.store.get(name, view.primary)?.is_same(&value)
         {
-            if former.is_none() || !view.accepted.is_empty() {
+            if former.is_empty() || !view.accepted.is_empty() {
                 let generation = view.primary;
-                return Ok(Adoption { generation, fingerprint, new: false, weak, open, accepted: None });
+                return Ok(Adoption { generation, fingerprint, new: false, weak, open, accepted: Vec::new() });
             }
             known = Some(view.primary);
         }
+        let is_outdated = outdated.is_some();
         let beyond = outdated.map_or(Generation::FIRST, |outdated| outdated.delivered.next());
         let mut next = self.ledger.standing().next_generation().max(beyond);
-        let mut accepted = None;
-        if let Some(former) = &former {
+        let mut accepted = Vec::new();
+        for former in &former {
             let generation = self.known_as(former).unwrap_or(next);
             next = next.max(generation.next());
             self.store.put(name, generation, former)?;
-            accepted = Some(NewValue { generation, fingerprint: self.store.fingerprint(former)? });
+            accepted.push(NewValue { generation, fingerprint: self.store.fingerprint(former)? });
         }
-        // A value that is known under a number already keeps it.
-        let generation = known.or_else(|| self.known_as(&value)).unwrap_or(next);
+        // A value that is known under a number already keeps it, but for a store that is to be ahead of what was delivered.
+        let generation = known.or_else(|| self.known_as(&value).filter(|_| !is_outdated)).unwrap_or(next);
         self.store.put(name, generation, &value)?;
         let adoption = Adoption {
             generation,
@@ -103,26 +104,21 @@ impl Engine<'_> {
         generations.rev().find(is_same)
     }
 
-    /// The former value that all targets on this host accept besides; none where there is no overlap to be had.
-    async fn accepted_in_force(&self, value: &SecretValue) -> Result<Option<SecretValue>, Fault> {
-        let Some(overlap) = &self.settings.overlap else { return Ok(None) };
-        let mut agreed: Option<(Option<SecretValue>, String)> = None;
+    /// The former values that all targets on this host accept besides; none where there is no overlap to be had.
+    async fn accepted_in_force(&self, value: &SecretValue) -> Result<Vec<SecretValue>, Fault> {
+        let Some(overlap) = &self.settings.overlap else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
         for (target, _) in self.by_place().into_iter().filter(|(_, is_elsewhere)| !is_elsewhere) {
-            // A credential that has nothing else to say has the value itself.
-            let former = target.accepted_in_force().await?.filter(|former| !former.is_same(value));
-            match &agreed {
-                None => agreed = Some((former, target.label())),
-                Some((first, _)) if is_same(first.as_ref(), former.as_ref()) => {}
-                Some((_, first)) => {
-                    let message = format!("{first} and {} do not accept the same former value", target.label());
-                    return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
-                        "give {} in both the same value, or none, restart them, and adopt again",
-                        overlap.previous_env
-                    )));
-                }
-            }
+            let accepts = match target.accepted_in_force().await? {
+                // A credential that has nothing else to say has the value itself.
+                Accepts::This(former) if former.is_same(value) => Accepts::Nothing,
+                accepts => accepts,
+            };
+            all.push((target.label(), accepts));
         }
-        Ok(agreed.and_then(|(former, _)| former))
+        let Accepts::This(former) = Accepts::agreed(all)? else { return Ok(Vec::new()) };
+        let former = if overlap.shape == Shape::List { former.parts() } else { vec![former] };
+        Ok(former.into_iter().filter(|former| !former.is_empty() && !former.is_same(value)).collect())
     }
 
     /// What all targets agree on. A hosting platform is asked only whether it has the same: what it shows may be a mask.
@@ -163,12 +159,5 @@ impl Engine<'_> {
             self.targets.iter().enumerate().map(|(number, target)| (&**target, is_elsewhere(number))).collect();
         targets.sort_by_key(|(_, is_elsewhere)| *is_elsewhere);
         targets
-    }
-}
-
-fn is_same(one: Option<&SecretValue>, other: Option<&SecretValue>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.is_same(other),
-        (one, other) => one.is_none() && other.is_none(),
     }
 }

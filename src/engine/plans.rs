@@ -147,7 +147,7 @@ impl Engine<'_> {
     pub fn plan_rollback(&self) -> Result<Plan, Fault> {
         let standing = self.ledger.standing();
         let in_force = self.free_to_move()?;
-        if standing.left_half_way {
+        if standing.left_half_way && !standing.returned_in_vain {
             return Ok(Plan::again(in_force));
         }
         let previous = standing.newest(Stage::Previous).map(|generation| generation.number);

@@ -64,9 +64,9 @@ pub enum Happening {
         /// Whether it is shorter, or simpler, than `bytes` asks for.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         weak: bool,
-        /// The former value that the consumers accept besides.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        accepted: Option<NewValue>,
+        /// The former values that the consumers accept besides.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<NewValue>,
     },
     /// A rotation was asked for and accepted.
     Requested {

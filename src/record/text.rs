@@ -13,9 +13,10 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
     match &record.what {
         Happening::Adopted { generation, fingerprint, source, weak, accepted, .. } => {
             let weak = if *weak { format!("; {WEAK}: rotate it soon") } else { String::new() };
-            let besides = accepted.as_ref().map_or_else(String::new, |NewValue { generation, fingerprint }| {
+            let besides = |NewValue { generation, fingerprint }: &NewValue| {
                 format!("; the consumers accept generation {generation} (fingerprint {fingerprint}) besides")
-            });
+            };
+            let besides: String = accepted.iter().map(besides).collect();
             format!(
                 "adopted the value in force at {source} as generation {generation} (fingerprint {fingerprint}){besides}{weak}"
             )

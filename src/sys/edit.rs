@@ -154,8 +154,9 @@ impl Original {
         let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
         writable.map_err(|error| EditError::io(&self.path, "replace it", error))?;
         let needed = self.text.len() as u64 + ROOM;
-        let free = super::files::free_bytes(&directory.join("file")).unwrap_or(u64::MAX);
-        if free < needed {
+        // Some file systems do not tell how large they are.
+        let stat = rustix::fs::statvfs(&directory).ok().filter(|stat| stat.f_blocks > 0);
+        if stat.is_some_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < needed) {
             return Err(EditError::new(
                 &self.path,
                 "there is no room on its file system to write it anew",

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::systemd::SystemdTarget;
-use super::{Disclosed, Errand, Health, Known, Means, Report, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Report, Target};
 use super::{file, program};
 use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
 use crate::helper::{FileHelper, NotDone, ProcessHelper, Seen, Wake};
@@ -183,8 +183,8 @@ impl Target for DotenvTarget {
         format!("dotenv {}", self.path().display())
     }
 
-    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
-        Ok(self.read().await?.values.into_iter().nth(1).flatten().filter(|value| !value.is_empty()))
+    async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
+        Ok(Accepts::of(self.read().await?.values.into_iter().nth(1).flatten()))
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::dotenv::DotenvTarget;
-use super::{Disclosed, Errand, Health, Known, Means, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{DotenvTarget as Settings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{Answer, ProcessHelper, Question};
@@ -89,6 +89,10 @@ impl EnvironmentTarget {
 impl Target for EnvironmentTarget {
     fn label(&self) -> String {
         "environment".to_owned()
+    }
+
+    async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
+        self.file.accepted_in_force().await
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

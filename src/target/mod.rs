@@ -11,7 +11,7 @@ use crate::dbus::systemd1::Systemd;
 use crate::helper::{FileHelper, ProcessHelper};
 use crate::policy::{Has, Sighting};
 use crate::record::{Activated, Evidence, Found, Noted};
-use crate::rotation::{Fault, Generation, View};
+use crate::rotation::{Fault, FaultCode, Generation, View};
 use crate::secret::SecretValue;
 use crate::sys::command::Runner;
 
@@ -88,7 +88,8 @@ impl Known<'_> {
     /// Which one this is.
     pub fn which(&self, value: Option<&SecretValue>) -> Has {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Has::Nothing };
-        let found = self.0.iter().find(|(_, known)| known.is_same(value));
+        // A value that has several numbers goes by the newest.
+        let found = self.0.iter().rfind(|(_, known)| known.is_same(value));
         found.map_or(Has::Unknown, |(generation, _)| Has::Generation(*generation))
     }
 }
@@ -134,6 +135,51 @@ pub enum Health {
 /// What is said of a value that is another one than rekeyd left.
 pub const BY_HAND: &str = ": it was changed by hand since rekeyd last knew it";
 
+/// What a consumer has in the place of the value that is accepted besides.
+pub enum Accepts {
+    /// It cannot be told.
+    Untold,
+    /// Nothing.
+    Nothing,
+    /// This: one value, or a list of them.
+    This(SecretValue),
+}
+
+impl Accepts {
+    /// What is in one place; an empty one is as good as none.
+    pub fn of(value: Option<SecretValue>) -> Self {
+        value.filter(|value| !value.is_empty()).map_or(Self::Nothing, Self::This)
+    }
+
+    /// Whether two places say the same, as far as both tell.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::This(one), Self::This(other)) => one.is_same(other),
+            (Self::Untold, _) | (_, Self::Untold) | (Self::Nothing, Self::Nothing) => true,
+            (Self::This(_), Self::Nothing) | (Self::Nothing, Self::This(_)) => false,
+        }
+    }
+
+    /// What all of these say.
+    ///
+    /// # Errors
+    /// Where two of them, which are named, do not agree.
+    pub fn agreed(all: impl IntoIterator<Item = (String, Self)>) -> Result<Self, Fault> {
+        let mut agreed = (String::new(), Self::Untold);
+        for (name, accepts) in all {
+            if !agreed.1.agrees_with(&accepts) {
+                let message = format!("{} and {name} do not accept the same former value", agreed.0);
+                return Err(Fault::new(FaultCode::WrongValue, message)
+                    .advise("give both the same one, or none, restart them, and adopt again"));
+            }
+            if matches!(agreed.1, Self::Untold) {
+                agreed = (name, accepts);
+            }
+        }
+        Ok(agreed.1)
+    }
+}
+
 /// What is known of earlier rotations.
 pub struct Past<'a> {
     /// Which values the store has: one of them where another should be was left there by an earlier rotation, and not made by
@@ -159,12 +205,12 @@ pub trait Target: Send + Sync {
     /// Where there is none, or its processes do not agree.
     async fn value_in_force(&self) -> Result<SecretValue, Fault>;
 
-    /// The former value that the live consumer accepts besides, for `adopt`: an overlap of which nothing is known here.
+    /// What the live consumer accepts besides, for `adopt`: an overlap of which nothing is known here.
     ///
     /// # Errors
-    /// Where its processes do not agree on one.
-    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
-        Ok(None)
+    /// Where its places or processes do not agree.
+    async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
+        Ok(Accepts::Untold)
     }
 
     /// Where the value that was taken over stands so that every local user can read it: a warning.

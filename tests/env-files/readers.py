@@ -60,6 +60,8 @@ def in_debian_13(arguments, directory, names):
 
 def shell(which, directory, names):
     """What is in force after a shell has sourced the file, of all that looks like a name in it."""
+    # Without a home, lest what is recorded is of this machine.
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "HOME"}
     own = rb"(?:BASH.*|PATH|IFS|PPID|PWD|OLDPWD|TLAB|SHLVL|TERM|UID|EUID|_|LINENO|RANDOM|SECONDS|LANG|OPT.*|HOME|PS[124])$"
 
     def one(name):
@@ -67,7 +69,7 @@ def shell(which, directory, names):
         show = b"".join(b'[ "${%s+x}" ] && printf "%%s=%%s\\0" %s "$%s"\n' % (word, word, word)
                         for word in sorted(words) if not re.match(own, word)) + b"printf 'end\\0'\n"
         ran = subprocess.run([f"/bin/{which}", "-c", '. "$1"; . /proc/self/fd/0', "sh", f"{directory}/{name}"], input=show,
-                             capture_output=True, env=ENVIRONMENT, cwd=NOWHERE, timeout=20)
+                             capture_output=True, env=environment, cwd=NOWHERE, timeout=20)
         gave_up = [b"syntax error", b"unexpected EOF", b"cannot execute binary", b"bad substitution"]
         entries = ran.stdout.split(b"\0")
         if b"end" not in entries or any(words in ran.stderr for words in gave_up):

@@ -37,7 +37,7 @@ impl Standing {
             }
             Happening::Adopted { generation, fingerprint, weak, accepted, .. } => {
                 self.supersede(record.at);
-                if let Some(NewValue { generation, fingerprint }) = accepted {
+                for NewValue { generation, fingerprint } in accepted {
                     self.enter(*generation, fingerprint.clone(), Stage::Previous, record.at);
                 }
                 self.enter(*generation, fingerprint.clone(), Stage::Current, record.at);
@@ -46,9 +46,12 @@ impl Standing {
                     .filter(|entered| entered.number == *generation)
                     .for_each(|it| it.weak = *weak);
                 let accepted = accepted.iter().map(|accepted| accepted.generation).collect();
+                if self.in_force.as_ref().is_none_or(|view| view.primary != *generation) {
+                    self.noted.clear();
+                }
                 self.in_force = Some(View { primary: *generation, accepted });
                 self.retire_at = None;
-                self.left_half_way = false;
+                (self.left_half_way, self.returned_in_vain) = (false, false);
                 self.turned_away = None;
             }
             Happening::Requested { plan, actor, reason, batch } => {
@@ -237,6 +240,8 @@ impl Standing {
         let plan = &transaction.plan;
         if !matches!(outcome, Outcome::Refused { .. }) {
             self.left_half_way = matches!(outcome, Outcome::RollbackFailed { .. });
+            let returns = plan.intent == Intent::Return && plan.goal() == plan.start();
+            self.returned_in_vain = returns && *outcome != Outcome::Committed;
         }
         let count = match outcome {
             Outcome::Committed => &mut self.counts.committed,

@@ -65,6 +65,9 @@ pub struct Standing {
     /// left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_half_way: bool,
+    /// Whether bringing back the view in force was tried after that, and failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returned_in_vain: bool,
     /// The consumers that the last rotation found stopped on purpose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<String>,

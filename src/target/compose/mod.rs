@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Known, Means, Past, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Past, Target};
 use crate::config::{ComposePlace, ComposeTarget as Settings, SecretSettings};
 use crate::helper::{FileHelper, ProcessHelper};
 use crate::policy::Sighting;
@@ -118,10 +118,11 @@ impl Target for ComposeTarget {
         format!("compose {} {}", self.settings.directory.display(), self.settings.services.join(", "))
     }
 
-    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
+    async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
         let file = self.read().await?;
         let former = self.slots().into_iter().zip(file.values).filter(|((_, is_previous), _)| *is_previous);
-        Ok(former.filter_map(|(_, value)| value).find(|value| !value.is_empty()))
+        let path = self.path().display();
+        Accepts::agreed(former.zip(1..).map(|((_, value), place)| (format!("{path} ({place})"), Accepts::of(value))))
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

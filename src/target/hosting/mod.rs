@@ -44,6 +44,8 @@ pub use inspect::inspect;
 
 /// What preflight found the consumer to have.
 const VIEW: &str = "view";
+/// What was noted of the movement: its mark.
+const MARK: &str = "mark";
 /// What was noted where nothing was written, so that nothing is to be undone.
 const UNTOUCHED: &str = "untouched";
 
@@ -171,6 +173,7 @@ impl Target for HostingTarget {
                 details.insert(NEWEST.to_owned(), newest.id);
             }
         }
+        details.insert(MARK.to_owned(), errand.mark.to_owned());
         details.extend(since.map(|at| (SINCE.to_owned(), at.to_string())));
         Ok(vec![Noted { target: self.label.clone(), details }])
     }

@@ -10,7 +10,7 @@ use super::api::Refusal;
 use super::course::Course;
 use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State};
 use super::step::{self, ASIDE};
-use super::{HostingTarget, VIEW};
+use super::{HostingTarget, MARK, VIEW};
 use crate::rotation::{Fault, FaultCode};
 
 /// Whether a deployment was made after what was noted of a write. Where nothing was, nothing speaks against it.
@@ -21,7 +21,9 @@ pub(super) fn was_made_with(noted: &Ids, it: &Deployment) -> bool {
         (Some(_), None) => false,
         (None, _) => true,
     };
-    is_later && noted.get(NEWEST) != Some(&it.id)
+    // Variables may have another clock than deployments: a mark says more than any time.
+    let is_marked = it.mark.is_some() && it.mark.as_ref() == noted.get(MARK);
+    is_marked || is_later && noted.get(NEWEST) != Some(&it.id)
 }
 
 impl HostingTarget {
@@ -91,7 +93,9 @@ impl HostingTarget {
     pub(super) async fn check_shown(&self, course: &Course<'_>) -> Result<(), Fault> {
         for (key, wanted) in self.wanted(course.errand.view) {
             // Without an overlap that was begun, nobody has written this one.
-            if course.noted.is_empty() && Some(key) == self.previous_key.as_deref() {
+            let nobody_wrote =
+                course.noted.is_empty() || course.errand.mark.is_empty() && course.errand.view.previous.is_none();
+            if nobody_wrote && Some(key) == self.previous_key.as_deref() {
                 continue;
             }
             let shown = self.answer(course, || self.platform.shows(key, course.until)).await;

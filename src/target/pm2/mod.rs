@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::file;
-use super::{Disclosed, Errand, Health, Known, Means, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{Pm2Target as Settings, ProbeSettings, SecretSettings};
 use crate::helper::{FileHelper, Seen};
 use crate::policy::Sighting;
@@ -164,10 +164,13 @@ impl Target for Pm2Target {
         self.unit(&self.settings.apps.join(", "))
     }
 
-    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
-        let file = self.file(None).await?;
-        let former = self.by_key(&file).into_iter().nth(1).map(|(_, values)| values).unwrap_or_default();
-        Ok(former.into_iter().flatten().next().map(|value| SecretValue::new(value.reveal().to_vec())))
+    async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
+        let mut file = self.file(None).await?;
+        let former = file.values.split_off(self.slots("").len());
+        let path = self.path().display();
+        Accepts::agreed(
+            former.into_iter().zip(1..).map(|(value, place)| (format!("{path} ({place})"), Accepts::of(value))),
+        )
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Disclosed, Errand, Health, Known, Means, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Target};
 use crate::config::{
     Activate, DaemonReload, Deliver, ProbeSettings, Retire, SecretSettings, SystemdTarget as Settings,
 };
@@ -130,13 +130,19 @@ impl Target for SystemdTarget {
         self.adopted_value().await
     }
 
-    async fn accepted_in_force(&self) -> Result<Option<SecretValue>, Fault> {
-        let Some(env) = self.previous_env.clone() else { return Ok(None) };
-        // The same questions, about the other variable.
-        match (Self { env, previous_env: None, ..self.clone() }).adopted_value().await {
-            Err(fault) if fault.code == FaultCode::NoValue => Ok(None),
-            value => value.map(Some),
+    async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
+        let Some(env) = &self.previous_env else { return Ok(Accepts::Untold) };
+        let mut all = Vec::new();
+        for unit in &self.units {
+            // The same questions, about the other variable.
+            let other = Self { env: env.clone(), previous_env: None, units: vec![unit.clone()], ..self.clone() };
+            let accepts = match other.adopted_value().await {
+                Err(fault) if fault.code == FaultCode::NoValue => Accepts::Nothing,
+                value => Accepts::This(value?),
+            };
+            all.push((unit.clone(), accepts));
         }
+        Accepts::agreed(all)
     }
 
     async fn lies_open(&self, value: &SecretValue) -> Result<Option<String>, Fault> {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::characters::characters;
 use super::dialect::Dialect;
 use super::environment_file;
 use super::node::Passed;
@@ -50,6 +51,8 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
     }
     let mut number = 0;
     let mut passed = Passed::default();
+    // What dotenvy takes for more lines of a value, up to where, and why.
+    let mut swallowed: Option<(usize, Problem)> = None;
     while start < text.len() {
         let (line, next) = physical(text, start);
         number += 1;
@@ -69,16 +72,10 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
         assignment.shift(start);
         assignment.doubt = passed.hides().or(assignment.doubt);
         start = next;
-        if let Some((at, quote)) =
-            assignment.shape.as_ref().ok().and_then(|shape| opened_inside(content_of(text, &assignment), shape))
-            && dialect == Dialect::Dotenv
-            && text[next..].contains(&quote)
-        {
-            let what =
-                "dotenvy takes this quote for an opening one, and what follows up to the next such quote for the value";
-            let problem =
-                Problem { at, what: what.to_owned(), advice: "put the whole value in quotes of the other kind" };
-            return Err(Refusal::of(text, assignment.rest.start, problem));
+        if let Some((_, swallowed)) = swallowed.as_ref().filter(|(end, _)| assignment.start < *end) {
+            assignment.doubt = assignment.doubt.or_else(|| Some(swallowed.clone()));
+        } else if dialect == Dialect::Dotenv {
+            swallowed = swallows(text, &assignment, next);
         }
         if let Some(written) = assignment.shape.as_ref().ok().filter(|shape| shape.is_open).map(|shape| &shape.written)
         {
@@ -93,9 +90,13 @@ pub(super) fn assignments(text: &[u8], dialect: Dialect) -> Result<Vec<Assignmen
     Ok(found)
 }
 
-/// What follows an assignment's equals sign.
-fn content_of<'t>(text: &'t [u8], assignment: &Assignment) -> &'t [u8] {
-    &text[assignment.rest.clone()]
+/// Where the value of this line ends to dotenvy, if it is to go on in the lines from `next` on for a quote within it.
+fn swallows(text: &[u8], assignment: &Assignment, next: usize) -> Option<(usize, Problem)> {
+    let (at, quote) = opened_inside(&text[assignment.rest.clone()], assignment.shape.as_ref().ok()?)?;
+    let end = next + text[next..].iter().position(|&byte| byte == quote)?;
+    let what = "dotenvy takes this quote for an opening one, and what follows up to the next such quote for the value";
+    let advice = "put the whole value in quotes of the other kind";
+    Some((end, Problem { at: assignment.rest.start + at, what: what.to_owned(), advice }))
 }
 
 /// The number of the line that the byte at `offset` is in.
@@ -123,53 +124,6 @@ fn physical(text: &[u8], start: usize) -> (Range<usize>, usize) {
         }
         None => (start..text.len(), text.len()),
     }
-}
-
-/// Characters that parsers disagree about, wherever they are.
-fn characters(line: &[u8], has_cr: bool, dialect: Dialect) -> Result<(), Problem> {
-    if has_cr && !dialect.drops_cr() {
-        let what = format!("{} keeps the carriage return at the end of the line as a part of it", dialect.reader());
-        return problem(line.len(), what, "save the file with Unix line endings, as dos2unix does");
-    }
-    if line.len() > dialect.longest_line() {
-        return problem(0, format!("the line is too long for {}", dialect.reader()), "shorten it");
-    }
-    if let Some(at) = line.iter().position(|&byte| byte.is_ascii_control() && byte != b'\t') {
-        return problem(at, "here is a control character", "remove it");
-    }
-    let is_comment = line.trim_ascii_start().starts_with(b"#");
-    let text = match std::str::from_utf8(line) {
-        Ok(text) => text,
-        Err(_) if is_comment && matches!(dialect, Dialect::Shell | Dialect::Pam) => return Ok(()),
-        Err(error) => return problem(error.valid_up_to(), "the line is not UTF-8", "save the file as UTF-8"),
-    };
-    // To JavaScript these are line endings and blanks, to others letters. Within quotes all of them are letters to all.
-    let (quoted, mut at) = (within_quotes(line), 0);
-    let disputed = |c: char| {
-        let is_quoted = quoted.contains(&at);
-        at += c.len_utf8();
-        match c {
-            '\u{2028}' | '\u{2029}' | '\u{85}' => true,
-            '\u{feff}' => !is_comment && !is_quoted,
-            c => !is_comment && !is_quoted && !c.is_ascii() && c.is_whitespace(),
-        }
-    };
-    match text.find(disputed) {
-        Some(at) => problem(at, "here is a blank that is none of ASCII", "write a plain space, or none"),
-        None => Ok(()),
-    }
-}
-
-/// What the quotes after the first equals sign hold, if they end in this line.
-fn within_quotes(line: &[u8]) -> Range<usize> {
-    let equals = line.iter().position(|&byte| byte == b'=').unwrap_or(line.len());
-    let value = trimmed_start(line.get(equals + 1..).unwrap_or_default());
-    let from = line.len() - value.len();
-    let closed = value
-        .first()
-        .filter(|quote| b"'\"".contains(quote))
-        .and_then(|quote| value[1..].iter().position(|byte| byte == quote));
-    closed.map_or(0..0, |length| from + 1..from + 1 + length)
 }
 
 /// The assignment of a line, by places counted from its start; none where it is blank or a comment.
@@ -331,7 +285,7 @@ fn is_of_name(byte: u8, dialect: Dialect) -> bool {
     }
 }
 
-fn trimmed_start(line: &[u8]) -> &[u8] {
+pub(super) fn trimmed_start(line: &[u8]) -> &[u8] {
     let from = line.iter().position(|byte| !b" \t".contains(byte)).unwrap_or(line.len());
     &line[from..]
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::SecretValue;
 
+mod characters;
 mod dialect;
 mod environment_file;
 mod lines;
@@ -105,9 +106,14 @@ pub fn replace(
         return Err(Refusal::general(format!("{key} is not in the file"), "have it appended"));
     };
     let model = style_of(text, like, dialect)?;
-    let quotes = model.quote.filter(|_| found.style.quote.is_none() && !value.is_empty());
+    let mut range = found.written.clone();
+    let mut quotes = model.quote.filter(|_| found.style.quote.is_none() && !value.is_empty());
+    if found.value.is_empty() && found.style.quote.is_some() && like.is_some() && !value.is_empty() {
+        // Empty ones have no say.
+        (range, quotes) = (range.start - 1..range.end + 1, model.quote);
+    }
     let quotes = quotes.as_slice();
-    let edited = spliced(text, found.written.clone(), &[quotes, value.reveal(), quotes]);
+    let edited = spliced(text, range, &[quotes, value.reveal(), quotes]);
     let unwritable = Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands"));
     confirmed(edited, key, value, dialect, unwritable)
 }
@@ -157,12 +163,23 @@ pub fn append(
 /// How the line of a key is written, and how all others are, where there is no such key.
 fn style_of(text: &[u8], like: Option<&str>, dialect: Dialect) -> Result<Style, Refusal> {
     let model = like.map(|key| find(text, key, dialect)).transpose()?.flatten();
-    if let Some(model) = model {
-        return Ok(model.style);
+    if let (Some(model), Some(key)) = (model, like) {
+        let exported = model.style.exported || dialect == Dialect::Shell && is_exported_apart(text, key);
+        return Ok(Style { exported, ..model.style });
     }
     let all = assignments(text, dialect)?;
     let exported = dialect == Dialect::Shell && !all.is_empty() && all.iter().all(|assignment| assignment.exported);
     Ok(Style { quote: None, exported })
+}
+
+/// Whether a script exports the variable in words of their own: `export KEY`, in a line or after the assignment.
+fn is_exported_apart(text: &[u8], key: &str) -> bool {
+    let names = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line).into_owned();
+        let words = line.trim_start().strip_prefix("export ").map(str::to_owned);
+        words.or_else(|| line.split_once("; export ").map(|(_, words)| words.to_owned())).unwrap_or_default()
+    };
+    text.split(|byte| *byte == b'\n').any(|line| names(line).split_whitespace().any(|word| word == key))
 }
 
 /// Where the value in the line of our key is, and its quotes: what a parser reads is exactly these bytes.

@@ -94,6 +94,9 @@ fn a_mark_is_found_whatever_the_clocks_of_a_platform_say() {
         lab.fake().fail("trigger", What::Lost);
         lab.assert_committed(&lab.rotate());
         assert_eq!(lab.triggers(), 1, "{kind:?}");
+        // Nor is it taken for an older one afterwards.
+        lab.verify().unwrap();
+        lab.assert_committed(&lab.rotate());
     }
 }
 

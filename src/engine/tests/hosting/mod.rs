@@ -145,7 +145,7 @@ impl Lab {
             let fingerprint = store.fingerprint(&value).unwrap();
             let (generation, source, actor) = (Generation::FIRST, "a test".to_owned(), Actor::Timer);
             engine
-                .note(Happening::Adopted { generation, fingerprint, source, actor, weak: false, accepted: None })
+                .note(Happening::Adopted { generation, fingerprint, source, actor, weak: false, accepted: Vec::new() })
                 .unwrap();
         }
         if plan == Wish::GiveUp {

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Lab {
-    fn verify(&self) -> Result<(), Fault> {
+    pub(super) fn verify(&self) -> Result<(), Fault> {
         self.run(async {
             let store = self.store();
             let mut ledger = store.ledger(&self.settings.name).unwrap();

@@ -134,6 +134,10 @@ fn a_key_is_written_like_the_one_that_it_belongs_to() {
     let script = "A=1\nexport K='p w'\n";
     assert_eq!(other(script, Dialect::Shell, "p w").unwrap(), format!("{script}export K_OLD='p w'\n"));
     assert_eq!(other("K=p\n", Dialect::Shell, "q").unwrap(), "K=p\nK_OLD=q\n");
+    for apart in ["K=p\nexport A K\n", "K=p; export K\n"] {
+        assert_eq!(other(apart, Dialect::Shell, "q").unwrap(), format!("{apart}export K_OLD=q\n"));
+    }
+    assert_eq!(other("K=\"it's\"\nK_OLD=''\n", Dialect::Dotenv, "it's").unwrap(), "K=\"it's\"\nK_OLD=\"it's\"\n");
 }
 
 #[test]
@@ -177,6 +181,14 @@ fn an_empty_value_may_have_a_comment() {
     assert!(replaced("K= # fill me\n", Dialect::Compose).is_err());
     let pem = "A=\"x\ny\" # of old\nK=old\n";
     assert_eq!(replaced(pem, Dialect::Shell).unwrap(), pem.replace("=old", &format!("={NEW}")));
+}
+
+#[test]
+fn a_quote_within_a_value_hides_from_dotenvy_what_follows_up_to_the_next_one() {
+    assert!(replaced("A=it's\nK=old\nB=it's\n", Dialect::Dotenv).is_err());
+    for text in ["K=old\nA=it's\nB=it's\n", "A=it's\n# don't\nK=old\n", "A=it's\nK=old\n", "A='it\"s'\nK=old\n# \"\n"] {
+        assert_eq!(replaced(text, Dialect::Dotenv).unwrap(), text.replace("old", NEW));
+    }
 }
 
 #[test]
