@@ -52,7 +52,8 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
     }
     lines.extend(outage(forecast, restarts));
     let runs = |found: &Found| found.running || found.is_deployed();
-    if forecast.found.is_empty() || forecast.found.iter().any(runs) {
+    let is_any_asked = forecast.found.is_empty() || forecast.found.iter().any(runs);
+    if is_any_asked {
         lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
     } else {
         lines.push("  prove     what is delivered alone: nothing runs that could be asked".to_owned());
@@ -69,7 +70,7 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
             "  tokens    those signed with the old value are refused by each service once it was started again"
                 .to_owned()
         }
-        None if !forecast.found.is_empty() && !forecast.found.iter().any(runs) => {
+        None if !is_any_asked => {
             "  tokens    those signed with the old value are refused once it is started".to_owned()
         }
         None => "  tokens    those signed with the old value are refused after the restart".to_owned(),

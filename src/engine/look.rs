@@ -17,7 +17,7 @@ use crate::record::{Evidence, Found, Seen, Standing};
 use crate::rotation::{Fault, FaultCode, Generation, Plan};
 use crate::secret::SecretValue;
 use crate::store::{Store, StoreError};
-use crate::target::{BY_HAND, Errand, Health, Known, Past, Target};
+use crate::target::{BY_HAND, Disclosed, Errand, Health, Known, Past, Target};
 
 /// What speaks for the view in force, now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,15 +105,8 @@ impl Engine<'_> {
     pub async fn verify(&self) -> Result<Verdict, Fault> {
         let deadline = Instant::now() + self.settings.deadline;
         let view = self.ledger.standing().in_force.clone().ok_or_else(|| not_adopted(self.settings))?;
-        let standing = self.ledger.standing();
-        let known = values(&self.settings.name, standing, self.store)?;
         let values = self.disclose(&view)?;
-        let mut found = Vec::new();
-        for target in self.targets {
-            target.recognize(&self.past(&known));
-            let surveyed = target.survey(&values.of(&view), Health::Needed, deadline).await;
-            found.extend(surveyed.map_err(|fault| self.after_a_failed_way_back(fault))?);
-        }
+        let found = self.survey(&values.of(&view), Health::Needed, deadline).await?;
         let mut evidence = Vec::new();
         let disclosed = values.of(&view);
         let report = self.host;
@@ -138,15 +131,28 @@ impl Engine<'_> {
         Ok(Verdict { generation: view.primary, evidence })
     }
 
-    /// What targets are told of earlier rotations.
-    pub(super) fn past<'a>(&'a self, known: &'a [(Generation, SecretValue)]) -> Past<'a> {
+    /// What all targets find of their consumers, once they are told of earlier rotations.
+    pub(super) async fn survey(
+        &self,
+        in_force: &Disclosed<'_>,
+        health: Health,
+        deadline: Instant,
+    ) -> Result<Vec<Found>, Fault> {
         let standing = self.ledger.standing();
-        let is_certain = !standing.left_half_way;
-        Past { known: Known(known), is_certain, noted: &standing.noted, stopped: &standing.stopped }
+        let known = values(&self.settings.name, standing, self.store)?;
+        let (known, is_certain) = (Known(&known), !standing.left_half_way);
+        let past = Past { known, is_certain, noted: &standing.noted, stopped: &standing.stopped };
+        let mut found = Vec::new();
+        for target in self.targets {
+            target.recognize(&past);
+            let surveyed = target.survey(in_force, health, deadline).await;
+            found.extend(surveyed.map_err(|fault| self.after_a_failed_way_back(fault))?);
+        }
+        Ok(found)
     }
 
     /// An obstacle that is perhaps none but what the last way back left.
-    pub(super) fn after_a_failed_way_back(&self, fault: Fault) -> Fault {
+    fn after_a_failed_way_back(&self, fault: Fault) -> Fault {
         let standing = self.ledger.standing();
         let may_be_of_it = matches!(fault.code, FaultCode::WrongValue | FaultCode::UnitSick | FaultCode::NoValue);
         let Some(view) = standing.in_force.as_ref().filter(|_| may_be_of_it && standing.left_half_way) else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Engine, Values, disclosed, look};
+use super::{Engine, Values, disclosed};
 use crate::config::{Retire, TargetSettings};
 use crate::proof::{Moment, Question, impact};
 use crate::record::{Activated, Evidence, Found, Left, NewValue, Seen};
@@ -56,14 +56,7 @@ impl Engine<'_> {
     pub(super) async fn preflight(&self, in_force: &View, health: Health, deadline: Instant) -> Result<Seen, Fault> {
         let is_first = self.intent() == Some(Intent::Initial);
         let values = if is_first { self.placeholder()? } else { self.disclose(in_force)? };
-        let known = look::values(&self.settings.name, self.ledger.standing(), self.store)?;
-        let past = self.past(&known);
-        let mut found = Vec::new();
-        for target in self.targets {
-            target.recognize(&past);
-            let surveyed = target.survey(&values.of(in_force), health, deadline).await;
-            found.extend(surveyed.map_err(|fault| self.after_a_failed_way_back(fault))?);
-        }
+        let found = self.survey(&values.of(in_force), health, deadline).await?;
         // Of some consumers nothing is known but what probes say.
         let anyone = health == Health::Needed && may_serve(&found);
         let evidence = self

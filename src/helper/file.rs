@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn slot(key: &str) -> Slot {
-        Slot::Env { key: key.to_owned(), dialect: crate::text::env_file::Dialect::Dotenv, like: None }
+        Slot::env(key, key, crate::text::env_file::Dialect::Dotenv)
     }
 
     #[test]

@@ -28,9 +28,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
                 Intent::Rotate => "rotation",
                 Intent::Retire => "end of the overlap",
                 Intent::Initial => "first rotation, without a way back,",
-                Intent::Return if plan.start() == plan.goal() => {
-                    "return to the value in force, after a way back that failed,"
-                }
+                Intent::Return if plan.is_again() => "return to the value in force, after a way back that failed,",
                 Intent::Return => "rollback to the previous value",
             };
             format!("{what} {} → {} asked for by {actor}{with}{why}", plan.start(), plan.goal())

@@ -111,6 +111,11 @@ impl Plan {
         Self::of(Intent::Return, in_force.clone(), in_force)
     }
 
+    /// Whether it is [`Plan::again`].
+    pub fn is_again(&self) -> bool {
+        self.intent == Intent::Return && self.goal() == self.start()
+    }
+
     /// Whether it only ends an overlap.
     pub fn retires(&self) -> bool {
         self.intent == Intent::Retire

@@ -73,9 +73,7 @@ impl DotenvTarget {
 
     /// The places in the file, each with whether it is for the value that is accepted besides.
     fn places(&self) -> impl Iterator<Item = (Slot, bool)> {
-        let (dialect, own) = (self.settings.dialect, self.key.as_str());
-        let slot =
-            move |key: &str| Slot::Env { key: key.to_owned(), dialect, like: (key != own).then(|| own.to_owned()) };
+        let slot = |key: &str| Slot::env(key, &self.key, self.settings.dialect);
         self.names().map(slot).zip([false, true])
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{BY_HAND, Disclosed, Errand};
+use super::{Accepts, BY_HAND, Disclosed, Errand};
 use crate::helper::{ByHand, FileHelper, Seen, Wanted};
 use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{Format, SecretValue, generate};
@@ -27,6 +27,12 @@ pub(super) fn differs(place: &str, wanted: Option<&SecretValue>, view: &View) ->
     Fault::new(FaultCode::WrongValue, message).advise(format!(
         "unless that value is still needed, empty it ({place}), and restart what reads it; the next overlap fills it again"
     ))
+}
+
+/// What the places of a file for the value that is accepted besides have.
+pub(super) fn accepts(path: &Path, values: impl IntoIterator<Item = Option<SecretValue>>) -> Result<Accepts, Fault> {
+    let place = |(value, number)| (format!("{} ({number})", path.display()), Accepts::of(value));
+    Accepts::agreed(values.into_iter().zip(1..).map(place))
 }
 
 /// What a place for the primary value, or for the one that is accepted besides, is to have.

@@ -40,6 +40,11 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// A key of an env file, which is written like `first` where it is another one.
+    pub fn env(key: &str, first: &str, dialect: Dialect) -> Self {
+        Self::Env { key: key.to_owned(), dialect, like: (key != first).then(|| first.to_owned()) }
+    }
+
     /// What the file's own reader finds there; `None` where there is no such place.
     ///
     /// # Errors

@@ -240,8 +240,7 @@ impl Standing {
         let plan = &transaction.plan;
         if !matches!(outcome, Outcome::Refused { .. }) {
             self.left_half_way = matches!(outcome, Outcome::RollbackFailed { .. });
-            let returns = plan.intent == Intent::Return && plan.goal() == plan.start();
-            self.returned_in_vain = returns && *outcome != Outcome::Committed;
+            self.returned_in_vain = plan.is_again() && *outcome != Outcome::Committed;
         }
         let count = match outcome {
             Outcome::Committed => &mut self.counts.committed,
@@ -256,9 +255,7 @@ impl Standing {
                 self.retire_failed_in_a_row = 0;
             }
             // What a failed way back had left was written over.
-            Outcome::Committed if plan.intent == Intent::Return && plan.goal() == plan.start() => {
-                self.rolled_back_in_a_row = 0
-            }
+            Outcome::Committed if plan.is_again() => self.rolled_back_in_a_row = 0,
             Outcome::Committed => {
                 self.supersede(at);
                 if plan.intent == Intent::Return {

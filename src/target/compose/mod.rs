@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Accepts, Disclosed, Errand, Health, Known, Means, Past, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Past, Target, file};
 use crate::config::{ComposePlace, ComposeTarget as Settings, SecretSettings};
 use crate::helper::{FileHelper, ProcessHelper};
 use crate::policy::Sighting;
@@ -121,8 +121,7 @@ impl Target for ComposeTarget {
     async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
         let file = self.read().await?;
         let former = self.slots().into_iter().zip(file.values).filter(|((_, is_previous), _)| *is_previous);
-        let path = self.path().display();
-        Accepts::agreed(former.zip(1..).map(|((_, value), place)| (format!("{path} ({place})"), Accepts::of(value))))
+        file::accepts(self.path(), former.map(|(_, value)| value))
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

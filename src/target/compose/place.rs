@@ -33,12 +33,7 @@ impl ComposeTarget {
         };
         match &self.settings.place {
             ComposePlace::EnvFile(_) => {
-                let slot = |key: &String, is_previous: bool| Slot::Env {
-                    key: key.clone(),
-                    dialect: Dialect::Compose,
-                    like: is_previous.then(|| self.key.clone()),
-                };
-                keys().map(|(key, is_previous)| (slot(key, is_previous), is_previous)).collect()
+                keys().map(|(key, is)| (Slot::env(key, &self.key, Dialect::Compose), is)).collect()
             }
             ComposePlace::Literal(_) => {
                 let services = self.settings.services.iter();

@@ -67,8 +67,7 @@ impl Pm2Target {
     /// The places of a variable in the file: one for all apps in an env file, one for each in an ecosystem file.
     fn slots(&self, key: &str) -> Vec<Slot> {
         if self.settings.env_file.is_some() {
-            let like = (key != self.key).then(|| self.key.clone());
-            return vec![Slot::Env { key: key.to_owned(), dialect: self.settings.dialect, like }];
+            return vec![Slot::env(key, &self.key, self.settings.dialect)];
         }
         let variable = |app: &String| {
             Slot::Ecosystem(Variable {
@@ -167,10 +166,7 @@ impl Target for Pm2Target {
     async fn accepted_in_force(&self) -> Result<Accepts, Fault> {
         let mut file = self.file(None).await?;
         let former = file.values.split_off(self.slots("").len());
-        let path = self.path().display();
-        Accepts::agreed(
-            former.into_iter().zip(1..).map(|(value, place)| (format!("{path} ({place})"), Accepts::of(value))),
-        )
+        file::accepts(self.path(), former)
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {

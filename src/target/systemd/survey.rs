@@ -112,11 +112,21 @@ impl Survey<'_> {
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
-        let found =
-            Found { configured, unit, running, left_alone, processes, dependents, start_us, ..Found::default() };
         let handover = if target.activate == Activate::Reload { Handover::Reload } else { Handover::Break };
         let together = (target.max_unavailable > 1).then_some(target.max_unavailable);
-        Ok(Found { sockets, details, handover, together, ..found })
+        Ok(Found {
+            configured,
+            unit,
+            running,
+            left_alone,
+            dependents,
+            processes,
+            start_us,
+            sockets,
+            handover,
+            together,
+            details,
+        })
     }
 }
 

@@ -105,17 +105,14 @@ pub fn replace(
     let Some(found) = find(text, key, dialect)? else {
         return Err(Refusal::general(format!("{key} is not in the file"), "have it appended"));
     };
-    let model = style_of(text, like, dialect)?;
-    let mut range = found.written.clone();
-    let mut quotes = model.quote.filter(|_| found.style.quote.is_none() && !value.is_empty());
-    if found.value.is_empty() && found.style.quote.is_some() && like.is_some() && !value.is_empty() {
-        // Empty ones have no say.
-        (range, quotes) = (range.start - 1..range.end + 1, model.quote);
+    let model = like.map(|key| find(text, key, dialect)).transpose()?.flatten();
+    let (mut range, mut quote) = (found.written.clone(), None);
+    if let Some(model) = model.filter(|_| found.value.is_empty() && !value.is_empty() || found.style.quote.is_none()) {
+        // Empty quotes have no say.
+        let outer = usize::from(found.style.quote.is_some());
+        (range, quote) = (range.start - outer..range.end + outer, model.style.quote.filter(|_| !value.is_empty()));
     }
-    let quotes = quotes.as_slice();
-    let edited = spliced(text, range, &[quotes, value.reveal(), quotes]);
-    let unwritable = Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands"));
-    confirmed(edited, key, value, dialect, unwritable)
+    put_over(text, &found, (range, quote), (key, value), dialect)
 }
 
 /// The text with `value` in the place of whatever value `key` has: that need not be known, only where it ends.
@@ -124,9 +121,21 @@ pub fn replace(
 /// As for [`replace`].
 pub fn overwrite(text: &[u8], key: &str, value: &SecretValue, dialect: Dialect) -> Result<Option<Edited>, Refusal> {
     let Some(found) = found(text, key, dialect, Purpose::Overwrite)? else { return Ok(None) };
-    let edited = spliced(text, found.written.clone(), &[value.reveal()]);
+    put_over(text, &found, (found.written.clone(), None), (key, value), dialect).map(Some)
+}
+
+/// The text with `value` in these quotes in the place of these bytes.
+fn put_over(
+    text: &[u8],
+    found: &Found,
+    (range, quote): (Range<usize>, Option<u8>),
+    (key, value): (&str, &SecretValue),
+    dialect: Dialect,
+) -> Result<Edited, Refusal> {
+    let quotes = quote.as_slice();
+    let edited = spliced(text, range, &[quotes, value.reveal(), quotes]);
     let unwritable = Refusal::of(text, found.written.start, unwritable(dialect, "as the line stands"));
-    confirmed(edited, key, value, dialect, unwritable).map(Some)
+    confirmed(edited, key, value, dialect, unwritable)
 }
 
 /// The text with `key` added at its end, in the quotes of the key that it is to be written `like`, and exported where that
@@ -174,12 +183,10 @@ fn style_of(text: &[u8], like: Option<&str>, dialect: Dialect) -> Result<Style, 
 
 /// Whether a script exports the variable in words of their own: `export KEY`, in a line or after the assignment.
 fn is_exported_apart(text: &[u8], key: &str) -> bool {
-    let names = |line: &[u8]| {
-        let line = String::from_utf8_lossy(line).into_owned();
-        let words = line.trim_start().strip_prefix("export ").map(str::to_owned);
-        words.or_else(|| line.split_once("; export ").map(|(_, words)| words.to_owned())).unwrap_or_default()
+    let names_it = |words: &[u8]| {
+        lines::declares_only(words) && words.split(u8::is_ascii_whitespace).any(|word| word == key.as_bytes())
     };
-    text.split(|byte| *byte == b'\n').any(|line| names(line).split_whitespace().any(|word| word == key))
+    text.split(|byte| b"\n;".contains(byte)).any(|words| names_it(words.trim_ascii()))
 }
 
 /// Where the value in the line of our key is, and its quotes: what a parser reads is exactly these bytes.
