@@ -15,7 +15,7 @@ const CHECK: &str = "#!/bin/sh\nset -eu\n. /srv/how\n";
 
 fn left_alone(debian: Debian) -> Builder {
     let toml = "[secret]\nenv = \"JWT_SECRET\"\n[[target]]\ntype = \"systemd\"\nunits = [\"my-backend.service\", \"job.service\"]\n\
-                activate = \"none\"\n[[probe]]\ntype = \"command\"\ncommand = [\"/usr/local/bin/check\"]\nuser = \"root\"\ntimeout = \"1s\"\n";
+                activate = \"none\"\n[[probe]]\ntype = \"command\"\ncommand = [\"/usr/local/bin/check\"]\nuser = \"root\"\ntimeout = \"5s\"\n";
     Machine::on(debian)
         .backend(&Backend::good())
         .secret(NAME, toml)

@@ -1,6 +1,7 @@
-//! `load PORTS RATE STOP`: a steady load on the toy backend, RATE requests a second, until the file STOP is there: logins,
-//! tokens that were just given, on other connections, and tokens from before, kept in use. Where an instance does not
-//! take a connection, the next one of PORTS is asked, as a balancer does. Prints what came of it.
+//! `load PORTS RATE STOP`: a steady load on the toy backend, RATE requests a second or as many as the machine has time for,
+//! until the file STOP is there and one second's requests are sent: logins, tokens that were just given, on other
+//! connections, and tokens from before, kept in use. Where an instance does not take a connection, the next one of PORTS is
+//! asked, as a balancer does. Prints what came of it.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -41,7 +42,7 @@ fn main() {
             thread::spawn(move || {
                 let mut due = began + every * thread / THREADS;
                 let mut number = thread as usize;
-                while !Path::new(&stop).exists() {
+                while !Path::new(&stop).exists() || shared.lock().unwrap().sent < u64::from(rate) {
                     thread::sleep(due.saturating_duration_since(Instant::now()));
                     due += every;
                     number += THREADS as usize + 1;
