@@ -245,7 +245,7 @@ impl fmt::Display for ErrorBudget {
 }
 
 /// `[schedule]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Schedule {
     /// `on-calendar`, a systemd.time(7) calendar expression, one or several, passed on as it is.
     pub on_calendar: Vec<String>,

@@ -1,16 +1,17 @@
 //! `rekeyd-generator`: from the schedules to systemd timers (systemd.generator(7)).
 //!
-//! Each secret with a schedule gets a drop-in of `rekeyd-rotate@NAME.timer`; where several have the same schedule, the
-//! commonest is a drop-in of the template, since a file for each would take as long as reading the configuration. One
-//! drop-in of `rekeyd-timers.target` wants all timers. Only the schedule is here; the units themselves are shipped. The
-//! generator runs at each boot and each daemon-reload, for everybody, so it does little and never fails: what is right
-//! counts, and what is wrong is told to the journal.
+//! Each secret with a schedule gets the timer `rekeyd-rotate@NAME.timer`: the shipped template with what the schedule says.
+//! A whole file, since a drop-in has a directory of its own, and to make these would take as long as all else; those with
+//! the same text share one. One drop-in of `rekeyd-timers.target` wants all timers. The generator runs at each boot and
+//! each daemon-reload, for everybody, so it does little and never fails: what is right counts, and what is wrong is told
+//! to the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Dirs, Finding, Loaded, Schedule, SecretName, Severity};
+use crate::config::{self, Dirs, Finding, Schedule, Severity};
 
 mod journal;
 mod output;
@@ -21,16 +22,14 @@ use output::Output;
 
 const TIMERS_TARGET: &str = "/usr/lib/systemd/system/rekeyd-timers.target";
 
-/// The drop-in of a timer.
-const FILE: &str = "50-schedule.conf";
-
-/// What stands in it for a secret without a schedule.
-const UNSCHEDULED: &str = "# Made by rekeyd-generator: this secret has no schedule, or none that can be read\n";
+/// What all timers have; it ends within `[Timer]`.
+const TEMPLATE: &str = include_str!("../../systemd/rekeyd-rotate@.timer");
 
 /// Writes the units for the configuration in `dirs` to the directory `out`. What could not be used or written is in
 /// the complaints, a line each; everything else is done all the same.
 pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
-    let loaded = config::load(dirs);
+    // The process ends with it: to take it apart would be work for nothing.
+    let loaded = ManuallyDrop::new(config::load(dirs));
     let errors = loaded.findings.iter().filter(|finding| finding.severity == Severity::Error);
     let mut complaints: Vec<String> = errors.map(Finding::one_line).collect();
     let scheduled: Vec<_> =
@@ -46,25 +45,15 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
         }
     };
     let mut wanted = String::from("# Made by rekeyd-generator\n[Unit]\n");
-    let mut drop_ins: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut written: BTreeMap<(&Schedule, &Path), String> = BTreeMap::new();
     for (secret, schedule) in scheduled {
-        setting(&mut wanted, "Wants", &format!("rekeyd-rotate@{}.timer", secret.name));
-        drop_ins.entry(drop_in(&secret.file, schedule)).or_default().push(secret.name.as_str());
-    }
-    let commonest = drop_ins.iter().filter(|(_, names)| names.len() > 1).max_by_key(|(_, names)| names.len());
-    if let Some(text) = commonest.map(|(text, _)| text.clone()) {
-        output.drop_in(&timer_directory(""), FILE, &text, &mut complaints);
-        drop_ins.remove(&text);
-        // These would have the template's schedule. Of two drop-ins with the same name the instance's counts.
-        let unscheduled: Vec<&str> = without_schedule(&loaded).collect();
-        if !unscheduled.is_empty() {
-            drop_ins.insert(UNSCHEDULED.to_owned(), unscheduled);
-        }
-    }
-    for (text, names) in &drop_ins {
-        // Each in a directory of its own: systemd passes over those that are links.
-        for name in names {
-            output.drop_in(&timer_directory(name), FILE, text, &mut complaints);
+        let timer = format!("rekeyd-rotate@{}.timer", secret.name);
+        setting(&mut wanted, "Wants", &timer);
+        let directory = secret.file.parent().unwrap_or(&secret.file);
+        let same = written.get(&(schedule, directory));
+        if same.is_none_or(|same| output.hard_link(same, &timer).is_err()) {
+            output.file(&timer, &timer_text(directory, schedule), &mut complaints);
+            written.insert((schedule, directory), timer);
         }
     }
     output.drop_in("rekeyd-timers.target.d", "50-timers.conf", &wanted, &mut complaints);
@@ -74,28 +63,14 @@ pub fn generate(dirs: &Dirs, out: &Path) -> Vec<String> {
     complaints
 }
 
-/// The secrets that are not rotated by a schedule, be it that their files are wrong.
-fn without_schedule(loaded: &Loaded) -> impl Iterator<Item = &str> {
-    let names = loaded.settings.secrets.values().filter(|secret| secret.schedule.is_none()).map(|s| s.name.as_str());
-    let broken = loaded.findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let broken = broken.filter_map(|finding| finding.file.file_name()?.to_str()?.strip_suffix(".toml"));
-    let broken = broken.filter(|name| SecretName::try_from((*name).to_owned()).is_ok());
-    let broken: BTreeSet<&str> = broken.collect();
-    names.chain(broken)
-}
-
-/// Where the drop-in of a secret's timer is; of the template, where there is no name.
-fn timer_directory(name: &str) -> String {
-    format!("rekeyd-rotate@{name}.timer.d")
-}
-
-/// The drop-in of a timer: the same text for all secrets with the same schedule whose files are side by side.
-fn drop_in(file: &Path, schedule: &Schedule) -> String {
-    let mut text = String::with_capacity(512);
+/// A timer of a secret whose file is in the directory.
+fn timer_text(directory: &Path, schedule: &Schedule) -> String {
+    let mut text = String::with_capacity(1024);
     text.push_str("# Made by rekeyd-generator from the secret's [schedule]\n[Unit]\nSourcePath=");
-    push(&mut text, &config::findings::printable(file.parent().unwrap_or(file)));
+    push(&mut text, &config::findings::printable(directory));
     // The instance of the timer is the secret, which has the name of its file.
-    text.push_str("/%i.toml\n\n[Timer]\n");
+    text.push_str("/%i.toml\n\n");
+    text.push_str(TEMPLATE);
     for calendar in &schedule.on_calendar {
         setting(&mut text, "OnCalendar", calendar);
     }
@@ -167,14 +142,11 @@ mod tests {
         let (root, complaints) = run(&[("my-key.toml", &secret("my-a.service", schedule))]);
         assert_eq!(complaints, [""; 0]);
         let out = root.path().join("out");
-        let timer = fs::read_to_string(out.join("rekeyd-rotate@my-key.timer.d/50-schedule.conf")).unwrap();
-        assert!(
-            timer.ends_with(
-                "/etc/rekeyd/secrets.d/%i.toml\n\n[Timer]\nOnCalendar=Mon 03:00\nOnCalendar=50%%\n\
-             RandomizedDelaySec=600s\nPersistent=no\n"
-            ),
-            "{timer}"
-        );
+        let timer = fs::read_to_string(out.join("rekeyd-rotate@my-key.timer")).unwrap();
+        assert!(timer.contains("/etc/rekeyd/secrets.d/%i.toml\n"), "{timer}");
+        let last = timer.rsplit_once("[Timer]\n").unwrap().1;
+        let end = "OnCalendar=Mon 03:00\nOnCalendar=50%%\nRandomizedDelaySec=600s\nPersistent=no\n";
+        assert!(last.ends_with(end) && !last.contains('['), "{timer}");
         let link = |name: &str| fs::read_link(out.join(name)).unwrap();
         let wanted = fs::read_to_string(out.join("rekeyd-timers.target.d/50-timers.conf")).unwrap();
         assert!(wanted.ends_with("[Unit]\nWants=rekeyd-rotate@my-key.timer\n"), "{wanted}");
@@ -183,15 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn the_commonest_schedule_is_the_template_s() {
+    fn each_secret_has_the_timer_of_its_own_schedule() {
         let daily = "[schedule]\non-calendar = \"daily\"";
         let weekly = "[schedule]\non-calendar = \"weekly\"";
         let files = [
             ("a.toml", secret("a.service", daily)),
             ("b.toml", secret("b.service", weekly)),
             ("c.toml", secret("c.service", daily)),
-            ("d.toml", secret("d.service", daily)),
-            ("e.toml", secret("e.service", weekly)),
             ("by-hand.toml", secret("f.service", "")),
             ("wrong.toml", secret("g", daily)),
             ("Not-A-Name.toml", secret("h.service", daily)),
@@ -200,12 +170,11 @@ mod tests {
         let (root, complaints) = run(&files.each_ref().map(|(name, text)| (*name, text.as_str())));
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         let out = root.path().join("out");
-        let read = |name: &str| fs::read_to_string(out.join(timer_directory(name)).join(FILE)).ok();
-        assert!(read("").unwrap().contains("OnCalendar=daily"));
-        assert!(["a", "c", "d"].iter().all(|name| read(name).is_none()));
-        assert!(read("b").unwrap().contains("OnCalendar=weekly") && read("b") == read("e"));
-        assert!(["by-hand", "wrong"].iter().all(|name| read(name).unwrap() == UNSCHEDULED));
-        assert_eq!(fs::read_dir(&out).unwrap().count(), 1 + 2 + 2 + 2);
+        let read = |name: &str| fs::read_to_string(out.join(format!("rekeyd-rotate@{name}.timer"))).ok();
+        assert!(["a", "c"].iter().all(|name| read(name).unwrap().contains("OnCalendar=daily")));
+        assert!(read("b").unwrap().contains("OnCalendar=weekly"));
+        assert!(["by-hand", "wrong", "Not-A-Name"].iter().all(|name| read(name).is_none()));
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 3 + 2);
     }
 
     #[test]
@@ -225,8 +194,8 @@ mod tests {
         ]);
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         assert!(complaints[0].contains("bad.toml:7:10") && complaints[1].contains("worse.toml:1:1"), "{complaints:?}");
-        assert!(root.path().join("out/rekeyd-rotate@good.timer.d/50-schedule.conf").exists());
-        assert!(!root.path().join("out/rekeyd-rotate@bad.timer.d").exists());
+        assert!(root.path().join("out/rekeyd-rotate@good.timer").exists());
+        assert!(!root.path().join("out/rekeyd-rotate@bad.timer").exists());
     }
 
     #[test]

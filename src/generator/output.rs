@@ -1,9 +1,9 @@
-//! The directory that a generator writes to: drop-ins and links, with few system calls.
+//! The directory that a generator writes to: files, drop-ins and links, with few system calls.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat, symlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, symlinkat, unlinkat};
 use rustix::io::{Errno, write};
 
 /// An open directory of the output.
@@ -46,6 +46,18 @@ impl Output {
         }
     }
 
+    /// Writes a file.
+    pub fn file(&self, name: &str, text: &str, complaints: &mut Vec<String>) {
+        if let Err(error) = self.write(name, text.as_bytes()) {
+            complaints.push(complaint(&self.path.join(name), error));
+        }
+    }
+
+    /// Gives a file another name, too.
+    pub fn hard_link(&self, file: &str, name: &str) -> Result<(), Errno> {
+        linkat(&self.handle, file, &self.handle, name, AtFlags::empty())
+    }
+
     /// Makes the link `name` to `target`.
     pub fn link(&self, target: &str, name: &str, complaints: &mut Vec<String>) {
         match symlinkat(target, &self.handle, name) {
@@ -62,8 +74,13 @@ impl Output {
     }
 
     fn write(&self, file: &str, mut bytes: &[u8]) -> Result<(), Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(&self.handle, file, flags, Mode::from_raw_mode(0o644))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let open = || openat(&self.handle, file, flags, Mode::from_raw_mode(0o644));
+        let handle = match open() {
+            // It may have other names, which shall keep what they have.
+            Err(Errno::EXIST) => unlinkat(&self.handle, file, AtFlags::empty()).and_then(|()| open())?,
+            opened => opened?,
+        };
         while !bytes.is_empty() {
             match write(&handle, bytes) {
                 Ok(0) => return Err(Errno::IO),
