@@ -69,6 +69,19 @@ support::on_both_debians! {
 }
 
 support::on_one_debian! {
+    Twelve => fn what_compose_exits_with_proves_nothing(debian) {
+        let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
+        let plugin = "#!/bin/sh\n/usr/libexec/docker/cli-plugins/docker-compose \"$@\" || exit\n\
+            case \" $* \" in *' --dry-run '*) ;; *' up -d '*) echo 'a hook of ours failed' >&2; exit 1 ;; esac\n";
+        machine.put("/usr/local/lib/docker/cli-plugins/docker-compose", 0o755, plugin);
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "all the same, each container runs with the value");
+        serves(&machine);
+        machine.ok(&["rekeyctl", "rollback", NAME]);
+        assert_eq!(["web", "worker"].map(|service| variable(&machine, service)), [FIRST_VALUE, FIRST_VALUE]);
+    }
+
     Twelve => fn a_literal_in_the_compose_file_is_changed_and_every_comment_kept(debian) {
         let web = "environment:\n      # Signs.\n      JWT_SECRET: 'first-value'   # sessions\n      A: \"$$b\"";
         let worker = "environment:\n      - JWT_SECRET=first-value\n      - A=b";

@@ -92,10 +92,28 @@ support::on_both_debians! {
     fn who_tries_in_vain_to_end_it_early_does_not_put_its_end_off(debian) {
         let machine = overlapping(debian, &Backend::good().fault("accepts-old"));
         machine.ok(&["rekeyctl", "rotate", NAME]);
-        let end = status(&machine)["retire_at"].clone();
+        let end = status(&machine)["retire-at"].clone();
         assert_eq!(machine.exec(&["rekeyctl", "retire", NAME]).status, 1);
-        assert_eq!((status(&machine)["retire_at"].clone(), status(&machine)["accepted"].clone()), (end, serde_json::json!([1])));
+        assert_eq!((status(&machine)["retire-at"].clone(), status(&machine)["accepted"].clone()), (end, serde_json::json!([1])));
         poll(seconds(10), "the timer is there again", || (1..=900).contains(&is_to_come(&machine)).then_some(()));
+    }
+
+    fn an_overlap_is_ended_at_a_date_where_one_is_said(debian) {
+        let dates = "retire-on-calendar = [\"2001-01-01\", \"2098-03-04 03:00 UTC\"]\n";
+        let backend = Backend::good().fault("accepts-old");
+        let machine = rotation::adopted_with(debian, &backend, &format!("{}{dates}", rotation::OVERLAP));
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(status(&machine)["retire-at"], "2098-03-04T03:00:00Z");
+        poll(seconds(10), "its timer", || machine.unit(TIMER, "NextElapseUSecRealtime").contains("2098-03-04 03:00:00").then_some(()));
+        // By hand it is at once; what fails comes again at the date.
+        assert_eq!(machine.exec(&["rekeyctl", "retire", NAME]).status, 1);
+        assert_eq!(status(&machine)["retire-at"], "2098-03-04T03:00:00Z");
+        // Where none of the dates is to come, an overlap does not stay open for ever.
+        backend.mend(&machine);
+        machine.sh(&format!("sed -i 's/2098/2002/' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+        machine.ok(&["rekeyctl", "rotate", "--emergency", NAME]);
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        poll(seconds(10), "it ends as if no date were said", || (1..=900).contains(&is_to_come(&machine)).then_some(()));
     }
 
     fn the_timer_of_an_overlap_that_a_person_has_ended_does_not_end_the_next_one(debian) {

@@ -152,12 +152,36 @@ support::on_both_debians! {
         assert_eq!(rotation::status(&machine)["generation"], 2);
     }
 
+    fn what_was_rolled_back_is_tried_again_within_its_window_alone(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good().fault("exits-at-once"), MONTHLY);
+        // Its window is open now, and not in an hour.
+        let now = machine.sh("date -u '+*-*-* %H:%M'");
+        let schedule = format!("[schedule]\non-calendar = \"{} UTC\"\nwindow = \"30min\"\n", now.trim());
+        configure(&machine, &schedule);
+        assert_eq!(machine.exec(&["systemctl", "start", SERVICE]).status, 1);
+        assert_eq!(rotation::status(&machine)["retry-at"], Value::Null);
+        assert_eq!(timers(&machine), [TIMER]);
+        assert!(machine.ok(&["rekeyctl", "status", NAME]).contains(", tried again then)"));
+        rotation::assert_says(&machine.exec(&["rekeyctl", "doctor"]), "the last rotation was rolled back");
+        // One that comes later than it should is skipped, too.
+        configure(&machine, &schedule.replace("30min", "8h"));
+        assert_eq!(machine.exec(&["systemctl", "start", SERVICE]).status, 1);
+        assert!(timers(&machine).contains(&"rekeyd-retry@my-backend-jwt.timer".to_owned()));
+        configure(&machine, &schedule.replace(now.trim(), "2020-01-01 00:00"));
+        machine.ok(&["systemctl", "start", "rekeyd-retry@my-backend-jwt.service"]);
+        let told = rotation::status(&machine);
+        assert_eq!((&told["retry-at"], &told["waits-for-schedule"]), (&Value::Null, &true.into()), "{told:#}");
+    }
+
     fn a_calendar_that_systemd_does_not_take_is_a_mistake_of_the_configuration(debian) {
         let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
         machine.put(FILE, 0o644, rotation::toml("[schedule]\non-calendar = \"every now and then\"\n"));
         let said = machine.exec(&["rekeyctl", "reload"]);
         assert_eq!(said.status, 78, "{said}");
         rotation::assert_says(&said, "my-backend-jwt.toml:19:15: error: `on-calendar`");
+        let end = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"OLD\"\nretire-on-calendar = \"at night\"\n";
+        machine.put(FILE, 0o644, rotation::toml(&format!("{MONTHLY}{end}")));
+        rotation::assert_says(&machine.exec(&["rekeyctl", "reload"]), "23:22: error: `retire-on-calendar`");
         assert_eq!(timers(&machine), [TIMER], "the schedule before stays in force");
     }
 

@@ -23,6 +23,7 @@ mod hosting_section;
 mod hosting_settings;
 mod pm2_section;
 mod probe_section;
+mod probe_settings;
 mod proof_section;
 mod reader;
 mod report;
@@ -44,6 +45,7 @@ pub use hosting_settings::{
     Context, Environment, Hosting, HostingPlatform, NetlifySite, RAILWAY_SETTLE, RailwayDeploy, RailwayService,
     RenderDeploy, RenderService, Token, VercelProject,
 };
+pub use probe_settings::*;
 pub use settings::*;
 pub use target_settings::{
     Activate, CommandTarget, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Pm2Target, Restart,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::claims;
 use super::hook_section::{argv, user};
-use super::reader::Reader;
-use super::report::Report;
-use super::settings::{
+use super::probe_settings::{
     CommandProbe, HttpProbe, JwtProbe, KeyEncoding, Login, LoginBody, Mint, ProbeSettings, Protected, TokenCarrier,
     TokenPlace, TokenSource,
 };
+use super::reader::Reader;
+use super::report::Report;
 use super::values::{Bounds, duration, human, method, pointer, scheme, token, url};
 
 const URL: &str = "url = \"http://127.0.0.1:3000/api/me\"";

@@ -5,9 +5,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::probe_settings::{ErrorBudget, Watch};
 use super::reader::{Reader, kind_of};
 use super::report::{Mistake, Report};
-use super::settings::{ErrorBudget, Watch};
 use super::values::{Bounds, comm, duration, human, url};
 
 const SECOND: Duration = Duration::from_secs(1);

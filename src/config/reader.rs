@@ -20,7 +20,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("[schedule]", &["on-calendar", "randomized-delay", "persistent", "window", "overdue-after"]),
     ("[rotation]", &["deadline", "dead-man"]),
     ("[proof]", &["settle", "allow-without", "aftercare", "watch", "watch-rate", "error-budget"]),
-    ("[invalidation]", &["mode", "previous-env", "overlap", "strategy", "shape", "retire"]),
+    ("[invalidation]", &["mode", "previous-env", "overlap", "strategy", "shape", "retire", "retire-on-calendar"]),
     ("[logout]", &["command", "user", "url", "method", "header-file", "timeout"]),
     ("[[target]]", &["units", "deliver", "path-env", "expose", "activate", "max-unavailable", "daemon-reload"]),
     (

@@ -9,13 +9,11 @@ use super::env_name::{assigned, env_name};
 use super::hook_section;
 use super::hosting_section;
 use super::probe_section;
+use super::probe_settings::{ProbeSettings, TokenSource};
 use super::proof_section::{self, Proof};
 use super::reader::Reader;
 use super::report::{Mistake, Report};
-use super::settings::{
-    Course, HookSettings, Kind, Overlap, ProbeSettings, Retire, Schedule, SecretName, SecretSettings, Shape,
-    TokenSource,
-};
+use super::settings::{Course, HookSettings, Kind, Overlap, Retire, Schedule, SecretName, SecretSettings, Shape};
 use super::target_section;
 use super::target_settings::{ComposePlace, Deliver, TargetSettings};
 use super::values::{Bounds, DAY, duration, human, on_calendar};
@@ -245,14 +243,14 @@ fn schedule(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<Schedule
     let window = length(&mut section, "window", "window = \"3h\"", any, report).unwrap_or_default();
     let least = Bounds { least: Duration::from_secs(1), most: YEAR * 10 };
     let overdue_after = length(&mut section, "overdue-after", "overdue-after = \"45d\"", least, report);
-    section.later(&["paused", "retire-window"], "leave it out", report);
+    section.later(&["paused"], "leave it out", report);
     if let Some(delay) = delay.as_ref().filter(|delay| !window.is_zero() && *delay.get_ref() >= window) {
         let message = format!("`randomized-delay` leaves nothing of the `window` of {}", human(window));
         report.error(delay.span(), message, "make the delay shorter than the window");
     }
     section.finish(report);
     Some(Schedule {
-        on_calendar: on_calendar?.into_inner().into_iter().map(|text| text.into_inner()).collect(),
+        on_calendar: words(on_calendar?).collect(),
         randomized_delay: delay.map(|delay| delay.into_inner()).unwrap_or_default(),
         persistent: persistent.is_none_or(|persistent| persistent.into_inner()),
         window,
@@ -269,6 +267,10 @@ fn rotation(mut section: Reader<'_>, report: &mut Report<'_>) -> (Option<Spanned
     (deadline, dead_man.is_none_or(|dead_man| dead_man.into_inner()))
 }
 
+fn words(texts: Spanned<Vec<Spanned<String>>>) -> impl Iterator<Item = String> {
+    texts.into_inner().into_iter().map(Spanned::into_inner)
+}
+
 /// Where an overlap says what does not go with some targets and probes.
 struct Places {
     /// The value of `previous-env`.
@@ -281,7 +283,7 @@ fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap,
     let mode = section.choice::<Mode>("mode", &["immediate", "overlap"], &[], report).map(|mode| mode.into_inner());
     section.later(&["skew"], "leave it out", report);
     if mode != Some(Mode::Overlap) {
-        for key in ["previous-env", "overlap", "strategy", "shape", "retire"] {
+        for key in ["previous-env", "overlap", "strategy", "shape", "retire", "retire-on-calendar"] {
             if let Some((span, _)) = section.take_raw(key) {
                 let message = format!("`{key}` means nothing without an overlap");
                 report.error(span, message, "write `mode = \"overlap\"` as well, or leave it out");
@@ -302,7 +304,14 @@ fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap,
     let strategy = strategy.map(|strategy| strategy.into_inner()).unwrap_or_default();
     let shape = section.choice::<Shape>("shape", &["single", "list"], &[], report);
     let retire = section.choice::<Retire>("retire", &["restart", "with-next-restart"], &[], report);
+    let dates = section.texts("retire-on-calendar", "retire-on-calendar = \"*-*-* 03:00\"", report, on_calendar);
     section.finish(report);
+    let is_ended =
+        strategy != Course::Window && retire.as_ref().is_none_or(|retire| *retire.get_ref() != Retire::WithNextRestart);
+    if let Some(dates) = dates.as_ref().filter(|_| !is_ended) {
+        let message = "`retire-on-calendar` means nothing where nothing is restarted for the end of the overlap";
+        report.error(dates.span(), message, "leave it out");
+    }
     if strategy == Course::Window {
         if let Some(shape) = shape.as_ref().filter(|shape| *shape.get_ref() == Shape::Single) {
             let message = "with `strategy = \"window\"` two other values are accepted, and `shape` is for one";
@@ -324,6 +333,7 @@ fn overlap(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<(Overlap,
         strategy,
         shape: shape.map_or(default_shape, |shape| shape.into_inner()),
         retire: retire.map(|retire| retire.into_inner()).unwrap_or_default(),
+        retire_on_calendar: dates.into_iter().flat_map(words).collect(),
     };
     Some((overlap, places))
 }

@@ -84,7 +84,7 @@ async fn host(out: &Out, loaded: &Loaded) -> (Vec<Said>, Exit) {
     let (mut all, mut worst) = (Vec::new(), Exit::Done);
     for (name, settings) in &loaded.settings.secrets {
         let mut told = Vec::new();
-        for calendar in settings.schedule.iter().flat_map(|schedule| &schedule.on_calendar) {
+        for (_, calendar) in settings.calendars() {
             if let Err(problem) = calendar_is_valid(calendar) {
                 told.push((Exit::Configuration, format!("{}: {problem}", settings.file.display())));
             }
@@ -142,7 +142,7 @@ async fn stands(daemon: &ManagerProxy<'_>, settings: &SecretSettings) -> Result<
 }
 
 /// systemd parses calendars; nobody else does.
-fn calendar_is_valid(expression: &str) -> Result<(), String> {
+pub(super) fn calendar_is_valid(expression: &str) -> Result<(), String> {
     let ran = Command::new("/usr/bin/systemd-analyze").args(["calendar", "--", expression]).output();
     match ran {
         Ok(output) if output.status.success() => Ok(()),

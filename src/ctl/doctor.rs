@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use super::check::calendar_is_valid;
 use super::exit::is_denied;
 use super::{Exit, Out, daemon, document};
-use crate::config::{self, Dirs, Loaded};
+use crate::config::{self, Dirs, Loaded, NotifySettings, SecretSettings};
 use crate::dbus::rekeyd1::{Condition, Error, ManagerProxy, SecretStatus};
 use crate::record::TurnedAway;
 use crate::record::text::{WEAK, fault_in_words};
@@ -51,6 +55,8 @@ impl Finding {
 pub(super) async fn run(out: &Out) -> Exit {
     let loaded = config::load(&Dirs::default());
     let mut findings = vec![on_disk(&loaded)];
+    findings.extend(loaded.settings.secrets.values().flat_map(calendars));
+    findings.extend(notifier(&loaded.settings.daemon.notify));
     let exit = match examine(&loaded, &mut findings).await {
         Ok(()) if findings.iter().all(|finding| finding.well) => Exit::Done,
         Ok(()) => Exit::Failed,
@@ -87,6 +93,27 @@ fn on_disk(loaded: &Loaded) -> Finding {
     }
 }
 
+/// The calendar expressions that systemd does not take: their timers would not run.
+fn calendars(settings: &SecretSettings) -> Vec<Finding> {
+    let mistaken = settings.calendars().filter_map(|(key, expression)| {
+        let problem = calendar_is_valid(expression).err()?;
+        let what = format!("`{key}`: systemd does not take {expression:?}: {problem}");
+        let advice = format!("correct it in {}, then rekeyctl reload", settings.file.display());
+        Some(Finding::ill(what, advice).of(settings.name.as_str()))
+    });
+    mistaken.collect()
+}
+
+/// A program that is to tell a person, and that nobody could run.
+fn notifier(settings: &NotifySettings) -> Option<Finding> {
+    let program = settings.command.as_ref()?.0.first()?;
+    // Root alone may be let in where it is.
+    let is_told = |error: &Errno| *error != Errno::ACCESS || geteuid().is_root();
+    let error = access(program.as_str(), Access::EXEC_OK).err().filter(is_told)?;
+    let what = format!("nobody would be told: {program} of [notify] cannot be run: {error}");
+    Some(Finding::ill(what, "put it there, or correct `command` in rekeyd.toml; then try it: rekeyctl notify"))
+}
+
 async fn examine(loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let daemon = daemon().await?;
     let condition: Condition = document(&daemon.condition().await?)?;
@@ -108,6 +135,7 @@ async fn examine(loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), Err
         let advice = format!("put its file back, or let go of it: rekeyctl forget {name}");
         findings.push(Finding::ill("the store has values of it, and it is not configured", advice).of(name.as_str()));
     }
+    findings.extend(condition.left_open.iter().map(|what| Finding::ill(what, String::new())));
     let statuses: Vec<SecretStatus> = document(&daemon.list_secrets().await?)?;
     let is_in_force = |name: &str| statuses.iter().any(|status| status.name == name);
     for name in loaded.settings.secrets.keys().filter(|name| !is_in_force(name.as_str())) {
@@ -161,7 +189,9 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
         let finding = Finding::ill("its schedule is paused", format!("rekeyctl resume {name}"));
         findings.push(finding.of(name));
     }
-    if let (Some(at), Some(last)) = (status.retry_at, &status.last) {
+    if let Some(last) = &status.last
+        && let Some(at) = status.retry_at.or(status.next.filter(|_| status.waits_for_schedule))
+    {
         let cause = last.outcome.cause().map(fault_in_words).unwrap_or_default();
         let finding = Finding::ill(format!("the last rotation was rolled back: {cause}"), format!("next try: {at:.0}"));
         findings.push(finding.of(name));

@@ -25,7 +25,7 @@ pub(super) struct Generate {
     /// Whose rules the file is read by: dotenv, systemd, compose, docker, shell, pam
     #[arg(long, default_value_t = Dialect::Dotenv)]
     dialect: Dialect,
-    /// How many random bytes
+    /// How many random bytes, 16 to 512
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(16..=512))]
     bytes: u16,
     /// How they are written: hex, base64, base64url, alphanumeric

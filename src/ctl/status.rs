@@ -92,8 +92,12 @@ fn in_words(status: &SecretStatus) -> String {
         row("Waiting", waiting.clone());
     }
     if let Some(next) = status.next {
-        let skipped = if status.paused || status.hold.is_some() { ", will be skipped" } else { "" };
-        row("Next", format!("{next:.0} ({}{skipped})", ago(next)));
+        let how = match () {
+            () if status.paused || status.hold.is_some() => ", will be skipped",
+            () if status.waits_for_schedule => ", tried again then",
+            () => "",
+        };
+        row("Next", format!("{next:.0} ({}{how})", ago(next)));
     }
     if let Some(at) = status.retry_at {
         row("Next try", format!("{at:.0} ({})", ago(at)));

@@ -10,24 +10,40 @@ use crate::helper::{Answer, Calendar, ProcessHelper, Question};
 /// Timers elapse a little late.
 const ACCURACY: Duration = Duration::from_secs(60);
 
-/// Whether a date of the schedule lies so little in the past that its window is still open. A timer that makes up for a
-/// date that was missed elapses long after it.
+/// Whether a date of the schedule lies so little before `at` that its window is still open then: always, where it has none.
+/// A timer that makes up for a date that was missed elapses long after it.
 ///
 /// # Errors
 /// Why it cannot be known.
-pub async fn is_in_window(helper: &ProcessHelper, schedule: &Schedule, now: Timestamp) -> Result<bool, String> {
+pub async fn is_in_window(helper: &ProcessHelper, schedule: &Schedule, at: Timestamp) -> Result<bool, String> {
+    if schedule.window.is_zero() {
+        return Ok(true);
+    }
     let back = schedule.window + schedule.randomized_delay + ACCURACY;
-    let next = next(helper, &schedule.on_calendar, now - back).await?;
-    Ok(next.is_some_and(|next| next <= now))
+    let next = next(helper, &schedule.on_calendar, at - back).await?;
+    Ok(next.is_some_and(|next| next <= at))
+}
+
+/// The first of the dates that is not before `earliest`, where there is one.
+///
+/// # Errors
+/// Why it cannot be known.
+pub async fn first(
+    helper: &ProcessHelper,
+    expressions: &[String],
+    earliest: Timestamp,
+) -> Result<Option<Timestamp>, String> {
+    // systemd says what comes after a whole second.
+    next(helper, expressions, earliest - Duration::from_secs(1)).await
 }
 
 /// The first expression that systemd does not take, as the error of a configuration.
 pub async fn mistakes(helper: &ProcessHelper, settings: &Settings) -> Option<String> {
     let mut mistakes = Vec::new();
     for secret in settings.secrets.values() {
-        for expression in secret.schedule.iter().flat_map(|schedule| &schedule.on_calendar) {
+        for (key, expression) in secret.calendars() {
             if let Err(problem) = next(helper, std::slice::from_ref(expression), Timestamp::now()).await {
-                mistakes.push(mistake(secret, expression, &problem));
+                mistakes.push(mistake(secret, key, expression, &problem));
             }
         }
     }
@@ -43,9 +59,10 @@ async fn next(helper: &ProcessHelper, expressions: &[String], after: Timestamp) 
     }
 }
 
-fn mistake(secret: &SecretSettings, expression: &str, problem: &str) -> String {
+fn mistake(secret: &SecretSettings, key: &str, expression: &str, problem: &str) -> String {
     let text = std::fs::read_to_string(&secret.file).unwrap_or_default();
-    let at = text.find(&format!("\"{expression}\""));
+    let from = text.find(key).unwrap_or_default();
+    let at = text[from..].find(&format!("\"{expression}\"")).map(|at| from + at);
     let place = at.map_or_else(String::new, |at| {
         let before = &text[..at];
         let line = before.matches('\n').count() + 1;
@@ -54,6 +71,6 @@ fn mistake(secret: &SecretSettings, expression: &str, problem: &str) -> String {
     });
     let file = secret.file.display();
     format!(
-        "{file}{place}: error: `on-calendar`: systemd does not take {expression:?}: {problem} (see systemd.time(7), and try it: systemd-analyze calendar {expression:?})"
+        "{file}{place}: error: `{key}`: systemd does not take {expression:?}: {problem} (see systemd.time(7), and try it: systemd-analyze calendar {expression:?})"
     )
 }

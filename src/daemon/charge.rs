@@ -28,10 +28,18 @@ pub struct Charge {
     pub ledger: AsyncMutex<Option<Ledger>>,
     standing: Mutex<Standing>,
     /// What was not as it was left, and when that was looked at.
-    drift: Mutex<(Vec<Drift>, Option<Instant>)>,
+    drift: Mutex<(Vec<Drift>, Option<Look>)>,
     /// Held by the one who looks at that for somebody who asks.
     pub looking: AsyncMutex<()>,
     unreadable: Option<String>,
+}
+
+/// When it was seen what is as it was left.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Instant,
+    /// The last record that there was.
+    seq: u64,
 }
 
 impl Charge {
@@ -67,15 +75,17 @@ impl Charge {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(standing);
     }
 
-    /// Takes note of what is not as it was left, and returns what was so before.
-    pub fn note_drift(&self, drift: &[Drift]) -> Vec<Drift> {
+    /// Takes note of what is not as it was left by the records up to `seq`, and returns what was so before.
+    pub fn note_drift(&self, drift: &[Drift], seq: u64) -> Vec<Drift> {
         let mut noted = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *noted, (drift.to_vec(), Some(Instant::now()))).0
+        std::mem::replace(&mut *noted, (drift.to_vec(), Some(Look { at: Instant::now(), seq }))).0
     }
 
-    /// When that was looked at last.
-    pub fn looked_for_drift(&self) -> Option<Instant> {
-        self.drift.lock().unwrap_or_else(PoisonError::into_inner).1
+    /// Whether that was looked at so recently, and nothing was recorded since.
+    pub fn has_looked_for_drift(&self, within: Duration) -> bool {
+        let seq = self.standing().seq;
+        let look = self.drift.lock().unwrap_or_else(PoisonError::into_inner).1;
+        look.is_some_and(|look| look.at.elapsed() <= within && look.seq == seq)
     }
 
     /// The same in words, with what to do about it, and what is so as it is meant to be; nothing while that is being changed.
@@ -219,6 +229,7 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
             .collect(),
         next: None,
         retry_at: standing.retry_at,
+        waits_for_schedule: standing.waits_for_schedule,
         turned_away: standing.turned_away,
         accepted: standing.in_force.as_ref().map(|view| view.accepted.clone()).unwrap_or_default(),
         retire_at: standing.retire_at,

@@ -94,7 +94,7 @@ async fn look_at(daemon: &Arc<Daemon>, secrets: &[SecretSettings]) {
 /// Looks for somebody who asks, unless that was done a moment ago. Many who ask at once are served by one look.
 pub async fn look_again(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) {
     let _one_looks = charge.looking.lock().await;
-    if charge.looked_for_drift().is_none_or(|at| at.elapsed() > RECENT) {
+    if !charge.has_looked_for_drift(RECENT) {
         look(daemon, settings, charge).await;
     }
 }
@@ -115,7 +115,7 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
         // A rotation was begun or ended meanwhile: what was seen may have been of both.
         return;
     }
-    let before = charge.note_drift(&drift);
+    let before = charge.note_drift(&drift, standing.seq);
     let is_told = |drift: &&Drift| !drift.is_expected();
     for new in drift.iter().filter(is_told).filter(|drift| !before.contains(drift)) {
         tell(daemon, settings, new, &standing);

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
+use super::calendar;
 use super::charge::Charge;
 use super::journal::Journal;
 use super::listeners::Listeners;
@@ -16,6 +18,7 @@ use crate::config::{HookSettings, SecretSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::engine::Host;
 use crate::engine::act::{self, Of};
+use crate::helper::ProcessHelper;
 use crate::record::chain::Head;
 use crate::record::journal::{Entry, Priority};
 use crate::record::{Hook, Record, RotationId, Standing, journal, message_id};
@@ -26,6 +29,8 @@ use crate::target::Report;
 pub struct DaemonHost {
     /// systemd.
     pub systemd: Systemd,
+    /// Who knows what systemd makes of a calendar expression.
+    pub helper: ProcessHelper,
     /// The journal.
     pub journal: Journal,
     /// Who is told on the bus.
@@ -112,6 +117,14 @@ impl Host for DaemonHost {
     async fn disarm_dead_man(&self, rotation: &RotationId) {
         // What stays finds nothing to do.
         let _ = timers::disarm_dead_man(&self.systemd, rotation).await;
+    }
+
+    async fn date(&self, expressions: &[String], earliest: Timestamp) -> Option<Timestamp> {
+        calendar::first(&self.helper, expressions, earliest).await.unwrap_or_else(|problem| {
+            let text = format!("which date of {expressions:?} is next cannot be known: {problem}");
+            self.journal.trouble(Priority::Warning, Some(self.charge.name()), &text);
+            None
+        })
     }
 
     async fn going_down(&self) -> bool {

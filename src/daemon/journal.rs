@@ -14,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use crate::config::SecretName;
 use crate::record::journal::{Entry, Priority};
 use crate::record::message_id;
+use crate::sys::journald;
 
 /// How many entries may wait for journald: hours of rotations.
 const WAITING: usize = 4096;
@@ -70,12 +71,15 @@ impl Journal {
         self.send(entry, &Arc::from([]));
     }
 
-    /// Waits until what was sent is with journald, for at most `limit`.
+    /// Waits until journald has taken in what was sent, for at most `limit`. Which unit an entry is of it sees by the
+    /// process, if that is still there: one that ended at once would be missing from `journalctl -u rekeyd`.
     pub fn flush(&self, limit: Duration) {
         let until = Instant::now() + limit;
+        let left = || until.saturating_duration_since(Instant::now());
         let (done, wait) = sync_channel(1);
-        if self.sender.try_send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(until.saturating_duration_since(Instant::now()));
+        if self.sender.try_send(Message::Flush(done)).is_ok() && wait.recv_timeout(left()).is_ok() {
+            // Without a journal there is nothing to wait for.
+            let _ = journald::synchronize(left());
         }
     }
 }

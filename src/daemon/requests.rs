@@ -305,10 +305,14 @@ async fn skip(daemon: &Daemon, asked: &Asked) -> Option<String> {
     if !flags.retry && schedule::was_edited(daemon, settings) {
         return Some("its schedule was edited and is not in force yet; apply it with: rekeyctl reload".to_owned());
     }
-    let schedule = settings.schedule.as_ref().filter(|schedule| !flags.retry && !schedule.window.is_zero())?;
-    match calendar::is_in_window(&daemon.helper, schedule, Timestamp::now()).await {
+    match calendar::is_in_window(&daemon.helper, settings.schedule.as_ref()?, Timestamp::now()).await {
         Ok(true) => None,
-        Ok(false) => Some("its window is over".to_owned()),
+        Ok(false) => {
+            if flags.retry {
+                rotations::leave_to_schedule(daemon, settings, charge).await;
+            }
+            Some("its window is over".to_owned())
+        }
         Err(problem) => Some(format!("whether its window is over cannot be known: {problem}")),
     }
 }

@@ -11,7 +11,7 @@ use super::charge::{Charge, consumers};
 use super::requests::{Asked, Wish};
 use super::state::{Daemon, Parts};
 use super::wave::Rider;
-use super::{aftercare, schedule};
+use super::{aftercare, calendar, schedule};
 use crate::config::{SecretName, SecretSettings};
 use crate::engine::{Engine, Ran, batch};
 use crate::helper::Company;
@@ -267,7 +267,7 @@ async fn arm_timers(daemon: &Daemon, engines: &mut [Engine<'_>]) {
     for engine in engines {
         let name = &engine.settings.name;
         if engine.ledger.standing().retry_owed()
-            && let Err(error) = plan_retry(engine)
+            && let Err(error) = plan_retry(daemon, engine).await
         {
             daemon.journal.trouble(Priority::Error, Some(name), &format!("there is no next try: {error}"));
         }
@@ -276,10 +276,27 @@ async fn arm_timers(daemon: &Daemon, engines: &mut [Engine<'_>]) {
 }
 
 /// Records the next try of a rotation that its schedule had asked for and that was rolled back.
-fn plan_retry(engine: &mut Engine<'_>) -> Result<(), StoreError> {
-    match after_rollback(engine.ledger.standing().rolled_back_in_a_row) {
-        AfterRollback::RetryIn(wait) => engine.plan_retry(Timestamp::now() + wait),
-        AfterRollback::Hold => Ok(()),
+async fn plan_retry(daemon: &Daemon, engine: &mut Engine<'_>) -> Result<(), StoreError> {
+    let AfterRollback::RetryIn(wait) = after_rollback(engine.ledger.standing().rolled_back_in_a_row) else {
+        return Ok(());
+    };
+    let at = Timestamp::now() + wait;
+    let is_open = match &engine.settings.schedule {
+        // Where it cannot be known now, it is asked again then.
+        Some(schedule) => calendar::is_in_window(&daemon.helper, schedule, at).await.unwrap_or(true),
+        None => true,
+    };
+    engine.plan_retry(is_open.then_some(at))
+}
+
+/// Leaves the next try to the schedule: its window is over.
+pub async fn leave_to_schedule(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) {
+    let members = Members::new(daemon, None, [(settings.clone(), Arc::clone(charge))]);
+    let mut ledgers = members.ledgers().await;
+    for engine in &mut members.engines(daemon, &mut ledgers) {
+        if let Err(error) = engine.plan_retry(None) {
+            daemon.journal.trouble(Priority::Error, Some(&settings.name), &error.to_string());
+        }
     }
 }
 

@@ -204,7 +204,7 @@ impl Service for Served {
         let adoption = engine.adopt(person(caller), outdated).await?;
         drop(guard);
         // What was seen before is of no matter now.
-        charge.note_drift(&[]);
+        charge.note_drift(&[], charge.standing().seq);
         // An overlap that was found open has an end.
         schedule::arm(&self.daemon, &settings.name, &charge.standing()).await;
         Ok(adoption)

@@ -229,11 +229,13 @@ impl Daemon {
         let is_kept = |name: &SecretName| self.store.sealed(name).is_ok_and(|sealed| !sealed.is_empty());
         let known = self.store.secrets().unwrap_or_default();
         let unconfigured = known.into_iter().filter(|name| !settings.secrets.contains_key(name) && is_kept(name));
+        let unconfigured: Vec<SecretName> = unconfigured.collect();
         Condition {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             locked: self.store.locked().map(Fault::from),
             configuration: self.configuration().mistakes,
-            unconfigured: unconfigured.collect(),
+            left_open: unconfigured.iter().filter_map(|name| self.left_open(name)).collect(),
+            unconfigured,
             edited: super::schedule::edited(self),
         }
     }
@@ -295,6 +297,7 @@ impl Daemon {
             probes: proof::from_settings(settings, &means),
             host: DaemonHost {
                 systemd: self.systemd.clone(),
+                helper: self.helper.clone(),
                 journal: self.journal.clone(),
                 listeners: self.listeners.clone(),
                 progress: self.progress.clone(),

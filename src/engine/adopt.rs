@@ -92,7 +92,7 @@ impl Engine<'_> {
             accepted: accepted.clone(),
         };
         self.record(None, Happening::Adopted { generation, fingerprint, source, actor, weak, accepted })?;
-        self.arm_retirement(None)?;
+        self.arm_retirement(None).await?;
         Ok(adoption)
     }
 

@@ -40,7 +40,7 @@ pub async fn run(engines: &mut [Engine<'_>]) -> Result<Ran, StoreError> {
 /// As for [`run`].
 pub async fn resume(engines: &mut [Engine<'_>]) -> Result<Ran, StoreError> {
     for engine in engines.iter_mut() {
-        engine.take_up()?;
+        engine.take_up().await?;
     }
     run(engines).await
 }

@@ -22,7 +22,7 @@ impl Engine<'_> {
         if self.settings.dead_man && touched {
             self.host.disarm_dead_man(id).await;
         }
-        self.settle_accounts(Some(id))?;
+        self.settle_accounts(Some(id)).await?;
         if let Some(view) = self.settled() {
             for target in self.targets {
                 target.let_go(view, id.as_str(), self.host).await;
@@ -44,11 +44,11 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// Where the hold cannot be recorded.
-    pub fn settle_accounts(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
+    pub async fn settle_accounts(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
         if let Some(hold) = self.ledger.standing().hold_owed() {
             self.record(id, Happening::Held { hold })?;
         }
-        self.arm_retirement(id)?;
+        self.arm_retirement(id).await?;
         if let Some(view) = self.settled() {
             self.targets.iter().for_each(|target| target.tidy(view));
         }
@@ -58,12 +58,23 @@ impl Engine<'_> {
     }
 
     /// Records when the overlap that is open is to be ended, where that is not known yet.
-    pub(super) fn arm_retirement(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
+    pub(super) async fn arm_retirement(&mut self, id: Option<&RotationId>) -> Result<(), StoreError> {
         if self.ledger.standing().retire_owed() {
-            let at = jiff::Timestamp::now() + self.overlap_left();
+            let over = jiff::Timestamp::now() + self.overlap_left();
+            let at = self.end_of_overlap(over).await;
             self.record(id, Happening::RetireArmed { at })?;
         }
         Ok(())
+    }
+
+    /// When an overlap is ended that is `over`.
+    async fn end_of_overlap(&self, over: jiff::Timestamp) -> jiff::Timestamp {
+        match &self.settings.overlap {
+            Some(overlap) if !overlap.retire_on_calendar.is_empty() => {
+                self.host.date(&overlap.retire_on_calendar, over).await.unwrap_or(over)
+            }
+            _ => over,
+        }
     }
 
     /// How long the overlap that is open shall last; after an end that failed, how long until it is tried again.

@@ -52,6 +52,12 @@ pub trait Host: Report {
     /// The rotation has ended.
     async fn disarm_dead_man(&self, rotation: &RotationId);
 
+    /// The first of the dates of calendar expressions (systemd.time(7)) that is not before `earliest`; `None` where there is
+    /// none, or nobody knows, which is told. Without systemd nobody does.
+    async fn date(&self, _expressions: &[String], _earliest: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        None
+    }
+
     /// Whether the system is shutting down: what fails then says nothing about a value.
     async fn going_down(&self) -> bool;
 
@@ -113,11 +119,11 @@ impl Engine<'_> {
     }
 
     /// Records that the rotation that is under way is taken up again, or what is still owed after the last one.
-    fn take_up(&mut self) -> Result<(), StoreError> {
+    async fn take_up(&mut self) -> Result<(), StoreError> {
         let Some((id, progress)) = self.under_way() else {
             // It may have been interrupted between its end and what is owed after it.
             let last = self.ledger.standing().last.as_ref().map(|last| last.id.clone());
-            return self.settle_accounts(last.as_ref());
+            return self.settle_accounts(last.as_ref()).await;
         };
         self.record(Some(&id), Happening::Resumed)?;
         let interruptions = self.ledger.standing().transaction.as_ref().map_or(0, |t| t.interruptions);
@@ -188,11 +194,11 @@ impl Engine<'_> {
         self.record(None, what)
     }
 
-    /// Records when what failed, or was turned away, is to be tried again.
+    /// Records when what failed, or was turned away, is to be tried again: `None` with the next date of its schedule.
     ///
     /// # Errors
     /// Where it cannot be recorded.
-    pub fn plan_retry(&mut self, at: jiff::Timestamp) -> Result<(), StoreError> {
+    pub fn plan_retry(&mut self, at: Option<jiff::Timestamp>) -> Result<(), StoreError> {
         let last = self.ledger.standing().last.as_ref();
         let rolled_back = last.filter(|last| matches!(last.outcome, Outcome::RolledBack { .. }));
         let id = rolled_back.map(|last| last.id.clone());

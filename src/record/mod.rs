@@ -129,8 +129,8 @@ pub enum Happening {
     },
     /// The schedule will try again.
     RetryArmed {
-        /// When.
-        at: Timestamp,
+        /// When; with its next date, where this is not known: its window is over before then.
+        at: Option<Timestamp>,
     },
     /// The overlap of the view in force will be ended.
     RetireArmed {

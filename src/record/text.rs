@@ -52,7 +52,11 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
                 None => outcome,
             }
         }
-        Happening::RetryArmed { at } => format!("the rotation will be tried again at {at:.0}"),
+        Happening::RetryArmed { at: Some(at) } => format!("the rotation will be tried again at {at:.0}"),
+        Happening::RetryArmed { at: None } => {
+            "the rotation will be tried again with the next date of its schedule, since its window is over before then"
+                .to_owned()
+        }
         Happening::RetireArmed { at } => format!("the overlap ends at {at:.0}"),
         Happening::Held { hold } => hold_in_words(hold, record),
         Happening::Released { actor } => format!("hold released by {actor}"),

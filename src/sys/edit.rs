@@ -150,13 +150,11 @@ impl Original {
         if looked.is_ok_and(|looked| looked.stx_attributes.intersects(fixed)) {
             return Err(EditError::new(&self.path, "it is immutable", "chattr -i -a it, if it is meant to be changed"));
         }
-        let (directory, _) = self.beside();
+        let (directory, new) = self.beside();
         let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
         writable.map_err(|error| EditError::io(&self.path, "replace it", error))?;
         let needed = self.text.len() as u64 + ROOM;
-        // Some file systems do not tell how large they are.
-        let stat = rustix::fs::statvfs(&directory).ok().filter(|stat| stat.f_blocks > 0);
-        if stat.is_some_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < needed) {
+        if super::files::free_bytes(&new).is_ok_and(|free| free < needed) {
             return Err(EditError::new(
                 &self.path,
                 "there is no room on its file system to write it anew",

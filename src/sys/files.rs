@@ -177,14 +177,15 @@ pub fn writable(path: &Path) -> Result<(), FileError> {
         .map_err(|error| FileError::new("write to", dir, error))
 }
 
-/// How many bytes are free where `path` is, or would be.
+/// How many bytes are free where `path` is, or would be; as many as there can be where the file system does not tell how
+/// large it is.
 ///
 /// # Errors
 /// Where the file system does not say.
 pub fn free_bytes(path: &Path) -> Result<u64, FileError> {
     let dir = nearest_dir(path);
     let stat = statvfs(dir).map_err(|error| FileError::new("measure the free space of", dir, error))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(if stat.f_blocks == 0 { u64::MAX } else { stat.f_bavail.saturating_mul(stat.f_frsize) })
 }
 
 fn nearest_dir(path: &Path) -> &Path {

@@ -8,6 +8,7 @@ pub mod edit;
 pub mod files;
 pub mod git;
 pub mod http;
+pub mod journald;
 pub mod kept;
 pub mod printed;
 pub mod process;

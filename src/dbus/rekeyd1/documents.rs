@@ -40,6 +40,9 @@ pub struct SecretStatus {
     pub next: Option<Timestamp>,
     /// When it is tried again after a rollback.
     pub retry_at: Option<Timestamp>,
+    /// Whether that is when the schedule rotates next, since its window is over before then.
+    #[serde(default)]
+    pub waits_for_schedule: bool,
     /// What the schedule asked for since the last rotation and was refused before it began.
     #[serde(default)]
     pub turned_away: Option<TurnedAway>,
@@ -111,6 +114,9 @@ pub struct Condition {
     pub configuration: Option<String>,
     /// Secrets that the store has values of and that are not configured.
     pub unconfigured: Vec<SecretName>,
+    /// What there is to say of those of them whose consumers accept a former value.
+    #[serde(default)]
+    pub left_open: Vec<String>,
     /// Secrets whose schedule on disk is another one than that in force: their dates are skipped.
     #[serde(default)]
     pub edited: Vec<SecretName>,

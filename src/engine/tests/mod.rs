@@ -180,6 +180,7 @@ fn settings(course: Option<Course>) -> SecretSettings {
             strategy,
             shape: if strategy == Course::Window { Shape::List } else { Shape::Single },
             retire: Retire::Restart,
+            retire_on_calendar: Vec::new(),
         }),
         settle: Duration::ZERO,
         allow_without: Vec::new(),

@@ -62,6 +62,7 @@ impl Standing {
                 if matches!(actor, Actor::Timer | Actor::Retry) {
                     self.retry_at = None;
                 }
+                self.waits_for_schedule = false;
                 self.turned_away = None;
                 if *actor != Actor::Aftercare && self.last.as_ref().is_some_and(was_for_good) {
                     self.taken_back_in_a_row = 0;
@@ -134,7 +135,7 @@ impl Standing {
                 };
                 self.end(transaction, outcome, record.at);
             }
-            Happening::RetryArmed { at } => self.retry_at = Some(*at),
+            Happening::RetryArmed { at } => (self.retry_at, self.waits_for_schedule) = (*at, at.is_none()),
             Happening::RetireArmed { at } => self.retire_at = Some(*at),
             Happening::Held { hold } => {
                 self.hold = Some(hold.clone());

@@ -46,6 +46,9 @@ pub struct Standing {
     pub turned_away: Option<TurnedAway>,
     /// When the schedule tries again.
     pub retry_at: Option<Timestamp>,
+    /// Whether it tries again with its next date alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_schedule: bool,
     /// When the overlap of the view in force is to be ended.
     #[serde(default)]
     pub retire_at: Option<Timestamp>,
@@ -274,7 +277,8 @@ impl Standing {
             (Actor::Retry, Outcome::Refused { .. }) => true,
             _ => false,
         };
-        is_free && self.retry_at.is_none() && self.rolled_back_in_a_row > 0 && self.last.as_ref().is_some_and(failed)
+        let is_known = self.retry_at.is_some() || self.waits_for_schedule;
+        is_free && !is_known && self.rolled_back_in_a_row > 0 && self.last.as_ref().is_some_and(failed)
     }
 
     /// Whether an overlap is open whose end is not recorded yet. A window, in which a value is waiting, is moved on by the

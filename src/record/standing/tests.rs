@@ -45,14 +45,18 @@ fn a_next_try_that_is_refused_is_followed_by_another() {
     let mut standing = Standing { in_force: Some(View::of(first)), ..Standing::default() };
     after(&mut standing, Plan::replace(View::of(first), second), rolled_back());
     assert!(standing.retry_owed());
-    apply(&mut standing, None, Happening::RetryArmed { at: Timestamp::UNIX_EPOCH });
+    apply(&mut standing, None, Happening::RetryArmed { at: Some(Timestamp::UNIX_EPOCH) });
     let cause = Fault::new(FaultCode::OverlapOpen, "tokens are still accepted");
     apply(&mut standing, None, Happening::TurnedAway { actor: Actor::Retry, cause: cause.clone() });
     assert!(standing.retry_owed());
-    apply(&mut standing, None, Happening::RetryArmed { at: Timestamp::UNIX_EPOCH });
+    apply(&mut standing, None, Happening::RetryArmed { at: Some(Timestamp::UNIX_EPOCH) });
     after_asked_by(&mut standing, Actor::Retry, Plan::replace(View::of(first), second), Outcome::Refused { cause });
     assert_eq!((standing.retry_owed(), standing.rolled_back_in_a_row), (true, 1));
     assert_eq!(standing.turned_away, None);
+    apply(&mut standing, None, Happening::RetryArmed { at: None });
+    assert_eq!((standing.retry_owed(), standing.retry_at), (false, None));
+    after(&mut standing, Plan::replace(View::of(first), second), rolled_back());
+    assert!(standing.retry_owed());
 }
 
 #[test]

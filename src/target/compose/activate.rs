@@ -154,10 +154,26 @@ impl ComposeTarget {
         }
         if let Some(problem) = end.problem(&[tool.words()]) {
             let message = format!("{}: {problem}", self.target_name(project));
-            let by_hand = by_hand(tool, project, &format!("up {}", arguments.join(" ")));
-            return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
+            // What it exits with proves nothing, either way.
+            if !self.all_have(project, due, errand).await? {
+                let by_hand = by_hand(tool, project, &format!("up {}", arguments.join(" ")));
+                return Err(Fault::new(FaultCode::ToolFailed, message).advise(format!("see what it says: {by_hand}")));
+            }
+            errand.report.progress(&format!("{message}; all the same, each container runs with the value"));
         }
         self.give_proper_names(project).await
+    }
+
+    /// Whether all the services run with the view by now.
+    async fn all_have(&self, project: &Project, due: &[(&Found, String)], errand: &Errand<'_>) -> Result<bool, Fault> {
+        let all = self.containers(&project.name).await?;
+        for (found, service) in due {
+            let of_service: Vec<&Container> = all.iter().filter(|(of, _)| of == service).map(|(_, one)| one).collect();
+            if !self.has(found, &of_service, errand).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Containers that were made and not started, or have a name for the time being.

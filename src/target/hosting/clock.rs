@@ -10,6 +10,8 @@ use crate::sys::http::{header, its_clock, retry_after, time_left};
 
 /// A number above this is a time, one below it a length.
 const EPOCH: i64 = 1_000_000_000;
+/// A number above this is a time in milliseconds, as some gateways have it.
+const EPOCH_MS: i64 = 1_000_000_000_000;
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(15 * 60);
 /// Where nothing is said: so long at first, twice as long each time.
@@ -22,6 +24,7 @@ const SKEW: Duration = Duration::from_secs(30);
 pub(super) fn wait(headers: &HeaderMap, reset: Option<i64>, tries: u32, now: Timestamp) -> Duration {
     let now = its_clock(headers).unwrap_or(now);
     let left = |number: i64| match number {
+        EPOCH_MS.. => Timestamp::from_millisecond(number).map(|at| time_left(now, at)).unwrap_or(MOST),
         EPOCH.. => Timestamp::from_second(number).map(|at| time_left(now, at)).unwrap_or(MOST),
         _ => Duration::from_secs(u64::try_from(number).unwrap_or(0)),
     };
@@ -68,6 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_absurd_or_not_said_is_bounded() {
+        assert_eq!(waits(&[("x-ratelimit-reset", "1800000007000")], None, 0), 7);
         assert_eq!(waits(&[("retry-after", "0")], None, 0), 1);
         assert_eq!(waits(&[("retry-after", "86400")], None, 0), 900);
         assert_eq!(waits(&[("retry-after", "soon"), ("ratelimit-reset", "-3")], None, 0), 1);
