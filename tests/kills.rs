@@ -162,6 +162,21 @@ support::on_both_debians! {
         assert_committed(&machine, 2);
     }
 
+    fn who_follows_a_rotation_is_told_of_its_end_while_the_daemon_stops_and_starts_none(debian) {
+        let machine = adopted(debian, &Backend::good());
+        settle_for(&machine, 4);
+        machine.ok(&["rekeyctl", "reload"]);
+        machine.sh(&format!("systemd-run -q --unit=follower -p StandardOutput=file:/run/told -p RemainAfterExit=yes rekeyctl rotate {NAME}"));
+        poll(seconds(20), "the backend runs with the new value", || rotation::new_value(&machine));
+        machine.ok(&["systemctl", "stop", "rekeyd.service"]);
+        let follower = |property: &str| machine.unit("follower.service", property);
+        poll(seconds(10), "who follows has ended", || (follower("SubState") == "exited").then_some(()));
+        let told = machine.read("/run/told");
+        assert_eq!(follower("ExecMainStatus"), "0", "{told}");
+        assert!(told.contains("in force and proven"), "{told}");
+        assert_eq!(machine.unit("rekeyd.service", "ActiveState"), "inactive", "it was started again by who followed");
+    }
+
     fn stopped_in_a_rotation_that_takes_long_it_goes_on_at_the_next_start(debian) {
         let machine = in_prove(debian, 75);
         machine.ok(&["systemctl", "stop", "rekeyd.service"]);

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use zbus::fdo::DBusProxy;
 use zbus::names::WellKnownName;
+use zbus::proxy::MethodFlags;
 
 use super::exit::is_denied;
 use super::{Exit, Out, document};
@@ -213,7 +214,10 @@ impl Story<'_> {
 
     /// Asks for the records, and tells what was missed.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        let records = history(self.daemon, self.name).await?;
+        // Who has stopped the daemon does not want it started for this.
+        let (method, flags) = ("History", MethodFlags::NO_AUTO_START);
+        let said: Option<String> = self.daemon.inner().call_with_flags(method, flags, &(self.name)).await?;
+        let records: Vec<Record> = document(&said.unwrap_or_default())?;
         let mut standing = Standing::default();
         // It was recorded before its id was told.
         self.is_forgotten = true;

@@ -32,6 +32,11 @@ impl Busy {
         Ok(Taken { busy: self.clone(), consumers: consumers.to_vec() })
     }
 
+    /// Whether nothing is being moved.
+    pub fn is_idle(&self) -> bool {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes all of `consumers`, once they are free.
     pub async fn wait_and_take(&self, consumers: &[String]) -> Taken {
         loop {

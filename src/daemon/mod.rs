@@ -76,6 +76,15 @@ enum StartError {
     NotConfigured,
 }
 
+/// How often it is seen whether what is under way when the daemon is to stop has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The connection to the bus, and the signals that wait to be sent on it.
+struct Bus {
+    connection: Connection,
+    outbox: Outbox,
+}
+
 /// Why the main loop has ended.
 #[derive(PartialEq, Eq)]
 enum Ended {
@@ -116,7 +125,7 @@ async fn serve() -> Result<(), StartError> {
 
     let served = Served::new(Arc::clone(&daemon));
     let mut signals = Signals::new()?;
-    let connection = connect(&served).await?;
+    let mut bus = Bus { connection: connect(&served).await?, outbox };
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     journal.tell(Priority::Info, message_id::DAEMON_READY, format!("rekeyd {} is ready", env!("CARGO_PKG_VERSION")));
     custody::begin(&daemon);
@@ -131,8 +140,8 @@ async fn serve() -> Result<(), StartError> {
         async move { schedule::restore(&daemon).await }
     });
 
-    let ended = main_loop(&daemon, &served, connection, outbox, &mut signals).await;
-    stop(&daemon).await;
+    let ended = main_loop(&daemon, &served, &mut bus, &mut signals).await;
+    stop(&daemon, &mut bus).await;
     journal.flush(Duration::from_secs(2));
     // systemd starts it again where it fails.
     if ended == Ended::NoBus { Err(StartError::NoBus) } else { Ok(()) }
@@ -176,25 +185,19 @@ impl Signals {
 
 /// Until a signal says stop. The watchdog is fed from here and from nowhere else: were this loop stuck, systemd must
 /// know.
-async fn main_loop(
-    daemon: &Arc<Daemon>,
-    served: &Served,
-    mut connection: Connection,
-    mut outbox: Outbox,
-    signals: &mut Signals,
-) -> Ended {
+async fn main_loop(daemon: &Arc<Daemon>, served: &Served, bus: &mut Bus, signals: &mut Signals) -> Ended {
     let mut watchdog = interval(sd_notify::watchdog_enabled().map_or(Duration::from_secs(60), |limit| limit / 3));
     loop {
         tokio::select! {
             _ = watchdog.tick() => {
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             }
-            Some(signal) = outbox.recv() => {
-                let _ = connection.send(&signal).await;
+            Some(signal) = bus.outbox.recv() => {
+                let _ = bus.connection.send(&signal).await;
             }
-            () = connection.closed() => tokio::select! {
+            () = bus.connection.closed() => tokio::select! {
                 again = reconnect(served) => match again {
-                    Some(again) => connection = again,
+                    Some(again) => bus.connection = again,
                     None => return Ended::NoBus,
                 },
                 _ = signals.terminate.recv() => return Ended::Told,
@@ -240,9 +243,9 @@ async fn reconnect(served: &Served) -> Option<Connection> {
     None
 }
 
-/// Finishes what is under way if it ends in time; what does not goes on at the next start, from the point that is
-/// recorded. When the system goes down, that is at once.
-async fn stop(daemon: &Daemon) {
+/// Finishes what is under way if it ends in time, and tells of it those who follow; what does not goes on at the next start,
+/// from the point that is recorded. When the system goes down, that is at once.
+async fn stop(daemon: &Daemon, bus: &mut Bus) {
     daemon.stop();
     let state = timeout(Duration::from_secs(1), daemon.systemd.system_state()).await;
     // Without a bus nothing can be finished either.
@@ -259,8 +262,16 @@ async fn stop(daemon: &Daemon) {
         return;
     }
     let until = Instant::now() + daemon.settings().daemon.stop_timeout;
-    while daemon.progress.under_way() > 0 && Instant::now() < until {
+    while !daemon.is_idle() && Instant::now() < until {
         let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(10_000_000), NotifyState::Watchdog]);
-        daemon.progress.changed(Duration::from_secs(1)).await;
+        tokio::select! {
+            Some(signal) = bus.outbox.recv() => {
+                let _ = bus.connection.send(&signal).await;
+            }
+            () = daemon.progress.changed(LOOK) => {}
+        }
+    }
+    while let Ok(signal) = bus.outbox.try_recv() {
+        let _ = bus.connection.send(&signal).await;
     }
 }

@@ -105,6 +105,11 @@ impl Daemon {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether nothing is under way, nor what follows on it.
+    pub fn is_idle(&self) -> bool {
+        self.progress.under_way() == 0 && self.busy.is_idle()
+    }
+
     /// Whether nothing new is to be begun.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
