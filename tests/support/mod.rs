@@ -90,7 +90,7 @@ pub fn poll<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>
         }
         assert!(start.elapsed() < limit, "within {limit:?} it did not happen: {what}");
         // What comes late is looked for less often: many tests wait at the same time.
-        sleep((start.elapsed() / 10).clamp(Duration::from_millis(30), Duration::from_millis(200)));
+        sleep((start.elapsed() / 5).clamp(Duration::from_millis(50), Duration::from_millis(400)));
     }
 }
 
