@@ -29,6 +29,20 @@ support::on_both_debians! {
         assert_eq!(machine.exec(&["rekeyctl", "audit", "--rotation", "ffff"]).status, 64);
     }
 
+    fn it_tells_of_values_that_were_rejected_and_of_those_that_came_back(debian) {
+        let machine = rotated(debian);
+        let newest = rotation::status(&machine)["generation"].as_u64().unwrap();
+        machine.ok(&["rekeyctl", "rollback", NAME]);
+        Backend::good().break_now(&machine, "login-500");
+        assert_eq!(rotation::rotate(&machine).status, 1);
+        let said = audit(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, &format!("generation {newest} died "));
+        assert_says(&said, "; it came back into force ");
+        assert_says(&said, &format!("generation {} was rejected and died ", newest + 1));
+        assert_says(&said, "/api/me refuses a token of it");
+    }
+
     fn who_may_not_read_the_journal_is_told_so_and_given_no_false_alarm(debian) {
         let machine = rotated(debian);
         machine.sh("useradd -G rekeyd reader");

@@ -92,6 +92,8 @@ support::on_both_debians! {
         let machine = Machine::on(debian).backend(&Backend::good()).secret(NAME, &toml);
         let machine = adopted(machine.file("/usr/local/bin/re-encrypt", 0o700, script));
         machine.put("/run/broken", 0o600, "");
+        let plan = machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]);
+        assert!(plan.contains("encrypt   all anew, by /usr/local/bin/re-encrypt") && !plan.contains("tokens"), "{plan}");
         let said = machine.exec(&["rekeyctl", "rotate", NAME]);
         assert_eq!(said.status, 1, "{said}");
         assert_says(&said, "re-encrypt ended with status 1");

@@ -48,9 +48,11 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
             history::tell(out, &audit.records, wanted);
             let is_wanted = |death: &&Death| rotation.is_none_or(|id| death.rotation.as_str() == id);
             for death in audit.deaths.iter().filter(is_wanted) {
-                let Death { generation, at, proof, rotation } = death;
+                let Death { generation, at, proof, rotation, rejected, returned } = death;
+                let died = if *rejected { "was rejected and died" } else { "died" };
+                let returned = returned.map_or_else(String::new, |at| format!("; it came back into force {at:.0}"));
                 out.text(&format!(
-                    "{}: generation {generation} died {at:.0}, in rotation {rotation}: {proof}",
+                    "{}: generation {generation} {died} {at:.0}, in rotation {rotation}: {proof}{returned}",
                     audit.secret
                 ));
             }

@@ -61,7 +61,13 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
     if forecast.logout {
         lines.push("  logout    everyone, once the new value is proven: all have to log in again".to_owned());
     }
+    if let Some(program) = &forecast.re_encrypt {
+        lines.push(format!("  encrypt   all anew, by {program}, once the new value is proven"));
+    }
     lines.push(match plan.goal().accepted.first() {
+        Some(old) if forecast.re_encrypt.is_some() => {
+            format!("  data      encrypted with generation {old} is read until the overlap is over")
+        }
         Some(old) if plan.goal().accepted.len() > 1 => {
             format!("  tokens    those of generation {old} stay accepted until the next rotation")
         }

@@ -28,6 +28,7 @@ fn tell(out: &Out, leaks: &Leaks) -> Exit {
         ));
         leaks.leaks.iter().for_each(|leak| out.step(&line(leak)));
         limits(extent).iter().for_each(|limit| out.text(limit));
+        out.text(&format!("· not searched: what is not below {}", leaks.roots.join(", ")));
         out.text(&verdict(leaks, count));
     }
     if count == 0 && leaks.extent.stopped_at.is_none() { Exit::Done } else { Exit::Failed }

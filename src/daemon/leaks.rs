@@ -56,7 +56,8 @@ pub async fn search(daemon: &Arc<Daemon>, actor: Actor, name: &SecretName) -> Re
     drop(ledger);
     let settings = daemon.settings().secrets.get(name).cloned();
     let ours = ours(daemon, name, settings.as_ref(), &standing).await;
-    let searched = SearchHelper::default().search(&values, roots(settings.as_ref())).await;
+    let roots = roots(settings.as_ref());
+    let searched = SearchHelper::default().search(&values, roots.clone()).await;
     let searched = searched.map_err(|error| Error::from(Fault::from(error)))?;
     let leak = |seen: Sighting| {
         let place = match &seen.spot {
@@ -71,7 +72,8 @@ pub async fn search(daemon: &Arc<Daemon>, actor: Actor, name: &SecretName) -> Re
     let mut leaks: Vec<Leak> = searched.found.into_iter().map(leak).collect();
     leaks.sort_by_key(|leak| leak.expected);
     let generations = values.iter().map(|(generation, _)| *generation).collect();
-    Ok(Leaks { secret: name.to_string(), generations, too_short, leaks, extent: searched.extent })
+    let roots = roots.iter().map(|root| root.display().to_string()).collect();
+    Ok(Leaks { secret: name.to_string(), generations, too_short, leaks, roots, extent: searched.extent })
 }
 
 /// Those that can be told from a word, and those that cannot.

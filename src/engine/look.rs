@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::Engine;
 use super::phases::{may_serve, workers};
 use super::plans::not_adopted;
-use crate::config::SecretName;
+use crate::config::{HookSettings, SecretName};
 use crate::policy::{self, Drift};
 use crate::proof::Moment;
 use crate::record::{Evidence, Found, Seen, Standing};
@@ -49,6 +49,9 @@ pub struct Forecast {
     /// Whether all sessions are ended once the new value is proven.
     #[serde(default)]
     pub logout: bool,
+    /// Of a secret that encrypts: what encrypts all anew once the new value is proven.
+    #[serde(default)]
+    pub re_encrypt: Option<String>,
     /// Whether it is of a configuration that was edited and is not in force yet.
     #[serde(default)]
     pub is_edited: bool,
@@ -179,6 +182,8 @@ impl Engine<'_> {
         let probes = self.probes.iter().map(|probe| probe.label()).collect();
         let restart_us = self.ledger.standing().restart_us.clone();
         let logout = self.settings.logout.is_some();
-        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence, logout, is_edited: false })
+        let re_encrypt = self.settings.re_encrypt.as_ref().and_then(HookSettings::command);
+        let is_edited = false;
+        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence, logout, re_encrypt, is_edited })
     }
 }

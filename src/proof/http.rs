@@ -28,7 +28,7 @@ impl Probe for HttpProbe {
                     if reply.status == 429 {
                         Trouble::TooOften(fault, reply.retry_after())
                     } else {
-                        Trouble::NotYet(fault)
+                        Trouble::of_status(reply.status, fault)
                     }
                 }
                 Err(error) => Trouble::unanswered(&error, FaultCode::ProbeFailed),

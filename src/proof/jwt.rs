@@ -326,7 +326,7 @@ fn neither(protected: &str, (status, wait): (u16, Option<Duration>), to: &str) -
             fault.advise("protected should name an endpoint that answers 2xx to a token and 401 without"),
         ),
         429 => Trouble::TooOften(fault, wait),
-        _ => Trouble::NotYet(fault),
+        _ => Trouble::of_status(status, fault),
     }
 }
 

@@ -21,7 +21,7 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 const CLEAR_ANSWERS: u32 = 2;
 /// So long before the deadline of the rotation the last request has ended.
 const BEFORE_DEADLINE: Duration = Duration::from_millis(500);
-/// What is said of a consumer on which nobody listens yet.
+/// What is said of a consumer that does not answer yet.
 const STARTING: &str = "if it takes longer to start, give the probe a longer `timeout`";
 /// Who asks too often waits for so long at least.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const TOO_OFTEN: &str = "it says that it is asked too often: try later, or allow
 pub(super) enum Trouble {
     /// The consumer may not be ready yet.
     NotYet(Fault),
-    /// Nobody listens, or not for long enough to answer: it may be starting.
+    /// Nobody listens, or answers, or a proxy says so: it may be starting.
     Absent(Fault),
     /// It says no, clearly: one that is starting may change its mind.
     Answered(Fault),
@@ -47,11 +47,17 @@ impl Trouble {
     /// There was no answer: a timeout, or else a fault of this kind.
     pub(super) fn unanswered(error: &HttpError, code: FaultCode) -> Self {
         match error.why {
-            NoAnswer::TimedOut => Self::NotYet(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
+            // Who forks workers listens before any of them is ready.
+            NoAnswer::TimedOut => Self::Absent(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
             NoAnswer::Unsendable(_) => Self::Certain(Fault::new(code, error.to_string())),
             NoAnswer::Refused | NoAnswer::Broken(_) => Self::Absent(Fault::new(code, error.to_string())),
             _ => Self::NotYet(Fault::new(code, error.to_string())),
         }
+    }
+
+    /// It answered with a status that a server has that is not ready, or a proxy whose server is not (RFC 9110, 15.6).
+    pub(super) fn of_status(status: u16, fault: Fault) -> Self {
+        if matches!(status, 502..=504) { Self::Absent(fault) } else { Self::NotYet(fault) }
     }
 
     /// The same, with what to do.
@@ -161,7 +167,7 @@ impl Patience {
             }
             Trouble::NotYet(fault) => fault,
             Trouble::Absent(fault) => {
-                // Its time begins when it listens.
+                // Its time begins when it answers.
                 if self.moment == Moment::Back {
                     self.prolong(Duration::ZERO);
                 }

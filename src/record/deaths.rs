@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Evidence, Happening, Record, RotationId, Seen, Standing};
-use crate::rotation::{Generation, View};
+use crate::rotation::{Generation, Outcome, Phase, View};
 
-/// The death of a value: from then on no consumer accepts it.
+/// The death of a value: from then on no consumer accepts it, unless somebody goes back to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Death {
     /// The value.
@@ -17,32 +17,49 @@ pub struct Death {
     pub rotation: RotationId,
     /// How it was proven, in words.
     pub proof: String,
+    /// Whether it was new, found wanting, and never in force.
+    pub rejected: bool,
+    /// When it came back into force, since a person went back to it; then this was not its end.
+    pub returned: Option<Timestamp>,
 }
 
-/// The values that died, in order. One that came back, since a person went back to it, may die again.
+/// The values that died, in order. One that came back may die again.
 pub fn deaths(records: &[Record]) -> Vec<Death> {
     let mut standing = Standing::default();
-    let mut deaths = Vec::new();
+    let mut deaths: Vec<Death> = Vec::new();
     let mut proven: Option<(Timestamp, &[Evidence])> = None;
+    let mut is_back = false;
     for record in records {
         match &record.what {
-            Happening::Requested { .. } => proven = None,
-            Happening::Passed { seen: Seen::Proven { evidence }, .. } => proven = Some((record.at, evidence)),
+            Happening::Requested { .. } => (proven, is_back) = (None, false),
+            Happening::Passed { phase, seen: Seen::Proven { evidence }, .. } => {
+                proven = Some((record.at, evidence));
+                is_back = matches!(phase, Phase::Back { .. });
+            }
             _ => {}
         }
         let before = standing.in_force.clone();
+        let tried = standing.transaction.as_ref().map(|transaction| transaction.plan.goal().clone());
         if standing.apply(record).is_err() {
             // What follows is told by the audit.
             break;
         }
         let (Some(before), Some(after)) = (before, &standing.in_force) else { continue };
+        for death in deaths.iter_mut().filter(|death| death.returned.is_none() && is_in(after, death.generation)) {
+            death.returned = Some(record.at);
+        }
         let (Some(rotation), Some((at, evidence))) = (&record.rotation, proven) else { continue };
-        let gone = before.generations().filter(|generation| !is_in(after, *generation));
-        deaths.extend(gone.map(|generation| Death {
+        let has_failed = is_back && matches!(record.what, Happening::Ended { outcome: Outcome::RolledBack { .. }, .. });
+        let tried = tried.iter().filter(|_| has_failed).flat_map(View::generations);
+        let tried = tried.filter(|generation| !is_in(&before, *generation)).map(|generation| (generation, true));
+        let gone = before.generations().map(|generation| (generation, false)).chain(tried);
+        deaths.extend(gone.filter(|(generation, _)| !is_in(after, *generation)).map(|(generation, rejected)| Death {
             generation,
             at,
             rotation: rotation.clone(),
             proof: proof(generation, evidence),
+            rejected,
+            returned: None,
         }));
     }
     deaths

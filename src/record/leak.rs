@@ -91,6 +91,9 @@ pub struct Extent {
     pub compressed: u64,
     /// Files and directories that could not be read.
     pub unreadable: u64,
+    /// The first of them, but for entries of the journal.
+    #[serde(default)]
+    pub unreadable_at: Vec<String>,
     /// Directories on which another file system is mounted: it was not searched.
     pub mounts: Vec<String>,
     /// Where the time was over; none where all was searched.
@@ -110,6 +113,9 @@ pub struct Leaks {
     pub too_short: Vec<Generation>,
     /// Where they were found.
     pub leaks: Vec<Leak>,
+    /// The directories that were searched with all below them.
+    #[serde(default)]
+    pub roots: Vec<String>,
     /// What was searched.
     pub extent: Extent,
 }
@@ -169,7 +175,9 @@ pub fn limits(extent: &Extent) -> Vec<String> {
     }
     lines.extend(extent.cut.iter().map(|path| format!("! {path} is large: only its beginning was read")));
     if extent.unreadable > 0 {
-        lines.push(format!("! {} files or directories could not be read", extent.unreadable));
+        let some = if extent.unreadable_at.is_empty() { "" } else { ", such as " };
+        let at = extent.unreadable_at.join(", ");
+        lines.push(format!("! {} files or directories could not be read{some}{at}", extent.unreadable));
     }
     if !extent.mounts.is_empty() {
         lines.push(format!("· not searched: other file systems, at {}", extent.mounts.join(", ")));

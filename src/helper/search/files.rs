@@ -9,7 +9,8 @@ use crate::record::leak::Spot;
 
 /// What of a file is read.
 const LARGEST: u64 = 16 << 20;
-/// Of so many files it is told by name that they are larger, and of so many directories that something is mounted there.
+/// Of so many files it is told by name that they are larger, or cannot be read, and of so many directories that something is
+/// mounted there.
 const NAMED: usize = 20;
 /// What has a way of its own, or is not what is stored: the journal is asked of journalctl(1).
 const ELSEWHERE: [&str; 5] = ["/proc", "/sys", "/dev", "/var/log/journal", "/run/log/journal"];
@@ -40,7 +41,7 @@ impl Search {
                 return;
             }
             let Ok(entries) = fs::read_dir(&path) else {
-                self.searched.extent.unreadable += 1;
+                self.is_unreadable(&path);
                 continue;
             };
             let mut entries: Vec<_> = entries.flatten().collect();
@@ -69,6 +70,15 @@ impl Search {
         Some(Directory { path, is_open: is_open && stat.mode() & 0o001 != 0 })
     }
 
+    fn is_unreadable(&mut self, path: &Path) {
+        let shown = self.shown_path(path);
+        let extent = &mut self.searched.extent;
+        extent.unreadable += 1;
+        if extent.unreadable_at.len() < NAMED {
+            extent.unreadable_at.push(shown);
+        }
+    }
+
     fn file(&mut self, path: &Path, is_open: bool) {
         if !self.has_time(&|| path.display().to_string()) {
             return;
@@ -78,7 +88,7 @@ impl Search {
         // It may have become something else since it was listed.
         let opened = opened.and_then(|file| file.metadata().map(|stat| (file, stat)));
         let Ok((file, stat)) = opened else {
-            self.searched.extent.unreadable += 1;
+            self.is_unreadable(path);
             return;
         };
         if !stat.is_file() || is_of_the_kernel(&file) {
@@ -89,7 +99,7 @@ impl Search {
             return;
         }
         let Ok(found) = self.read(file, LARGEST) else {
-            self.searched.extent.unreadable += 1;
+            self.is_unreadable(path);
             return;
         };
         self.searched.extent.files += 1;

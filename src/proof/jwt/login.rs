@@ -42,7 +42,7 @@ pub(super) async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizi
                 400 | 401 | 403 | 415 | 422 => Trouble::Answered(fault.advise(about_credentials(login))),
                 404 | 405 | 410 => Trouble::Answered(fault.advise("see the url and the method of the login")),
                 400..500 => Trouble::Answered(fault),
-                _ => Trouble::NotYet(fault),
+                _ => Trouble::of_status(status, fault),
             });
         }
     }

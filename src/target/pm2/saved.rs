@@ -73,6 +73,8 @@ impl Pm2Target {
                 return Err(Fault::new(FaultCode::ReadBackDiffers, message)
                     .advise(format!("does it work as {}? pm2 save", self.settings.user)));
             }
+            // PM2 keeps the list before the last one, which has the former value. Where that stays, nothing comes of it.
+            let _ = self.call(&pm2, &["save"], SAVING).await?;
         }
         Ok(vec![Evidence::Saved { path: path.display().to_string() }])
     }

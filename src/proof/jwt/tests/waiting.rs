@@ -166,6 +166,29 @@ async fn what_comes_up_late_is_waited_for_on_the_way_back_alone() {
 }
 
 #[tokio::test]
+async fn who_listens_and_does_not_answer_yet_is_waited_for_in_the_same_way() {
+    for (early, told) in [(None, "got no answer in time"), (Some(503), "answered 503")] {
+        for moment in [Moment::Moved, Moment::Back] {
+            let began = Instant::now();
+            let says = move |count| match early {
+                _ if began.elapsed() > Duration::from_millis(1500) => good(count),
+                Some(early) => status(early),
+                None => Says::Nothing,
+            };
+            let mut trial = Trial { moment, ..Trial::of(&serve(says, new_only).0) };
+            trial.probe.timeout = Duration::from_millis(300);
+            match (trial.ask().await, moment) {
+                (Ok(_), Moment::Back) => {}
+                (Err(fault), Moment::Moved) => {
+                    assert!(fault.message.contains(told) && fault.advice.contains("`timeout`"), "{fault}");
+                }
+                (seen, _) => panic!("{moment:?}: {seen:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_wants_more_time_than_there_is_does_not_get_it() {
     for seconds in ["18446744073709551615", "99999999999999999999999", "3600"] {
         let says = move |_| Says::Status(429, format!("Retry-After: {seconds}\r\n"), String::new());
