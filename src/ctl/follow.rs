@@ -216,7 +216,7 @@ impl Story<'_> {
     async fn catch_up(&mut self) -> Result<(), Error> {
         // Who has stopped the daemon does not want it started for this.
         let (method, flags) = ("History", MethodFlags::NO_AUTO_START);
-        let said: Option<String> = self.daemon.inner().call_with_flags(method, flags, &(self.name)).await?;
+        let said: Option<String> = self.daemon.inner().call_with_flags(method, flags, &self.name).await?;
         let records: Vec<Record> = document(&said.unwrap_or_default())?;
         let mut standing = Standing::default();
         // It was recorded before its id was told.

@@ -25,11 +25,7 @@ impl Probe for HttpProbe {
                     let line = line(&self.method, &self.url);
                     let message = format!("{line} answered {}, not {}", reply.status, self.status);
                     let fault = Fault::new(FaultCode::ProbeFailed, message);
-                    if reply.status == 429 {
-                        Trouble::TooOften(fault, reply.retry_after())
-                    } else {
-                        Trouble::of_status(reply.status, fault)
-                    }
+                    Trouble::of_status(reply.status, reply.retry_after(), fault)
                 }
                 Err(error) => Trouble::unanswered(&error, FaultCode::ProbeFailed),
             };

@@ -325,8 +325,7 @@ fn neither(protected: &str, (status, wait): (u16, Option<Duration>), to: &str) -
         300..400 => Trouble::Answered(
             fault.advise("protected should name an endpoint that answers 2xx to a token and 401 without"),
         ),
-        429 => Trouble::TooOften(fault, wait),
-        _ => Trouble::of_status(status, fault),
+        _ => Trouble::of_status(status, wait, fault),
     }
 }
 

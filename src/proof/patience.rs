@@ -55,9 +55,14 @@ impl Trouble {
         }
     }
 
-    /// It answered with a status that a server has that is not ready, or a proxy whose server is not (RFC 9110, 15.6).
-    pub(super) fn of_status(status: u16, fault: Fault) -> Self {
-        if matches!(status, 502..=504) { Self::Absent(fault) } else { Self::NotYet(fault) }
+    /// It answered with a status other than wanted, and perhaps for how long it wants not to be asked: 429 (RFC 6585, 4) is
+    /// too often, and 502 to 504 (RFC 9110, 15.6) have servers that are not ready, and proxies whose servers are not.
+    pub(super) fn of_status(status: u16, wait: Option<Duration>, fault: Fault) -> Self {
+        match status {
+            429 => Self::TooOften(fault, wait),
+            502..=504 => Self::Absent(fault),
+            _ => Self::NotYet(fault),
+        }
     }
 
     /// The same, with what to do.

@@ -38,11 +38,10 @@ pub(super) async fn log_in(login: &Login, patience: &Patience) -> Result<Zeroizi
         status => {
             let fault = failed(format!("answered {status}"));
             return Err(match status {
-                429 => Trouble::TooOften(fault, reply.retry_after()),
                 400 | 401 | 403 | 415 | 422 => Trouble::Answered(fault.advise(about_credentials(login))),
                 404 | 405 | 410 => Trouble::Answered(fault.advise("see the url and the method of the login")),
-                400..500 => Trouble::Answered(fault),
-                _ => Trouble::of_status(status, fault),
+                400..500 if status != 429 => Trouble::Answered(fault),
+                _ => Trouble::of_status(status, reply.retry_after(), fault),
             });
         }
     }
