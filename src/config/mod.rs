@@ -51,7 +51,7 @@ pub use target_settings::{
     Activate, CommandTarget, ComposePlace, ComposeTarget, DaemonReload, Deliver, DotenvTarget, Pm2Target, Restart,
     SystemdTarget, TargetSettings, WakeSignal,
 };
-pub use unit_name::template_of;
+pub use unit_name::{instances_of, template_of, template_prefix};
 
 use files::whole;
 use findings::printable;

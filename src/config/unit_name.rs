@@ -24,6 +24,16 @@ pub fn template_of(name: &str) -> Option<String> {
     (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
 }
 
+/// `foo@` of `foo@.service`, a name that stands for all its instances.
+pub fn template_prefix(name: &str) -> Option<&str> {
+    name.strip_suffix(".service").filter(|prefix| prefix.ends_with('@') && prefix.matches('@').count() == 1)
+}
+
+/// A pattern (fnmatch(3)) of all instances of a template.
+pub fn instances_of(name: &str) -> Option<String> {
+    template_prefix(name).map(|prefix| format!("{}*.service", prefix.replace('\\', r"\\")))
+}
+
 /// The full name of services that can be restarted: `NAME.service`, `NAME@INSTANCE.service`, or `NAME@.service`, which
 /// stands for all its instances.
 pub(super) fn service_name(name: &str) -> Result<String, Mistake> {

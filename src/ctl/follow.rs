@@ -49,8 +49,9 @@ pub(super) async fn follow(
         Err(Error::Bus(error)) if is_denied(&error) => Reader::Guest(owner(daemon).await),
         _ => Reader::Member,
     };
+    let asked_at = jiff::Timestamp::now();
     let id = match start.await {
-        Err(error) if is_lost(&error) && reader == Reader::Member => requested(out, daemon, name).await?,
+        Err(error) if is_lost(&error) && reader == Reader::Member => requested(out, daemon, name, asked_at).await?,
         id => id?,
     };
     if reader == Reader::Guest(None) {
@@ -137,6 +138,40 @@ fn lost_sight(id: &str) -> Error {
     )))
 }
 
+/// Does so for a timer: where the daemon ended before it had recorded what the timer asked for, the next one is asked. Nobody
+/// else would until the next date.
+///
+/// # Errors
+/// Where it is not accepted, or no daemon comes back.
+pub(super) async fn follow_scheduled<S: Future<Output = Result<String, Error>>>(
+    out: &Out,
+    daemon: &ManagerProxy<'_>,
+    name: &str,
+    doing: &str,
+    start: impl Fn() -> S,
+) -> Result<Exit, Error> {
+    loop {
+        let former = owner(daemon).await;
+        let ended = follow(out, daemon, name, doing, false, start()).await;
+        if !matches!(ended, Err(Error::Busy(_))) || !is_replaced(daemon, former).await {
+            return ended;
+        }
+    }
+}
+
+/// Whether another daemon than `former` comes. It is not started for this: somebody may have stopped it.
+async fn is_replaced(daemon: &ManagerProxy<'_>, former: Option<String>) -> bool {
+    let until = Instant::now() + GONE;
+    while Instant::now() < until {
+        let now = owner(daemon).await;
+        if now.is_some() && now != former {
+            return true;
+        }
+        sleep(LOOK).await;
+    }
+    false
+}
+
 /// Whether the daemon died between the request and its answer: what became of the request is in the records.
 fn is_lost(error: &Error) -> bool {
     match error {
@@ -147,15 +182,25 @@ fn is_lost(error: &Error) -> bool {
 }
 
 /// The rotation that this program asked for, from the records.
-async fn requested(out: &Out, asker: &ManagerProxy<'_>, name: &str) -> Result<String, Error> {
+async fn requested(
+    out: &Out,
+    asker: &ManagerProxy<'_>,
+    name: &str,
+    asked_at: jiff::Timestamp,
+) -> Result<String, Error> {
     out.note("rekeyd has gone away; waiting for it to come back");
     let own = asker.inner().connection().unique_name().map(|name| name.to_string());
-    let is_own = |what: &Happening| matches!(what, Happening::Requested { actor: Actor::Person { sender, .. }, .. } if Some(sender) == own.as_ref());
+    let is_own = |record: &Record| match &record.what {
+        Happening::Requested { actor: Actor::Person { sender, .. }, .. } => Some(sender) == own.as_ref(),
+        // No two timers of a secret ask at once.
+        Happening::Requested { actor: Actor::Timer | Actor::Retry, .. } => record.at >= asked_at,
+        _ => false,
+    };
     let until = Instant::now() + GONE;
     loop {
-        match history(asker, name).await {
+        match history_where_it_runs(asker, name).await {
             Ok(records) => {
-                let asked = records.iter().rev().find(|record| is_own(&record.what));
+                let asked = records.iter().rev().find(|record| is_own(record));
                 return asked.and_then(|record| record.rotation.as_ref()).map(ToString::to_string).ok_or_else(|| {
                     Error::Busy(format!("rekeyd died before it recorded the request: nothing was touched; ask again: rekeyctl rotate {name}"))
                 });
@@ -168,6 +213,12 @@ async fn requested(out: &Out, asker: &ManagerProxy<'_>, name: &str) -> Result<St
 
 async fn history(daemon: &ManagerProxy<'_>, name: &str) -> Result<Vec<Record>, Error> {
     document(&daemon.history(name).await?)
+}
+
+/// The same, of a daemon that runs: who has stopped it does not want it started for this.
+async fn history_where_it_runs(daemon: &ManagerProxy<'_>, name: &str) -> Result<Vec<Record>, Error> {
+    let said: Option<String> = daemon.inner().call_with_flags("History", MethodFlags::NO_AUTO_START, &name).await?;
+    document(&said.unwrap_or_default())
 }
 
 /// What was told of a rotation so far.
@@ -214,10 +265,7 @@ impl Story<'_> {
 
     /// Asks for the records, and tells what was missed.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        // Who has stopped the daemon does not want it started for this.
-        let (method, flags) = ("History", MethodFlags::NO_AUTO_START);
-        let said: Option<String> = self.daemon.inner().call_with_flags(method, flags, &self.name).await?;
-        let records: Vec<Record> = document(&said.unwrap_or_default())?;
+        let records = history_where_it_runs(self.daemon, self.name).await?;
         let mut standing = Standing::default();
         // It was recorded before its id was told.
         self.is_forgotten = true;

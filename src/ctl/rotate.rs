@@ -1,9 +1,9 @@
-//! `rotate`, `rollback`: start and follow, or say what would happen.
+//! `rotate`, `rollback`, `retire`: start and follow, or say what would happen.
 
 use clap::Args;
 
 use super::acting::act;
-use super::follow::follow;
+use super::follow::{follow, follow_scheduled};
 use super::forecast::forecast;
 use super::standalone::{Do, Here};
 use super::{Exit, Out, daemon};
@@ -135,7 +135,11 @@ impl Rotate {
             follow: !self.how.no_wait,
         };
         let arguments = (name, &self.how.reason, flags.names());
-        let start = act(daemon, "Rotate", &arguments);
+        let start = || act(daemon, "Rotate", &arguments);
+        if self.scheduled && !self.how.no_wait {
+            return follow_scheduled(out, daemon, name, "rotating", start).await;
+        }
+        let start = start();
         follow(out, daemon, name, "rotating", self.how.no_wait, start).await
     }
 }
@@ -172,7 +176,11 @@ impl Retire {
         let done = async {
             let daemon = daemon().await?;
             let arguments = (&name, &self.how.reason, flags.names());
-            let start = act(&daemon, "Retire", &arguments);
+            let start = || act(&daemon, "Retire", &arguments);
+            if self.scheduled && !self.how.no_wait {
+                return follow_scheduled(out, &daemon, &name, "ending the overlap of", start).await;
+            }
+            let start = start();
             follow(out, &daemon, &name, "ending the overlap of", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error_of(&name, &error))

@@ -242,6 +242,23 @@ pub fn summary(settings: &SecretSettings, standing: Standing) -> SecretStatus {
     }
 }
 
+/// What the rotation that is under way was to move and the configuration has no more, or the units that it has since: who
+/// went on with others would call proven what nobody has looked at.
+pub fn strays(settings: &SecretSettings, standing: &Standing) -> Vec<String> {
+    let Some(transaction) = standing.transaction.as_ref().filter(|transaction| !transaction.found.is_empty()) else {
+        return Vec::new();
+    };
+    let found: Vec<&String> = transaction.found.iter().map(|found| &found.configured).collect();
+    let now = consumers(settings);
+    let gone = found.iter().filter(|consumer| !now.contains(consumer)).map(|consumer| format!("{consumer} is gone"));
+    let units = settings.targets.iter().flat_map(TargetSettings::units);
+    let new = units.filter(|unit| !found.contains(unit)).map(|unit| format!("{unit} is new"));
+    let mut strays: Vec<String> = gone.chain(new).collect();
+    strays.sort();
+    strays.dedup();
+    strays
+}
+
 /// What is moved with a secret: its consumers, and the templates of those that are instances, so that nobody moves a
 /// template and one of its instances at once.
 pub fn consumers(settings: &SecretSettings) -> Vec<String> {

@@ -107,6 +107,7 @@ pub async fn reveal(
 /// Where the store is locked, or the passphrase too short.
 pub async fn export_key(daemon: &Arc<Daemon>, actor: &Actor, passphrase: OwnedFd, to: OwnedFd) -> Result<(), Error> {
     let passphrase = read(passphrase).await?;
+    let _alone = daemon.renewing.lock().await;
     let keys = daemon.store.with_keys(Keys::to_bytes).map_err(failed)?;
     let sealed = computed(move || passphrase::lock(line(&passphrase), &keys)).await?;
     tell(daemon, Priority::Warning, format!("the store's key was exported, sealed with a passphrase, by {actor}"));
@@ -125,6 +126,7 @@ pub async fn import_key(daemon: &Arc<Daemon>, actor: &Actor, from: OwnedFd, pass
     });
     let keys = opened.await?;
     let keys = Keys::from_bytes(&keys).ok_or_else(|| Error::Failed("the export has no keys".to_owned()))?;
+    let _alone = daemon.renewing.lock().await;
     daemon.store.try_keys(&keys).map_err(|error| {
         let why = "these are the keys of another store, or were exported before this store's key was last rotated";
         Error::Failed(format!("{why}; nothing was changed: {error}"))
@@ -144,6 +146,8 @@ pub async fn import_key(daemon: &Arc<Daemon>, actor: &Actor, from: OwnedFd, pass
 /// # Errors
 /// Where the store is locked or cannot be written. Every value can be read at any moment of it.
 pub async fn rotate_key(daemon: &Arc<Daemon>, actor: &Actor) -> Result<(), Error> {
+    // Of two at once the keys of one would be gone, with what is sealed with them.
+    let _alone = daemon.renewing.lock().await;
     let renewed = daemon.store.with_keys(Keys::renewed).map_err(failed)?;
     let renewed = renewed.map_err(|error| Error::Failed(error.to_string()))?;
     KeyHelper::default().replace(&renewed, false).await.map_err(helper_failed)?;
@@ -158,6 +162,7 @@ fn renew_to_the_end(daemon: &Arc<Daemon>) {
     if daemon.store.with_keys(Keys::have_former).unwrap_or(false) {
         let daemon = Arc::clone(daemon);
         tokio::spawn(async move {
+            let _alone = daemon.renewing.lock().await;
             if let Err(error) = finish_renewal(&daemon).await {
                 let text = format!("the renewal of the store's key cannot be finished: {error}; rekeyctl key rotate");
                 daemon.journal.trouble(Priority::Error, None, &text);

@@ -250,7 +250,8 @@ async fn stop(daemon: &Daemon, bus: &mut Bus) {
     let state = timeout(Duration::from_secs(1), daemon.systemd.system_state()).await;
     // Without a bus nothing can be finished either.
     let going_down = !matches!(state, Ok(Ok(state)) if state != "stopping");
-    let under_way = daemon.progress.under_way();
+    // One that nobody is at, since its secret is not configured any more, is not waited for.
+    let under_way = if daemon.is_idle() { 0 } else { daemon.progress.under_way() };
     let text = match (under_way, going_down) {
         (0, _) => "rekeyd stops".to_owned(),
         (count, true) => format!("rekeyd stops with the system; {count} rotations go on at the next start"),

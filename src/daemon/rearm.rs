@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::timers;
+use crate::config::{self, Dirs};
 use crate::dbus::systemd1::Systemd;
 use crate::store;
 
@@ -20,10 +21,14 @@ pub fn run() -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     let systemd = Systemd::default();
+    let settings = config::load(&Dirs::default()).settings;
     let mut exit = ExitCode::SUCCESS;
     for name in names {
         let armed = match store::standing(root, &name) {
-            Ok(standing) => runtime.block_on(timers::arm(&systemd, &name, &standing)),
+            Ok(standing) => {
+                let dead_man = settings.secrets.get(&name).is_none_or(|settings| settings.dead_man);
+                runtime.block_on(timers::arm(&systemd, &name, &standing, dead_man))
+            }
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = armed {

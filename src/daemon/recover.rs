@@ -28,16 +28,19 @@ pub fn run(id: &str) -> ExitCode {
 
 async fn recover(id: &str) -> Result<(), StartError> {
     let root = Path::new(store::ROOT);
+    // Also while a daemon lives: one that was killed right after the end has not stopped this timer.
+    if !is_under_way(root, id)? {
+        if let Ok(rotation) = RotationId::try_from(id.to_owned()) {
+            let _ = timers::disarm_dead_man(&Systemd::default(), &rotation).await;
+        }
+        return Ok(());
+    }
     let lock = match StoreLock::take(root) {
         // Whoever has it goes on with the rotation.
         Err(StoreError::InUse(_)) => return Ok(()),
         lock => lock?,
     };
     if !is_under_way(root, id)? {
-        // It has ended: the timer, should it still be there, is not needed any more.
-        if let Ok(rotation) = RotationId::try_from(id.to_owned()) {
-            let _ = timers::disarm_dead_man(&Systemd::default(), &rotation).await;
-        }
         return Ok(());
     }
     let (journal, _thread) = Journal::start()?;

@@ -13,7 +13,7 @@ use super::rotations::{self, Begun};
 use super::state::Daemon;
 use super::wave::{self, Rider};
 use super::{calendar, schedule};
-use crate::config::{SecretSettings, TargetSettings};
+use crate::config::{SecretSettings, TargetSettings, instances_of};
 use crate::dbus::rekeyd1::{Error, RotateFlags};
 use crate::policy;
 use crate::record::journal::{Entry, Priority};
@@ -130,9 +130,17 @@ async fn is_under_way(daemon: &Daemon, consumer: &String) -> bool {
 }
 
 /// What a rotation moves: its consumers by their real names, and the units that systemd restarts with them.
-async fn moved(daemon: &Daemon, settings: &SecretSettings) -> Vec<String> {
+pub(super) async fn moved(daemon: &Daemon, settings: &SecretSettings) -> Vec<String> {
     let mut moved = consumers(settings);
+    let mut units = Vec::new();
     for unit in settings.targets.iter().flat_map(TargetSettings::units) {
+        match instances_of(unit) {
+            // systemd tells nothing of a template, but of its instances.
+            Some(pattern) => units.extend(daemon.systemd.active_units(&[&pattern]).await.unwrap_or_default()),
+            None => units.push(unit.clone()),
+        }
+    }
+    for unit in &units {
         // What systemd does not tell, preflight will.
         let Ok(status) = daemon.systemd.unit(unit).await else { continue };
         moved.extend(daemon.systemd.active_dependents(&status).await.unwrap_or_default());
@@ -264,6 +272,10 @@ async fn together(daemon: Arc<Daemon>, asked: Vec<Asked>, taken: Taken, rider: O
         let name = asked.settings.name.as_str();
         match daemon.find(name) {
             Err(error) => asked.tell(Err(error)),
+            // Nobody would ask again.
+            Ok((settings, charge)) if settings != asked.settings && asked.flags.scheduled => {
+                gather(&daemon, Asked { settings, charge, ..asked });
+            }
             Ok((settings, _)) if settings != asked.settings => {
                 let error = Error::Busy(format!("the configuration of {name} changed while it waited; ask again"));
                 asked.tell(Err(error));

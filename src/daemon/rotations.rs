@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
 use super::busy::Taken;
-use super::charge::{Charge, consumers};
-use super::requests::{Asked, Wish};
+use super::charge::{Charge, consumers, strays};
+use super::requests::{self, Asked, Wish};
 use super::state::{Daemon, Parts};
 use super::wave::Rider;
 use super::{aftercare, calendar, schedule};
@@ -25,6 +25,9 @@ use crate::store::{Ledger, StoreError};
 
 /// How long to wait before a rotation is taken up again whose record could not be written.
 const STORE_TROUBLE: Duration = Duration::from_secs(10);
+
+/// So long after the end of an overlap a next try begins.
+const AFTER_OVERLAP: Duration = Duration::from_secs(60);
 
 /// A batch that may begin.
 pub struct Begun {
@@ -154,10 +157,14 @@ pub fn resume_all(daemon: &Arc<Daemon>) {
         // Taken before anyone else can ask: until it is finished, the secret is busy.
         let taken = daemon.busy.take(&consumers);
         tokio::spawn(async move {
-            let _taken = match taken {
-                Ok(taken) => taken,
-                Err(_) => daemon.busy.wait_and_take(&consumers).await,
-            };
+            let mut moved = Vec::new();
+            for (settings, _) in &batch {
+                moved.extend(requests::moved(&daemon, settings).await);
+            }
+            // What systemd restarts with them is moved too. Given back first: two that wait for each other's would wait
+            // for ever.
+            drop(taken);
+            let _taken = daemon.busy.wait_and_take(&moved).await;
             let members = Members::new(&daemon, None, batch);
             let mut ledgers = members.ledgers().await;
             finish(&daemon, &mut members.engines(&daemon, &mut ledgers), true).await;
@@ -180,6 +187,16 @@ fn unfinished(daemon: &Daemon) -> Vec<Vec<(SecretSettings, Arc<Charge>)>> {
             && !standing.retry_owed();
         // What somebody is at needs nobody else; what is not of this time is not gone on with.
         if owes_nothing || charge.is_stuck() || charge.ledger.try_lock().is_err() {
+            continue;
+        }
+        let strays = strays(settings, &standing);
+        if !strays.is_empty() {
+            let text = format!(
+                "a rotation is under way, and goes on once its targets are as they were: {}; put its file back and run \
+                 rekeyctl reload",
+                strays.join(", ")
+            );
+            daemon.journal.trouble(Priority::Critical, Some(&settings.name), &text);
             continue;
         }
         let id = standing.transaction.and_then(|transaction| transaction.batch).map(|batch| batch.id);
@@ -234,7 +251,10 @@ pub async fn repair_all(daemon: &Arc<Daemon>) {
             continue;
         }
         let Ok(mut guard) = charge.ledger.try_lock() else { continue };
-        let Some(ledger) = guard.as_mut().filter(|ledger| ledger.standing().transaction.is_some()) else { continue };
+        let is_under_way = |ledger: &&mut Ledger| {
+            ledger.standing().transaction.is_some() && strays(settings, ledger.standing()).is_empty()
+        };
+        let Some(ledger) = guard.as_mut().filter(is_under_way) else { continue };
         let parts = daemon.parts(settings, &charge);
         if let Err(fault) = parts.engine(settings, &daemon.store, ledger).repair().await {
             let text = format!("cannot repair what was being delivered: {fault}");
@@ -280,7 +300,9 @@ async fn plan_retry(daemon: &Daemon, engine: &mut Engine<'_>) -> Result<(), Stor
     let AfterRollback::RetryIn(wait) = after_rollback(engine.ledger.standing().rolled_back_in_a_row) else {
         return Ok(());
     };
-    let at = Timestamp::now() + wait;
+    // While an overlap is open, one that failed may have opened it, each try is refused.
+    let overlap = engine.ledger.standing().retire_at.map(|end| end + AFTER_OVERLAP);
+    let at = (Timestamp::now() + wait).max(overlap.unwrap_or_default());
     let is_open = match &engine.settings.schedule {
         // Where it cannot be known now, it is asked again then.
         Some(schedule) => calendar::is_in_window(&daemon.helper, schedule, at).await.unwrap_or(true),

@@ -122,7 +122,8 @@ pub async fn arm_again(daemon: &Daemon) {
 
 /// Makes the transient timers that the records call for. What cannot be armed is told.
 pub async fn arm(daemon: &Daemon, name: &SecretName, standing: &Standing) {
-    if let Err(error) = timers::arm(&daemon.systemd, name, standing).await {
+    let dead_man = daemon.settings().secrets.get(name).is_none_or(|settings| settings.dead_man);
+    if let Err(error) = timers::arm(&daemon.systemd, name, standing, dead_man).await {
         daemon.journal.trouble(Priority::Error, Some(name), &error);
     }
 }

@@ -49,6 +49,8 @@ pub struct Daemon {
     pub busy: Busy,
     /// What timers ask for, until it is begun together.
     pub gathering: Gathering,
+    /// Held while the store's key is exported or replaced.
+    pub renewing: tokio::sync::Mutex<()>,
     /// The schedules that were put in force.
     pub applied: Applied,
     stopping: Arc<AtomicBool>,
@@ -93,6 +95,7 @@ impl Daemon {
             progress: Progress::default(),
             busy: Busy::default(),
             gathering: Gathering::default(),
+            renewing: tokio::sync::Mutex::default(),
             applied: Applied::default(),
             stopping: Arc::default(),
             configuration: RwLock::default(),
@@ -107,7 +110,7 @@ impl Daemon {
 
     /// Whether nothing is under way, nor what follows on it.
     pub fn is_idle(&self) -> bool {
-        self.progress.under_way() == 0 && self.busy.is_idle()
+        self.busy.is_idle()
     }
 
     /// Whether nothing new is to be begun.

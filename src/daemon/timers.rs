@@ -22,11 +22,11 @@ const LOOK: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Makes the transient timers that the records call for, where they are not there, and stops those that they do not: of the
-/// next try, and of the end of an overlap.
+/// next try, of the end of an overlap, and, with `dead_man`, of the rollback of what is under way.
 ///
 /// # Errors
 /// What could not be armed, and why.
-pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> Result<(), String> {
+pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing, dead_man: bool) -> Result<(), String> {
     let (retry, retire) = (retry_timer(name), retire_timer(name));
     for (timer, at) in [(&retry, standing.retry_at), (&retire, standing.retire_at)] {
         if at.is_none() && !systemd.active_units(&[timer]).await.unwrap_or_default().is_empty() {
@@ -39,6 +39,7 @@ pub async fn arm(systemd: &Systemd, name: &SecretName, standing: &Standing) -> R
         armed.map_err(|error| format!("the next try cannot be armed: {error}"))?;
     }
     if let Some(transaction) = &standing.transaction
+        && dead_man
         && transaction.phase().is_some_and(Phase::may_have_touched)
     {
         let armed = arm_dead_man(systemd, &transaction.id, SOON).await;

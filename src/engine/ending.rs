@@ -19,7 +19,8 @@ impl Engine<'_> {
         let took = Duration::try_from(now.duration_since(asked_at)).unwrap_or_default();
         let touched = !matches!(outcome, Outcome::Refused { .. });
         self.record(Some(id), Happening::Ended { outcome, took_us: micros(took) })?;
-        if self.settings.dead_man && touched {
+        // One may be armed also where the configuration says no more that one is wanted.
+        if touched {
             self.host.disarm_dead_man(id).await;
         }
         self.settle_accounts(Some(id)).await?;

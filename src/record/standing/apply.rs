@@ -239,6 +239,7 @@ impl Standing {
 
     fn end(&mut self, transaction: Transaction, outcome: &Outcome, at: Timestamp) {
         let plan = &transaction.plan;
+        let before = self.in_force.clone();
         if !matches!(outcome, Outcome::Refused { .. }) {
             self.left_half_way = matches!(outcome, Outcome::RollbackFailed { .. });
             self.returned_in_vain = plan.is_again() && *outcome != Outcome::Committed;
@@ -297,8 +298,9 @@ impl Standing {
             self.stopped = stopped.map(|found| found.configured.clone()).collect();
         }
         let retires = plan.retires();
-        // Who tries to end an overlap early, and fails, does not put its end off.
-        let is_still_to_come = *outcome != Outcome::Committed && retires && self.retire_at.is_some_and(|end| end > at);
+        // Who tries to end an overlap early, by retiring or by a new value, and fails, does not put its end off.
+        let is_same = retires || self.in_force == before;
+        let is_still_to_come = *outcome != Outcome::Committed && is_same && self.retire_at.is_some_and(|end| end > at);
         if !is_still_to_come && (retires || !matches!(outcome, Outcome::Refused { .. })) {
             self.retire_at = None;
         }

@@ -36,8 +36,8 @@ impl SystemdTarget {
         // A reload leaves no trace in the processes: in doubt it is done again.
         let is_up = status.active_state == "active" && !status.has_job;
         let reload = self.activate == Activate::Reload && is_up && status.can_reload;
-        if !reload && is_up && self.tally(&status, view).await?.is_proof() {
-            self.bring_back_dependents(found, deadline).await?;
+        if !reload && is_up && self.tally(&status, view).await?.is_exact() {
+            self.bring_back_dependents(found, back, deadline).await?;
             return Ok(Activated::AlreadyRunning { unit: unit.clone() });
         }
         let began = Instant::now();
@@ -51,7 +51,7 @@ impl SystemdTarget {
         };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.check_activated(unit, &end, reload).await?;
-        self.bring_back_dependents(found, deadline).await?;
+        self.bring_back_dependents(found, back, deadline).await?;
         let unit = unit.clone();
         Ok(if reload { Activated::Reloaded { unit, took_us } } else { Activated::Restarted { unit, took_us } })
     }
@@ -75,20 +75,30 @@ impl SystemdTarget {
     }
 
     /// systemd restarts dependents that are active; those that failed with the other view stay down, and are started.
-    async fn bring_back_dependents(&self, found: &Found, deadline: Instant) -> Result<(), Fault> {
+    async fn bring_back_dependents(&self, found: &Found, back: bool, deadline: Instant) -> Result<(), Fault> {
+        let mut failed = None;
         for unit in &found.dependents {
-            if !self.systemd.wait_without_job(unit, deadline).await? {
-                return Err(dependent_failed(unit, &found.unit, "it was not ready in time"));
+            match self.bring_back(unit, &found.unit, deadline).await {
+                // On the way back one that stays down keeps no other from coming up.
+                Err(fault) if back => failed = failed.or(Some(fault)),
+                brought => brought?,
             }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn bring_back(&self, unit: &str, consumer: &str, deadline: Instant) -> Result<(), Fault> {
+        if !self.systemd.wait_without_job(unit, deadline).await? {
+            return Err(dependent_failed(unit, consumer, "it was not ready in time"));
+        }
+        let status = self.systemd.unit(unit).await?;
+        if status.active_state == "active" {
+            return Ok(());
+        }
+        self.systemd.reset_failed(unit).await?;
+        if let Err(error) = self.systemd.start_until(unit, job_deadline(&status, deadline)).await {
             let status = self.systemd.unit(unit).await?;
-            if status.active_state == "active" {
-                continue;
-            }
-            self.systemd.reset_failed(unit).await?;
-            if let Err(error) = self.systemd.start_until(unit, job_deadline(&status, deadline)).await {
-                let status = self.systemd.unit(unit).await?;
-                return Err(dependent_failed(unit, &found.unit, &format!("{} ({error})", status.in_words())));
-            }
+            return Err(dependent_failed(unit, consumer, &format!("{} ({error})", status.in_words())));
         }
         Ok(())
     }

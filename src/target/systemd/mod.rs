@@ -190,7 +190,7 @@ impl Target for SystemdTarget {
 
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         let consumers = self.consumers(errand.found).await?;
-        let mut activated = Vec::new();
+        let (mut activated, mut failed) = (Vec::new(), None);
         if self.activate == Activate::None {
             return self.leave_alone(errand.view, &consumers).await;
         }
@@ -201,11 +201,15 @@ impl Target for SystemdTarget {
             let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.back, errand.deadline));
             // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
             for came in join_all(jobs).await {
-                activated.push(came?);
+                match came {
+                    // On the way back one that does not come up keeps no other from the value before.
+                    Err(fault) if errand.back => failed = failed.or(Some(fault)),
+                    came => activated.push(came?),
+                }
             }
             self.await_listening(&ports, &activated, errand.deadline).await?;
         }
-        Ok(activated)
+        failed.map_or(Ok(activated), Err)
     }
 
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {

@@ -17,6 +17,8 @@ pub(super) struct Tally {
     is_credential: bool,
     /// With what they should have.
     pub matching: u32,
+    /// Of these, with a value to accept beside it that was retired, and that their next restart takes from them.
+    keeping: u32,
     /// With another value.
     other: u32,
     /// With the value, and another one to accept than they should have.
@@ -32,6 +34,11 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn is_proof(&self) -> bool {
         self.matching > 0 && self.other == 0 && self.accepts_others == 0 && self.stale == 0 && self.lacking.is_empty()
+    }
+
+    /// Whether every process has the view to the letter, and none a value that was retired.
+    pub(super) fn is_exact(&self) -> bool {
+        self.is_proof() && self.keeping == 0
     }
 
     /// Whether every process hides its environment (setproctitle(3) does), as the configuration says it may.
@@ -105,7 +112,10 @@ impl SystemdTarget {
         match has.first().is_some_and(Option::is_some) {
             true if same.iter().all(|same| *same) => tally.matching += 1,
             // Until its next restart it may accept a value that was retired.
-            true if same.first() == Some(&true) && self.keeps_retired => tally.matching += 1,
+            true if same.first() == Some(&true) && self.keeps_retired => {
+                tally.matching += 1;
+                tally.keeping += 1;
+            }
             // With the right value to sign with, and another one to accept.
             true if same.first() == Some(&true) => tally.accepts_others += 1,
             true => tally.other += 1,

@@ -1,6 +1,7 @@
 //! Templates: a drop-in for all instances, and which instances there are.
 
 use super::SystemdTarget;
+use crate::config::{instances_of, template_prefix};
 use crate::record::Found;
 use crate::rotation::Fault;
 
@@ -11,7 +12,7 @@ impl SystemdTarget {
     /// The names under which systemd has a unit loaded: of a template those of its instances, and of one that does not
     /// run, since others may be started at any time.
     pub(super) async fn loaded_as(&self, unit: &str) -> Result<Vec<String>, Fault> {
-        let Some(prefix) = prefix(unit) else { return Ok(vec![unit.to_owned()]) };
+        let Some(prefix) = template_prefix(unit) else { return Ok(vec![unit.to_owned()]) };
         let mut names = self.instances(unit).await?;
         names.push(format!("{prefix}{FURTHER}.service"));
         Ok(names)
@@ -19,8 +20,10 @@ impl SystemdTarget {
 
     /// The instances of a template that systemd has loaded, sorted.
     pub(super) async fn instances(&self, template: &str) -> Result<Vec<String>, Fault> {
-        let Some(prefix) = prefix(template) else { return Ok(Vec::new()) };
-        let mut names = self.systemd.loaded_units(&pattern(prefix)).await?;
+        let (Some(prefix), Some(all)) = (template_prefix(template), instances_of(template)) else {
+            return Ok(Vec::new());
+        };
+        let mut names = self.systemd.loaded_units(&all).await?;
         names.retain(|name| name.starts_with(prefix) && *name != format!("{prefix}{FURTHER}.service"));
         names.sort();
         Ok(names)
@@ -28,8 +31,10 @@ impl SystemdTarget {
 
     /// The names under which a unit runs: of a template those of its instances.
     pub(super) async fn running_as(&self, unit: &str) -> Result<Vec<String>, Fault> {
-        let Some(prefix) = prefix(unit) else { return Ok(vec![unit.to_owned()]) };
-        let mut names = self.systemd.active_units(&[&pattern(prefix)]).await?;
+        let (Some(prefix), Some(all)) = (template_prefix(unit), instances_of(unit)) else {
+            return Ok(vec![unit.to_owned()]);
+        };
+        let mut names = self.systemd.active_units(&[&all]).await?;
         names.retain(|name| name.starts_with(prefix));
         names.sort();
         Ok(names)
@@ -52,17 +57,7 @@ impl SystemdTarget {
 
 /// Whether a unit stands for its instances; systemd itself can be asked about these only.
 pub(super) fn is_template(unit: &str) -> bool {
-    prefix(unit).is_some()
-}
-
-/// `foo@` of `foo@.service`.
-fn prefix(unit: &str) -> Option<&str> {
-    unit.strip_suffix(".service").filter(|prefix| prefix.ends_with('@') && prefix.matches('@').count() == 1)
-}
-
-/// A pattern (fnmatch(3)) of all instances.
-fn pattern(prefix: &str) -> String {
-    format!("{}*.service", prefix.replace('\\', r"\\"))
+    template_prefix(unit).is_some()
 }
 
 #[cfg(test)]
@@ -79,6 +74,6 @@ mod tests {
 
     #[test]
     fn escapes_in_a_name_are_no_wildcards() {
-        assert_eq!(pattern("a\\x2db@"), "a\\\\x2db@*.service");
+        assert_eq!(instances_of("a\\x2db@.service").unwrap(), "a\\\\x2db@*.service");
     }
 }
