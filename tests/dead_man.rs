@@ -100,6 +100,28 @@ support::on_both_debians! {
         assert_eq!(timers(&machine), [""; 0], "it was not disarmed");
     }
 
+    fn its_timer_ends_with_the_rotation_also_while_rekeyd_lives(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        rotation::rotate_ok(&machine);
+        let id = rotation::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
+        // As it is left by a daemon that was killed right after the end.
+        machine.ok(&["systemd-run", "-q", "--on-active=1h", &format!("--unit=rekeyd-recover@{id}.service")]);
+        assert_eq!(timers(&machine).len(), 1);
+        machine.ok(&["systemctl", "start", &format!("rekeyd-recover@{id}.service")]);
+        assert_eq!(timers(&machine), [""; 0]);
+    }
+
+    fn it_is_not_armed_where_it_is_not_wanted_also_after_a_kill(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good().fault("slow-start 3000"), "[rotation]\ndead-man = false\n");
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(10), "it is being restarted", || (machine.unit(UNIT, "ActiveState") == "activating").then_some(()));
+        machine.ok(&["systemctl", "kill", "--signal=KILL", "rekeyd.service"]);
+        poll(seconds(30), "it goes on and commits", || {
+            assert_eq!(timers(&machine), [""; 0]);
+            (rotation::status(&machine)["last"]["outcome"]["outcome"] == "committed").then_some(())
+        });
+    }
+
     fn it_does_nothing_when_the_rotation_has_ended(debian) {
         let machine = rotation::adopted(debian, &Backend::good());
         rotation::rotate_ok(&machine);

@@ -19,6 +19,10 @@ fn timers(machine: &Machine) -> Vec<String> {
     rows.iter().map(|row| row["unit"].as_str().unwrap().to_owned()).collect()
 }
 
+fn overlap() -> String {
+    format!("{}{MONTHLY}", rotation::OVERLAP)
+}
+
 /// Puts a configuration in force.
 fn configure(machine: &Machine, more: &str) {
     machine.put(FILE, 0o644, rotation::toml(more));
@@ -171,6 +175,36 @@ support::on_both_debians! {
         machine.ok(&["systemctl", "start", "rekeyd-retry@my-backend-jwt.service"]);
         let told = rotation::status(&machine);
         assert_eq!((&told["retry-at"], &told["waits-for-schedule"]), (&Value::Null, &true.into()), "{told:#}");
+    }
+
+    fn the_next_try_waits_for_the_end_of_the_overlap_that_the_failed_one_opened(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good().fault("protected-refuses"), &overlap());
+        assert_eq!(machine.exec(&["systemctl", "start", SERVICE]).status, 1);
+        let told = rotation::status(&machine);
+        assert_eq!(told["accepted"], serde_json::json!([2]), "tokens may be signed with it: {told:#}");
+        let seconds = |at: &str| told[at].as_str().map(|at| at[..19].to_owned()).unwrap();
+        assert!(seconds("retry-at") > seconds("retire-at"), "{told:#}");
+    }
+
+    fn who_stops_all_schedules_and_starts_them_has_the_end_of_an_overlap_back(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good(), &overlap());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let ends = || timers(&machine).contains(&"rekeyd-retire@my-backend-jwt.timer".to_owned());
+        poll(seconds(10), "the end is armed", || ends().then_some(()));
+        machine.ok(&["systemctl", "stop", "rekeyd-timers.target"]);
+        assert!(timers(&machine).is_empty());
+        machine.ok(&["systemctl", "start", "rekeyd-timers.target"]);
+        poll(seconds(10), "the end is armed again", || ends().then_some(()));
+    }
+
+    fn what_a_timer_has_asked_for_is_not_lost_with_the_daemon(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good(), MONTHLY);
+        machine.ok(&["systemctl", "start", "--no-block", SERVICE]);
+        poll(seconds(10), "it asks", || (machine.unit(SERVICE, "ActiveState") == "activating").then_some(()));
+        machine.ok(&["systemctl", "kill", "--signal=KILL", "rekeyd.service"]);
+        poll(seconds(60), "it ends", || (machine.unit(SERVICE, "ActiveState") != "activating").then_some(()));
+        assert_eq!(machine.unit(SERVICE, "Result"), "success");
+        assert_eq!(rotation::status(&machine)["generation"], 2);
     }
 
     fn a_calendar_that_systemd_does_not_take_is_a_mistake_of_the_configuration(debian) {

@@ -9,6 +9,7 @@ use support::rotation::{self, NAME, UNIT};
 use support::{Backend, Debian, Machine, poll, seconds};
 
 const WORKER: &str = "my-worker.service";
+const FILE: &str = "/etc/rekeyd/secrets.d/my-backend-jwt.toml";
 
 /// A backend and a worker, restarted in this order; the backend takes a while.
 fn with_worker(debian: Debian, units: &str) -> Machine {
@@ -52,6 +53,38 @@ support::on_both_debians! {
             let up = machine.unit(order[0], "ActiveEnterTimestampMonotonic").parse::<u64>().unwrap();
             assert!(started[0] < up && up <= started[1], "the second was restarted before the first was up again");
         }
+    }
+
+    fn one_that_stays_down_on_the_way_back_keeps_no_other_from_the_old_value(debian) {
+        let machine = with_worker(debian, "[\"my-worker.service\", \"my-backend.service\"]");
+        Backend::good().break_now(&machine, "login-500");
+        machine.put(
+            "/etc/systemd/system/my-worker.service.d/once.conf",
+            0o644,
+            "[Service]\nExecStartPre=sh -c 'test ! -e /run/was-started && touch /run/was-started'\n",
+        );
+        machine.sh("systemctl daemon-reload");
+        let said = rotation::rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_eq!(machine.unit(WORKER, "ActiveState"), "failed");
+        assert_eq!(value_of(&machine, UNIT).as_deref(), Some(FIRST_VALUE), "{said}");
+    }
+
+    fn interrupted_it_waits_for_the_unit_that_was_taken_out_of_the_file_meanwhile(debian) {
+        let both = "[\"my-backend.service\", \"my-worker.service\"]";
+        let machine = with_worker(debian, both);
+        begin(&machine);
+        machine.put(FILE, 0o644, rotation::toml(""));
+        machine.ok(&["systemctl", "kill", "--signal=KILL", "rekeyd.service"]);
+        poll(seconds(20), "it is told", || {
+            let told = machine.journal(&["-u", "rekeyd.service"]);
+            told.iter().any(|entry| entry["MESSAGE"].as_str().unwrap_or_default().contains("my-worker.service is gone")).then_some(())
+        });
+        assert!(!rotation::status(&machine)["rotation"].is_null(), "it went on without the worker");
+        machine.put(FILE, 0o644, rotation::toml("").replace("[\"my-backend.service\"]", both));
+        machine.ok(&["rekeyctl", "reload"]);
+        ends_as(&machine, "committed");
+        assert_eq!(value_of(&machine, WORKER).as_deref(), Some(&*rotation::assert_new_value(&machine)));
     }
 
     fn where_the_second_unit_fails_the_first_goes_back_too(debian) {

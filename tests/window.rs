@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT, assert_says, stage, status, value};
-use support::{Backend, Machine, token};
+use support::{Backend, Machine, poll, seconds, token};
 
 const WINDOW: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\nstrategy = \"window\"\noverlap = \"1m\"\n";
 const WITH_NEXT_RESTART: &str = "[invalidation]\nmode = \"overlap\"\nprevious-env = \"JWT_SECRET_PREVIOUS\"\noverlap = \"15m\"\nretire = \"with-next-restart\"\n";
@@ -81,6 +81,16 @@ support::on_both_debians! {
         machine.ok(&["rekeyctl", "rotate", NAME]);
         assert_eq!(status(&machine)["generation"], 5);
         assert_eq!(status(&machine)["accepted"], json!([2, 6]));
+    }
+
+    fn several_processes_learn_the_new_value_first_also_where_an_end_waits_for_a_restart(debian) {
+        let machine = rotation::adopted_with(debian, &Backend::good().always("workers 2"), WITH_NEXT_RESTART);
+        let run = machine.unit(UNIT, "InvocationID");
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        poll(seconds(20), "it is restarted to accept the new value", || (machine.unit(UNIT, "InvocationID") != run).then_some(()));
+        assert_eq!(value(&machine), FIRST_VALUE, "it signs with the new value before all of it accept that");
+        poll(seconds(40), "it ends", || status(&machine)["rotation"].is_null().then_some(()));
+        assert_eq!(status(&machine)["generation"], 2, "{:#}", status(&machine));
     }
 
     fn an_overlap_ends_with_the_next_restart_where_that_is_wanted(debian) {
