@@ -91,7 +91,7 @@ support::on_both_debians! {
     fn what_we_delivered_and_is_gone_is_named_and_delivered_again(debian) {
         let machine = rotated(debian);
         machine.sh(&format!("rm -r /var/lib/rekeyd/delivered/{NAME}"));
-        is_told(&machine, &format!("delivered/{NAME}/current/env has the value no more"));
+        is_told(&machine, &format!("delivered/{NAME}/current/env no longer has the value"));
         assert!(machine.ok(&["rekeyctl", "status", NAME]).contains(&format!("rekeyctl rotate {NAME} delivers it again")));
         assert_eq!(rotate(&machine).status, 0);
         is_over(&machine);
@@ -104,7 +104,7 @@ support::on_both_debians! {
         let before = value(&machine);
         let drop_in = machine.sh("ls /etc/systemd/system/my-backend.service.d/*rekeyd*").trim().to_owned();
         machine.sh(&format!("mv {drop_in} /root/"));
-        is_told(&machine, &format!("{drop_in} has the value no more"));
+        is_told(&machine, &format!("{drop_in} no longer has the value"));
         // The unit runs with the value in force: a rotation writes it anew.
         let said = rotate(&machine);
         assert_eq!(said.status, 0, "{said}");

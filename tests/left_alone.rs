@@ -46,7 +46,7 @@ support::on_both_debians! {
             assert_eq!(said.status, 0, "{said}");
             assert_says(&said, "my-backend.service is not restarted for it; job.service is not restarted for it");
             assert_says(&said, "/current/env has it; my-backend.service goes on as it is");
-            assert_says(&said, "until its next start the value before is in use by my-backend.service, job.service");
+            assert_says(&said, "my-backend.service, job.service use the previous value until their next start");
             assert!(!said.stdout.contains("in force and proven"), "{said}");
             assert_eq!((run(&machine), value(&machine).as_str()), (before.clone(), FIRST_VALUE));
             assert_ne!(delivered(&machine), FIRST_VALUE);

@@ -270,7 +270,7 @@ fn killed_anywhere_it_is_finished_or_undone_by_the_next_run() {
     let status = checkout.status();
     assert_eq!(status["state"], "rotating", "{status:#}");
     fs::remove_file(checkout.path("run/slow")).unwrap();
-    let text = checkout.ends(&["rotate", "--standalone"], 0, "a run before did not come to its end");
+    let text = checkout.ends(&["rotate", "--standalone"], 0, "an earlier run did not come to its end");
     assert!(text.contains("going on with the rotation that was interrupted"), "{text}");
     checkout.serves(&checkout.value());
     let status = checkout.status();

@@ -128,12 +128,12 @@ async fn examine(loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), Err
         return Ok(());
     }
     for name in &condition.edited {
-        let what = "its schedule was edited and is not in force yet: what its timer asks for is skipped";
+        let what = "its schedule was edited and is not in force yet: until then its timer is ignored";
         findings.push(Finding::ill(what, "rekeyctl reload").of(name.as_str()));
     }
     for name in &condition.unconfigured {
         let advice = format!("put its file back, or let go of it: rekeyctl forget {name}");
-        findings.push(Finding::ill("the store has values of it, and it is not configured", advice).of(name.as_str()));
+        findings.push(Finding::ill("the store has its values, but it is not configured", advice).of(name.as_str()));
     }
     findings.extend(condition.left_open.iter().map(|what| Finding::ill(what, String::new())));
     let statuses: Vec<SecretStatus> = document(&daemon.list_secrets().await?)?;

@@ -134,7 +134,7 @@ async fn owner(daemon: &ManagerProxy<'_>) -> Option<String> {
 
 fn lost_sight(id: &str) -> Error {
     Error::Bus(zbus::Error::Failure(format!(
-        "it has gone away, and ends rotation {id} when it is back; how that ended, root and members of the group rekeyd can see"
+        "it has gone away, and ends rotation {id} when it is back; root and the group rekeyd can see how"
     )))
 }
 

@@ -56,7 +56,7 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
     if is_any_asked {
         lines.extend(forecast.probes.iter().map(|probe| format!("  prove     {probe}")));
     } else {
-        lines.push("  prove     what is delivered alone: nothing runs that could be asked".to_owned());
+        lines.push("  prove     the delivery alone: nothing runs that could be asked".to_owned());
     }
     if forecast.logout {
         lines.push("  logout    everyone, once the new value is proven: all have to log in again".to_owned());

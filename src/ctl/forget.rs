@@ -33,7 +33,7 @@ fn in_words(name: &str, forgotten: &Forgotten) -> String {
     if !forgotten.accepted.is_empty() {
         let accepted: Vec<String> = forgotten.accepted.iter().map(ToString::to_string).collect();
         lines.push(format!(
-            "generation {} stays accepted beside it, and nobody ends that now: take it away once its tokens have expired",
+            "generation {} stays accepted beside it, and nothing ends that now: remove it once its tokens have expired",
             accepted.join(" and ")
         ));
     }

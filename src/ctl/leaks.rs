@@ -48,9 +48,9 @@ fn verdict(leaks: &Leaks, count: usize) -> String {
     };
     match count {
         0 if leaks.extent.stopped_at.is_some() => {
-            format!("found nowhere where it does not belong, as far as it came{short}")
+            format!("found nowhere it does not belong, as far as it was searched{short}")
         }
-        0 => format!("found nowhere where it does not belong{short}"),
+        0 => format!("found nowhere it does not belong{short}"),
         _ => {
             let places = if count == 1 { "1 place".to_owned() } else { format!("{count} places") };
             format!(

@@ -108,7 +108,7 @@ impl Teller<'_> {
         };
         let mut worst = Exit::Done;
         if standalone.is_unfinished() {
-            self.out.note("a run before did not come to its end: what it left is finished or undone first");
+            self.out.note("an earlier run did not come to its end: what it left is finished or undone first");
             match self.follow(standalone.recover(), &mut told).await {
                 // What it left has come to an end, whichever it was.
                 Exit::Done | Exit::Failed | Exit::Refused => {}
@@ -147,7 +147,7 @@ impl Teller<'_> {
         }
         if let (Some(at), Do::Perform(..), false) = (standalone.standing().retire_at, what, self.out.json) {
             let name = &self.name;
-            let text = format!("nobody ends the overlap by itself here: after {at:.0}, rekeyctl retire {name}");
+            let text = format!("nothing ends the overlap by itself here: after {at:.0}, rekeyctl retire {name}");
             self.out.note(&self.words(&text));
         }
         worst

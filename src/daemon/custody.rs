@@ -64,7 +64,7 @@ pub async fn unlock(daemon: &Arc<Daemon>) {
 }
 
 async fn go_on(daemon: &Arc<Daemon>) {
-    daemon.journal.tell(Priority::Notice, message_id::STORE_UNLOCKED, "the store's key can be had, and it is open");
+    daemon.journal.tell(Priority::Notice, message_id::STORE_UNLOCKED, "the store's key is back, and the store is open");
     renew_to_the_end(daemon);
     rotations::repair_all(daemon).await;
     rotations::resume_all(daemon);
@@ -152,7 +152,12 @@ pub async fn rotate_key(daemon: &Arc<Daemon>, actor: &Actor) -> Result<(), Error
     let renewed = renewed.map_err(|error| Error::Failed(error.to_string()))?;
     KeyHelper::default().replace(&renewed, false).await.map_err(helper_failed)?;
     daemon.store.use_keys(Ok(renewed));
-    finish_renewal(daemon).await?;
+    finish_renewal(daemon).await.map_err(|fault| {
+        let fault = fault_in_words(&fault);
+        Error::Failed(format!(
+            "the store has a new key, but not all of it is sealed with that yet: {fault}; say it again"
+        ))
+    })?;
     tell(daemon, Priority::Notice, format!("the store's key was renewed by {actor}, and every value sealed with it"));
     Ok(())
 }
@@ -171,10 +176,10 @@ fn renew_to_the_end(daemon: &Arc<Daemon>) {
     }
 }
 
-async fn finish_renewal(daemon: &Daemon) -> Result<(), Error> {
-    daemon.store.seal_again().map_err(failed)?;
-    let new = daemon.store.with_keys(Keys::without_former).map_err(failed)?;
-    KeyHelper::default().replace(&new, false).await.map_err(helper_failed)?;
+async fn finish_renewal(daemon: &Daemon) -> Result<(), Fault> {
+    daemon.store.seal_again()?;
+    let new = daemon.store.with_keys(Keys::without_former)?;
+    KeyHelper::default().replace(&new, false).await?;
     daemon.store.use_keys(Ok(new));
     Ok(())
 }

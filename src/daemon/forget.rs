@@ -8,9 +8,10 @@ use super::timers;
 use crate::config::{SecretName, TargetSettings};
 use crate::dbus::rekeyd1::{Error, Forgotten};
 use crate::dbus::systemd1::{OUTPUT, Systemd, SystemdError};
+use crate::record::text::fault_in_words;
 use crate::record::{Actor, Happening};
 use crate::rotation::Fault;
-use crate::store::{DELIVERED, StoreError};
+use crate::store::DELIVERED;
 use crate::sys::files;
 
 /// No unit file is larger.
@@ -37,11 +38,11 @@ pub async fn forget(daemon: &Arc<Daemon>, actor: Actor, name: &SecretName) -> Re
     }
     if is_known {
         daemon.append(&charge, &mut ledger, Happening::Forgotten { actor })?;
-        daemon.store.remove_values(name).map_err(failed)?;
+        daemon.store.remove_values(name).map_err(half_done)?;
         timers::disarm(&daemon.systemd, name).await;
     }
     remove_output(&daemon.systemd, name).await;
-    let readers = readers(&daemon.systemd, name, &delivered).await.map_err(Fault::from)?;
+    let readers = readers(&daemon.systemd, name, &delivered).await.map_err(half_done)?;
     if readers.is_empty() && delivered.exists() {
         std::fs::remove_dir_all(&delivered)
             .map_err(|error| Error::Failed(format!("cannot remove {}: {error}", delivered.display())))?;
@@ -106,8 +107,10 @@ async fn remove_output(systemd: &Systemd, name: &SecretName) {
     }
 }
 
-fn failed(error: StoreError) -> Error {
-    Fault::from(error).into()
+/// What fails once it is recorded that the secret is forgotten.
+fn half_done(error: impl Into<Fault>) -> Error {
+    let fault = fault_in_words(&error.into());
+    Error::Failed(format!("it is forgotten, but not all of it is removed: {fault}; say it again once that is mended"))
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ pub fn tell_of_orphans(daemon: &Daemon) {
     let settings = daemon.settings();
     for name in daemon.store.secrets().unwrap_or_default() {
         if !settings.secrets.contains_key(&name) && daemon.charge(&name).standing().transaction.is_some() {
-            let text = "a rotation is under way, and the secret is no longer configured: put its file back and say rekeyctl reload to have it finished";
+            let text = "a rotation is under way, and the secret is no longer configured: put its file back and run rekeyctl reload to have it finished";
             daemon.journal.trouble(Priority::Critical, Some(&name), text);
         }
     }

@@ -67,7 +67,7 @@ impl Engine<'_> {
             return Err(Fault::new(FaultCode::NotConfigured, message).advise(format!("rekeyctl adopt {name}")));
         }
         if self.value_in_force().await.is_ok() {
-            let message = "a value is in force that can be taken over, and that would be the way back";
+            let message = "the value in force can be taken over, and is then the way back";
             return Err(Fault::new(FaultCode::NotConfigured, message).advise(format!("rekeyctl adopt {name}")));
         }
         Ok(Plan::initial(standing.next_generation()))

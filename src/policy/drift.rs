@@ -139,7 +139,7 @@ impl Drift {
             }
             Self::Removed(..) => "write the value in force, before what reads it starts again".to_owned(),
             Self::Older(_, _, restart) => restart.clone(),
-            Self::Waits(_, restart) => format!("{restart} brings that start about now"),
+            Self::Waits(_, restart) => format!("{restart} starts it now"),
             Self::Uncertain(_, advice) => advice.clone(),
         }
     }
@@ -151,7 +151,7 @@ impl fmt::Display for Drift {
             Self::Edited(place, _) => write!(f, "{place} was edited by hand, and what runs has not taken that yet"),
             Self::EditedAndTaken(place) => write!(f, "{place} was edited by hand, and what runs has taken that"),
             Self::Restored(place, generation) => write!(f, "{place} has generation {generation} again"),
-            Self::Removed(place, _) => write!(f, "{place} has the value no more"),
+            Self::Removed(place, _) => write!(f, "{place} no longer has the value"),
             Self::Older(place, generation, _) => {
                 write!(f, "{place} still with generation {generation}, older than the file")
             }

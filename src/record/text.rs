@@ -28,7 +28,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
                 Intent::Rotate => "rotation",
                 Intent::Retire => "end of the overlap",
                 Intent::Initial => "first rotation, without a way back,",
-                Intent::Return if plan.is_again() => "return to the value in force, after a way back that failed,",
+                Intent::Return if plan.is_again() => "return to the value in force, after a failed rollback,",
                 Intent::Return => "rollback to the previous value",
             };
             format!("{what} {} → {} asked for by {actor}{with}{why}", plan.start(), plan.goal())
@@ -54,7 +54,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         }
         Happening::RetryArmed { at: Some(at) } => format!("the rotation will be tried again at {at:.0}"),
         Happening::RetryArmed { at: None } => {
-            "the rotation will be tried again with the next date of its schedule, since its window is over before then"
+            "the rotation will be tried again on the next date of its schedule: its window is over before a next try"
                 .to_owned()
         }
         Happening::RetireArmed { at } => format!("the overlap ends at {at:.0}"),
@@ -67,7 +67,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
         }
         Happening::Searched { actor } => format!("this host is searched for the values, asked for by {actor}"),
         Happening::Abandoned { fault } => {
-            format!("the rotation under way is not gone on with: {}", fault_in_words(fault))
+            format!("the rotation under way was abandoned: {}", fault_in_words(fault))
         }
         Happening::Forgotten { actor } => format!("let go of by {actor}; the consumers keep the value that they have"),
         Happening::CarriedOver { .. } => "records carried over to a new file".to_owned(),
@@ -194,7 +194,7 @@ pub fn seen_in_words(seen: &Seen) -> String {
 pub fn evidence_in_words(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Process { unit, matching: 0, of, without: 0 } => {
-            format!("the environment of the {of} processes of {unit} is that of their start, and shows nothing")
+            format!("the environment of {of} processes of {unit} dates from their start, and proves nothing")
         }
         Evidence::Process { unit, matching, of, without: 0 } => {
             format!("{matching} of {of} processes of {unit} have the value")
@@ -291,7 +291,7 @@ fn committed_in_words(took_us: u64, standing: &Standing) -> String {
         Some(last) if !last.retires && !last.waiting.is_empty() => {
             let units = last.waiting.join(", ");
             format!(
-                "{in_force} is delivered and read back, after {took}; until its next start the value before is in use by {units}"
+                "{in_force} is delivered and read back, after {took}; {units} use the previous value until their next start"
             )
         }
         Some(last) if !last.read_back.is_empty() => {

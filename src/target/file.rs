@@ -23,7 +23,7 @@ pub(super) fn differs(place: &str, wanted: Option<&SecretValue>, view: &View) ->
     if wanted.is_some() {
         return Fault::new(FaultCode::WrongValue, format!("{place} is not that of the view {view}"));
     }
-    let message = format!("{place} has a value, where the view {view} accepts no other than its own");
+    let message = format!("{place} is not empty, but the view {view} accepts no other value than its own");
     Fault::new(FaultCode::WrongValue, message).advise(format!(
         "unless that value is still needed, empty it ({place}), and restart what reads it; the next overlap fills it again"
     ))
