@@ -134,7 +134,9 @@ mod tests {
     async fn one_that_does_not_come_holds_nobody_up_for_long() {
         let mut riders = of(2);
         let absent = riders.remove(1);
+        let began = Instant::now();
         riders.remove(0).meet().await;
+        assert!(began.elapsed() <= PATIENCE, "{:?}", began.elapsed());
         drop(absent);
     }
 }

@@ -121,7 +121,9 @@ impl<'m, 'a> Member<'m, 'a> {
         let Some((id, progress)) = self.engine.under_way() else { return Ok(()) };
         let outcome = match progress {
             Progress::Decided(outcome) => outcome,
-            Progress::In(_) => Outcome::Committed,
+            Progress::In(Phase::Commit) => Outcome::Committed,
+            // It goes on.
+            Progress::In(_) => return Ok(()),
         };
         if outcome == Outcome::Committed {
             self.engine.run_hooks(&id).await?;

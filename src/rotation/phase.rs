@@ -226,6 +226,9 @@ mod tests {
         Fault::new(FaultCode::UnitFailed, text)
     }
 
+    /// How many of them have a value to go back to: all but the last.
+    const WITH_A_WAY_BACK: usize = 7;
+
     fn plans() -> [(&'static str, Plan); 8] {
         let (old, new) = (Generation(1), Generation(2));
         [
@@ -349,7 +352,7 @@ mod tests {
         /// Whatever happens, a rotation ends, in few phases; nothing is touched before `refused`; both errors are told;
         /// it never goes forth again once it went back.
         #[test]
-        fn every_walk_ends_and_tells_the_truth(which in 0_usize..7, fails in prop::collection::vec(any::<bool>(), 40)) {
+        fn every_walk_ends_and_tells_the_truth(which in 0..WITH_A_WAY_BACK, fails in prop::collection::vec(any::<bool>(), 40)) {
             let plan = plans()[which].1.clone();
             let mut phase = Phase::Preflight;
             let mut touched = false;
@@ -385,7 +388,7 @@ mod tests {
         /// The way back leads to the view that was in force before, from wherever it is taken; what may have been
         /// signed with the new value stays accepted.
         #[test]
-        fn every_way_back_leads_to_the_start(which in 0_usize..7, steps in 0_usize..9) {
+        fn every_way_back_leads_to_the_start(which in 0..WITH_A_WAY_BACK, steps in 0_usize..9) {
             let plan = plans()[which].1.clone();
             let mut phase = Phase::Preflight;
             for _ in 0..steps {
