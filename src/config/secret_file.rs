@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::env_name::{assigned, env_name};
 use super::hook_section;
 use super::hosting_section;
+use super::hosting_settings::HostingPlatform;
 use super::probe_section;
 use super::probe_settings::{ProbeSettings, TokenSource};
 use super::proof_section::{self, Proof};
@@ -140,6 +141,12 @@ fn kind_that_restarts(target: &TargetSettings) -> Option<&'static str> {
     match target {
         TargetSettings::Compose(_) => Some("compose"),
         TargetSettings::Pm2(_) => Some("pm2"),
+        TargetSettings::Hosting(hosting) => Some(match &hosting.platform {
+            HostingPlatform::Vercel(_) => "vercel",
+            HostingPlatform::Netlify(_) => "netlify",
+            HostingPlatform::Render(_) => "render",
+            HostingPlatform::Railway(_) => "railway",
+        }),
         _ => None,
     }
 }

@@ -134,14 +134,15 @@ impl Engine<'_> {
         let errand = Errand { before: before.as_deref(), ..self.errand(&view, phase, &mark, deadline) };
         let (mut targets, mut exposed, mut noted, mut left) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut failed = None;
-        for target in self.targets {
+        for (_, target) in in_turn(phase, self.targets.iter().map(|target| &**target).enumerate()) {
             match target.deliver(&errand).await {
                 Ok(more) => {
                     noted.extend(more);
                     targets.push(target.label());
                     exposed.extend(target.exposes());
                 }
-                Err(fault) if phase.is_back() && fault.code.leaves_a_file() => {
+                // What is at home comes up with its old value, also where a platform is away.
+                Err(fault) if phase.is_back() && (fault.code.leaves_a_file() || !target.is_local()) => {
                     left.push(Left { target: target.label(), fault });
                 }
                 Err(fault) if phase.is_back() => failed = failed.or(Some(fault)),
@@ -181,7 +182,7 @@ impl Engine<'_> {
         let (view, mark) = (values.of(&view), self.mark(phase));
         let errand = Errand { found: &due, ..self.errand(&view, phase, &mark, deadline) };
         let mut failed = None;
-        for (number, target) in self.moving() {
+        for (number, target) in in_turn(phase, self.moving()) {
             let command = self.settings.targets.get(number).and_then(TargetSettings::restart_command);
             if let Some(command) = command.as_ref().filter(|command| restarted.contains(command)) {
                 activated.push(Activated::WithOthers { unit: command.clone() });
@@ -332,6 +333,16 @@ impl Engine<'_> {
     pub(super) fn found(&self) -> &[Found] {
         self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
     }
+}
+
+/// The targets in the order of their turns: on the way back those at home first, which come up in a moment.
+fn in_turn<'t>(
+    phase: &Phase,
+    targets: impl Iterator<Item = (usize, &'t dyn Target)>,
+) -> impl Iterator<Item = (usize, &'t dyn Target)> {
+    let mut targets: Vec<_> = targets.collect();
+    targets.sort_by_key(|(_, target)| phase.is_back() && !target.is_local());
+    targets.into_iter()
 }
 
 /// Whether a consumer runs, or it is not known. That a file has the value says nothing of who reads it.

@@ -267,6 +267,11 @@ impl Fake {
             state.world.next.push_front(states);
             state.world.deploy(None, true);
         }
+        if step == "list" && state.world.writes > 0 && state.world.set.remove("pushes-after-write").is_some() {
+            // Somebody pushes new code, which takes a while to come up.
+            state.world.head = state.world.id("beef");
+            state.world.deploy(None, false);
+        }
         if step == "list" && state.world.is_set("goes-on") {
             // What somebody else has set going goes on, whoever looks.
             let newest = state.world.deployments.last().map(|it| it.id.clone()).unwrap_or_default();

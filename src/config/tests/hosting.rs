@@ -86,6 +86,14 @@ fn mistakes_are_found_with_their_place_and_advice() {
             "means nothing",
             "preview",
         ),
+        (
+            target(&format!(
+                "{RAILWAY}[invalidation]\nmode = \"overlap\"\nprevious-env = \"B\"\noverlap = \"15m\"\nretire = \"with-next-restart\""
+            )),
+            "13:10",
+            "with `type = \"railway\"` that must have",
+            "leave `retire` out",
+        ),
         (target(&format!("{RAILWAY}[rotation]\ndeadline = \"60s\"")), "10:12", "not longer than the 1min", "settle"),
         (
             target("type = \"netlify\"\nsite = \"s\"\ntoken-file = \"/t\"\ncontexts = [\"dev\"]"),

@@ -48,7 +48,7 @@ impl HostingTarget {
 
     /// Takes note of the values that are not to be told.
     pub(super) fn know(&self, view: &Disclosed<'_>) {
-        self.know_all(std::iter::once(view.primary).chain(view.accepted.iter().copied()));
+        self.know_all(std::iter::once(view.primary).chain(view.accepted.iter().copied()).chain(view.previous));
     }
 
     pub(super) fn know_all<'v>(&self, values: impl Iterator<Item = &'v SecretValue>) {
@@ -60,10 +60,11 @@ impl HostingTarget {
         }
     }
 
-    /// Whether rekeyd has made or taken over this value.
+    /// Whether rekeyd has made or taken over this value, or each one of this list of values.
     pub(super) fn is_known(&self, value: &SecretValue) -> bool {
         let known = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().any(|known| known.is_same(value))
+        let is_known = |value: &SecretValue| known.iter().any(|known| known.is_same(value));
+        is_known(value) || value.parts().iter().all(is_known)
     }
 
     /// Takes note of what a variable has, for as long as nobody else writes it.
@@ -218,18 +219,19 @@ impl HostingTarget {
         )))
     }
 
-    /// Waits until nothing is under way any more that was made before the write: it would come up with the former value
-    /// when this rotation has ended.
-    pub(super) async fn let_older_ones_end(&self, course: &Course<'_>, at: Timestamp) -> Result<(), Fault> {
+    /// Waits until nothing of others is under way any more. What was made before the write would come up with the former
+    /// value when this rotation has ended; what was made since, a push, would be undone or cancelled by a deployment of the
+    /// code from before it.
+    pub(super) async fn let_others_end(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
+        let began = Instant::now();
         loop {
             let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
             let made = made.map_err(|refusal| self.after(refusal))?;
-            let is_older = |it: &Deployment| it.created.is_none_or(|created| created < at);
-            let going = made.into_iter().find(|it| is_pending(it) && is_older(it) && !self.is_ours(course, it));
+            let going = made.into_iter().find(|it| is_pending(it) && !self.is_ours(course, it));
             let Some(going) = going else { return Ok(()) };
-            self.tell(course, &format!("waiting for {}, which was made before the value was written", name(&going)));
-            let pause = self.platform.pause(Duration::ZERO);
+            self.tell(course, &format!("waiting for {}, which somebody else has made", name(&going)));
+            let pause = self.platform.pause(began.elapsed());
             if going.state == State::Blocked || Instant::now() + pause >= course.until {
                 return Err(self.after(self.is_under_way(&going)));
             }

@@ -160,10 +160,9 @@ impl Target for HostingTarget {
         }
         let touched = self.touched();
         let at = self.write(&course).await?;
-        match at {
-            _ if errand.back => self.let_none_land(&course, touched).await?,
-            Some(at) => self.let_older_ones_end(&course, at).await?,
-            None => {}
+        match errand.back {
+            true => self.let_none_land(&course, touched).await?,
+            false => self.let_others_end(&course).await?,
         }
         let mut since = at;
         if at.is_none() || !self.platform.marks() {

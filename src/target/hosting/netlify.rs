@@ -79,6 +79,15 @@ impl Platform for Netlify {
                 let advice = "give it one there, or name the contexts that it has: `contexts`";
                 return Err(Refusal::obstacle(FaultCode::NotConfigured, text, advice));
             }
+            if let Some(other) = variable.differing(&self.settings.contexts) {
+                let text = format!(
+                    "{key} of {} has another value for {} than for the first context",
+                    self.label,
+                    other.shown()
+                );
+                let advice = "make them the same there, or leave that one out of `contexts`: a secret has one value";
+                return Err(Refusal::obstacle(FaultCode::WrongValue, text, advice));
+            }
             let kind = if variable.is_secret { "a secret" } else { "readable" };
             sight.told.push(format!("{key} is there, {kind}"));
         }

@@ -34,8 +34,9 @@ impl HostingTarget {
     }
 
     async fn wait_for_others(&self, mut newest: Option<Deployment>, until: Instant) -> Said<()> {
+        let began = Instant::now();
         while let Some(at) = newest.as_ref().filter(|at| is_pending(at)) {
-            let pause = self.platform.pause(Duration::ZERO);
+            let pause = self.platform.pause(began.elapsed());
             if at.state == State::Blocked || Instant::now() + pause >= until {
                 return Err(self.is_under_way(at));
             }

@@ -141,7 +141,9 @@ impl Railway {
             _ => format!(": {}", self.api.told(message)),
         };
         let text = format!("{} refused it{words}", self.label);
-        Refusal { advice: advice.to_owned(), ..Refusal::of(kind, text) }
+        let may_be_there = intent == Intent::Write && kind == Kind::Invalid;
+        let refusal = Refusal { advice: advice.to_owned(), ..Refusal::of(kind, text) };
+        if may_be_there { refusal.taken() } else { refusal }
     }
 
     async fn look_at_service(&self, until: Instant) -> Said<Instance> {

@@ -27,6 +27,10 @@ const APPEARS: Duration = Duration::from_secs(60);
 impl HostingTarget {
     /// The deployment of this movement, which was made before already or is made now, once it is live.
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        // Other targets may have taken their time since the write.
+        if !course.errand.back && self.touched() != Touched::Unknown {
+            self.let_others_end(course).await?;
+        }
         let found = self.answer(course, || self.find(course)).await;
         match found.map_err(|refusal| self.after(refusal))? {
             Some(made) if self.touched() == Touched::Unknown || self.is_ours(course, &made) => {

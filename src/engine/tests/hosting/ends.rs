@@ -295,6 +295,7 @@ fn what_somebody_else_failed_to_deploy_in_between_is_none_of_ours() {
             world.set.insert("fails-after-lists".to_owned(), "1".to_owned());
             if slowly {
                 world.set.insert("fails-slowly".to_owned(), String::new());
+                world.set.insert("goes-on".to_owned(), String::new());
             }
         });
         lab.assert_committed(&lab.rotate());

@@ -136,6 +136,27 @@ fn an_error_of_railway_that_is_not_known_says_nothing_of_what_was_done() {
 }
 
 #[test]
+fn an_error_of_railway_to_a_write_that_is_not_known_may_have_taken_and_is_taken_back() {
+    let lab = at(At::Railway);
+    let errors =
+        json!({"errors": [{"message": "the connection to the store was closed"}], "data": {"variableUpsert": true}});
+    lab.fake().fail("write", What::Answer(Answer::json(200, &errors)));
+    lab.assert_rolled_back(&lab.rotate(), FaultCode::PlatformRefused);
+    let writes = lab.fake().asked().into_iter().filter(|asked| asked.step == "write").count();
+    assert_eq!(writes, 2, "the old value is written again");
+}
+
+#[test]
+fn the_list_of_a_window_is_not_taken_for_what_somebody_else_wrote() {
+    for kind in [At::Render, At::Railway] {
+        let lab = at(kind).overlapping(Course::Window);
+        lab.fake().next(kind.well());
+        lab.fake().next(&[broken(kind)]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+    }
+}
+
+#[test]
 fn while_nobody_can_see_what_a_trigger_made_it_is_not_sent_again() {
     for kind in At::ALL {
         let usual = at(kind);

@@ -54,6 +54,21 @@ fn where_one_fails_in_any_step_all_have_the_old_value_again() {
     }
 }
 
+#[test]
+fn what_is_at_home_has_the_old_value_again_also_where_a_platform_is_gone_on_the_way_back() {
+    for (which, on) in [(0, "write"), (1, "write")] {
+        let lab = mixed(Course::OneStep);
+        lock(&lab.world).fails = vec![("prove", true)];
+        // The two variables are written; from then on none.
+        lab.fakes[which].fail_at(on, 2, 99, What::Answer(Answer::json(404, &serde_json::json!({"message": "gone"}))));
+        let outcome = lab.rotate();
+        assert!(matches!(outcome, Outcome::RollbackFailed { .. }), "{which}: {outcome:?}");
+        assert_eq!(at_home(&lab), OLD, "{which}");
+        let other = &lab.fakes[1 - which];
+        assert_eq!((other.value("JWT_SECRET").as_str(), other.served("JWT_SECRET").as_str()), (OLD, OLD), "{which}");
+    }
+}
+
 #[track_caller]
 fn assert_back(lab: &Lab, outcome: &Outcome, what: &str) {
     assert!(matches!(outcome, Outcome::RolledBack { .. }), "{what}: {outcome:?}");

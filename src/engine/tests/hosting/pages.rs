@@ -74,8 +74,8 @@ fn a_preview_of_a_branch_is_found_on_a_later_page() {
         }
     });
     lab.assert_committed(&lab.rotate());
-    // Before it is written, and after that, for what was made before.
-    assert_eq!(pages(&lab, "list"), 6);
+    // Before it is written, after that, and before it is deployed, for what others make.
+    assert_eq!(pages(&lab, "list"), 9);
 }
 
 #[test]

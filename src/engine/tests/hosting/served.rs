@@ -24,6 +24,22 @@ impl Lab {
 }
 
 #[test]
+fn a_push_after_the_write_is_waited_for_and_its_code_deployed() {
+    for kind in At::ALL {
+        let lab = at(kind);
+        lab.fake().with(|world| {
+            world.set.insert("pushes-after-write".to_owned(), String::new());
+            world.set.insert("goes-on".to_owned(), String::new());
+        });
+        lab.assert_committed(&lab.rotate());
+        lab.fake().with(|world| {
+            let serving = world.serving.clone();
+            assert_eq!(world.find(&serving).unwrap().commit, world.head, "{kind:?}");
+        });
+    }
+}
+
+#[test]
 fn what_was_made_before_the_value_in_force_is_no_proof_of_it() {
     for kind in At::ALL {
         let lab = at(kind);

@@ -39,6 +39,14 @@ impl Variable {
         self.values.iter().any(|value| value.is_of(context))
     }
 
+    /// The first context that has another value than the first of them, where values can be read.
+    pub(super) fn differing<'c>(&self, contexts: &'c [Context]) -> Option<&'c Context> {
+        let of = |context: &Context| self.values.iter().find(|value| value.is_of(context))?.value.as_ref();
+        let first = of(contexts.first()?)?.text();
+        let is_other = |context: &&Context| !self.is_secret && of(context).is_some_and(|value| value.text() != first);
+        contexts.iter().find(is_other)
+    }
+
     pub(super) fn updated(&self) -> Option<Timestamp> {
         self.updated_at.as_deref()?.parse().ok()
     }

@@ -83,10 +83,14 @@ impl Vercel {
     /// Makes the variable; or finds that it is there, where an earlier try that was not answered has made it.
     pub(super) async fn create(&self, key: &str, value: &str, until: Instant) -> Said<bool> {
         let path = ["v10", "projects", self.project(), "env"];
-        let (target, custom) = match &self.settings.environment {
-            Environment::Custom(id) => (Vec::new(), Some(vec![id.as_str()])),
-            _ => (vec![self.environment()], None),
+        let (mut target, mut custom) = match &self.settings.environment {
+            Environment::Custom(id) => (Vec::new(), vec![id.as_str()]),
+            _ => (vec![self.environment()], Vec::new()),
         };
+        for also in self.settings.also.iter().map(String::as_str) {
+            if ["production", "preview", "development"].contains(&also) { target.push(also) } else { custom.push(also) }
+        }
+        let custom = (!custom.is_empty()).then_some(custom);
         let git_branch = self.branch();
         let body = Created { key, value, kind: "sensitive", target, custom_environment_ids: custom, git_branch };
         let query = self.scope(&[]);
