@@ -271,6 +271,8 @@ impl Fake {
             // Somebody pushes new code, which takes a while to come up.
             state.world.head = state.world.id("beef");
             state.world.deploy(None, false);
+            let states = &mut state.world.deployments.last_mut().unwrap().states;
+            (0..12).for_each(|_| states.insert(0, states[0].clone()));
         }
         if step == "list" && state.world.is_set("goes-on") {
             // What somebody else has set going goes on, whoever looks.
