@@ -84,7 +84,7 @@ impl Pm2Target {
             let has = |values: &Vec<Option<String>>| {
                 let value = values.first().cloned().flatten().filter(|value| *value != empty);
                 let is = |(_, known): &&(_, SecretValue)| value == Some(hex::encode(digest(&key, known.reveal())));
-                match known.0.iter().find(is) {
+                match known.0.iter().rfind(is) {
                     Some((generation, _)) => Has::Generation(*generation),
                     None if value.is_some() => Has::Unknown,
                     None => Has::Nothing,
