@@ -31,6 +31,8 @@ mod shared;
 mod stale;
 mod survey;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tool;
 
 /// Services of one project, with the file that they have the secret from.

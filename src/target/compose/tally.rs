@@ -28,6 +28,11 @@ impl Tally {
         self.matching > 0 && self.other == 0 && self.lacking.is_empty()
     }
 
+    /// Whether any has another value.
+    pub(super) fn has_others(&self) -> bool {
+        self.other > 0
+    }
+
     /// How many were looked at.
     pub(super) fn of(&self) -> u32 {
         self.matching + self.other + self.without + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
