@@ -357,3 +357,20 @@ fn each_mistake_is_found_with_its_place_and_advice() {
     }
     assert!(unlike.is_empty(), "{}", unlike.join("\n"));
 }
+
+#[test]
+fn a_program_that_may_take_as_long_as_the_whole_rotation_is_warned_of() {
+    let text = |timeout: &str| {
+        let target = format!("[[target]]\ntype = \"command\"\ncommand = [\"/a/b\"]\ntimeout = \"{timeout}\"\n");
+        format!("[secret]\nenv = \"A\"\nkind = \"password\"\n[rotation]\ndeadline = \"5min\"\n{target}")
+    };
+    let warned = |timeout: &str| {
+        let loaded = checked("a.toml", text(timeout));
+        assert!(loaded.is_valid(), "{:?}", loaded.findings);
+        loaded
+            .findings
+            .iter()
+            .any(|finding| finding.message.contains("not shorter than the whole rotation's `deadline`"))
+    };
+    assert!(warned("5min") && !warned("4min"));
+}
