@@ -51,13 +51,31 @@ pub enum Kind {
     LeftAlone,
 }
 
+/// Tells whether two values that are not known are the same one: a digest under a key of this look alone, so that it says
+/// nothing of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mark([u8; 32]);
+
+impl Mark {
+    /// The mark of a value that has this digest.
+    pub fn of(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark(…)")
+    }
+}
+
 /// What a place has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Has {
     /// The value of a generation that the store knows.
     Generation(Generation),
-    /// A value that it does not know.
-    Unknown,
+    /// A value that it does not know, by its mark.
+    Unknown(Mark),
     /// No value.
     Nothing,
 }
@@ -93,15 +111,15 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
         let place = place.clone();
         match (kind, what) {
             (_, Has::Generation(generation)) if *generation == in_force => None,
-            (Kind::File, Has::Unknown) if has(Kind::Process, Has::Unknown) => Some(Drift::EditedAndTaken(place)),
-            (Kind::File, Has::Unknown) => Some(Drift::Edited(place, restart_of_processes())),
+            (Kind::File, Has::Unknown(_)) if has(Kind::Process, *what) => Some(Drift::EditedAndTaken(place)),
+            (Kind::File, Has::Unknown(_)) => Some(Drift::Edited(place, restart_of_processes())),
             (Kind::File, Has::Generation(generation)) => Some(Drift::Restored(place, *generation)),
             (Kind::File, Has::Nothing) => Some(Drift::Removed(place, restart.clone())),
             // Told of the file already.
             (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
             (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
-            (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place, restart.clone())),
-            (Kind::LeftAlone, Has::Generation(_) | Has::Unknown) => Some(Drift::Waits(place, restart.clone())),
+            (Kind::Process, Has::Unknown(_)) => Some(Drift::FromElsewhere(place, restart.clone())),
+            (Kind::LeftAlone, Has::Generation(_) | Has::Unknown(_)) => Some(Drift::Waits(place, restart.clone())),
             (Kind::Process | Kind::LeftAlone, Has::Nothing) => None,
         }
     };
@@ -182,18 +200,21 @@ mod tests {
         let (old, now) = (Generation::FIRST, Generation::FIRST.next());
         let older = || Drift::Older(processes(), old, "again".to_owned());
         let edited = || Drift::Edited(file(), "again".to_owned());
+        let from_elsewhere = || Drift::FromElsewhere(processes(), "again".to_owned());
         let (of_old, of_now) = (Has::Generation(old), Has::Generation(now));
+        let [unknown, another] = [1, 2].map(|number| Has::Unknown(Mark::of([number; 32])));
         let cases = [
             (of_now, of_now, vec![]),
             (of_now, Has::Nothing, vec![]),
-            (Has::Unknown, of_now, vec![edited()]),
-            (Has::Unknown, Has::Unknown, vec![Drift::EditedAndTaken(file())]),
-            (Has::Unknown, of_old, vec![edited(), older()]),
+            (unknown, of_now, vec![edited()]),
+            (unknown, unknown, vec![Drift::EditedAndTaken(file())]),
+            (unknown, another, vec![edited(), from_elsewhere()]),
+            (unknown, of_old, vec![edited(), older()]),
             (of_old, of_now, vec![Drift::Restored(file(), old)]),
             (of_old, of_old, vec![Drift::Restored(file(), old)]),
             (Has::Nothing, of_now, vec![Drift::Removed(file(), String::new())]),
             (of_now, of_old, vec![older()]),
-            (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes(), "again".to_owned())]),
+            (of_now, unknown, vec![from_elsewhere()]),
         ];
         for (in_file, in_processes, wanted) in cases {
             let seen = [seen(Kind::File, in_file), seen(Kind::Process, in_processes)];
@@ -206,14 +227,14 @@ mod tests {
         let (old, now) = (Generation::FIRST, Generation::FIRST.next());
         let told =
             |in_file, in_processes| drift(now, &[seen(Kind::File, in_file), seen(Kind::LeftAlone, in_processes)]);
-        let of_now = Has::Generation(now);
-        for other in [Has::Generation(old), Has::Unknown] {
+        let (of_now, unknown) = (Has::Generation(now), Has::Unknown(Mark::of([1; 32])));
+        for other in [Has::Generation(old), unknown] {
             let waits = Drift::Waits("processes".to_owned(), "again".to_owned());
             assert!(waits.is_expected());
             assert_eq!(told(of_now, other), [waits]);
         }
         assert_eq!(told(of_now, of_now), []);
         assert_eq!(told(of_now, Has::Nothing), []);
-        assert_eq!(told(Has::Unknown, of_now), [Drift::Edited("file".to_owned(), String::new())]);
+        assert_eq!(told(unknown, of_now), [Drift::Edited("file".to_owned(), String::new())]);
     }
 }
