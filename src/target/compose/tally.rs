@@ -115,7 +115,7 @@ impl ComposeTarget {
     }
 
     /// Where a container sees the file that is the value.
-    fn seen_as(&self, container: &Container) -> Result<String, Fault> {
+    pub(super) fn seen_as(&self, container: &Container) -> Result<String, Fault> {
         let path: &Path = self.path();
         container.sees(path).map(str::to_owned).ok_or_else(|| {
             let message = format!("the container {} does not see {}", container.name(), path.display());

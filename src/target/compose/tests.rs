@@ -7,6 +7,8 @@ use tokio::net::UnixListener;
 
 use super::*;
 use crate::helper::{Answer, Process, Question};
+use crate::policy::{Drift, drift};
+use crate::rotation::Generation;
 use crate::secret::digest;
 use crate::sys::command::{Command, End, NotRun, Prints, Ran};
 
@@ -124,4 +126,25 @@ async fn the_value_of_a_file_is_taken_over_only_where_containers_see_it() {
     let fault = replaced.adopted_value().await.err().expect("it is not taken over");
     assert_eq!(fault.code, FaultCode::WrongValue, "{fault}");
     assert!(fault.advice.contains("up -d --force-recreate --no-deps web; then adopt it"), "{}", fault.advice);
+}
+
+/// What is told of a service whose container sees `seen` where the file says `in_file`, and where `one` and `two` are known.
+async fn drift_of(in_file: &str, seen: &'static str) -> Vec<Drift> {
+    let dir = tempfile::tempdir().unwrap();
+    let value = |text: &str| SecretValue::new(text.as_bytes().to_vec());
+    let in_force = Generation::FIRST.next();
+    let values = [(Generation::FIRST, value("one")), (in_force, value("two"))];
+    let target = service(dir.path(), in_file, seen);
+    drift(in_force, &target.look(&Known::new(&values).unwrap()).await.unwrap())
+}
+
+#[tokio::test]
+async fn containers_that_see_the_former_file_are_told_of() {
+    assert_eq!(drift_of("two\n", "two\n").await, []);
+    let older = drift_of("two", "one\n").await;
+    assert!(matches!(older.as_slice(), [Drift::Older(_, Generation::FIRST, _)]), "{older:?}");
+    let edited = drift_of("three\n", "two").await;
+    assert!(matches!(edited.as_slice(), [Drift::Edited(..)]), "{edited:?}");
+    let taken = drift_of("three", "three\n").await;
+    assert!(matches!(taken.as_slice(), [Drift::EditedAndTaken(_)]), "{taken:?}");
 }
