@@ -80,7 +80,10 @@ pub async fn drift(
     let (mut drift, mut is_whole) = (Vec::new(), true);
     for look in looks {
         match look {
-            Ok(Ok(sightings)) => drift.extend(policy::drift(view.primary, &sightings)),
+            Ok(Ok(sightings)) => {
+                is_whole &= sightings.iter().all(|sighting| sighting.kind != policy::Kind::Unseen);
+                drift.extend(policy::drift(view.primary, &sightings));
+            }
             Ok(Err(fault)) if fault.code == FaultCode::FileUnusable => {
                 drift.push(Drift::Uncertain(fault.message, fault.advice));
             }

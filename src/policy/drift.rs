@@ -34,6 +34,11 @@ impl Sighting {
         Self { place, kind: Kind::Process, has, restart: restart.into() }
     }
 
+    /// What runs, where it could not be looked at.
+    pub fn unseen() -> Self {
+        Self { place: String::new(), kind: Kind::Unseen, has: Has::Nothing, restart: String::new() }
+    }
+
     /// What runs has and is not restarted for another value, and how it is started anew.
     pub fn left_alone(place: String, has: Has, restart: impl Into<String>) -> Self {
         Self { place, kind: Kind::LeftAlone, has, restart: restart.into() }
@@ -49,6 +54,8 @@ pub enum Kind {
     Process,
     /// In what runs, and takes another value when it is started next.
     LeftAlone,
+    /// Nowhere: what runs could not be looked at.
+    Unseen,
 }
 
 /// Tells whether two values that are not known are the same one: a digest under a key of this look alone, so that it says
@@ -120,10 +127,28 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
             (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
             (Kind::Process, Has::Unknown(_)) => Some(Drift::FromElsewhere(place, restart.clone())),
             (Kind::LeftAlone, Has::Generation(_) | Has::Unknown(_)) => Some(Drift::Waits(place, restart.clone())),
-            (Kind::Process | Kind::LeftAlone, Has::Nothing) => None,
+            (Kind::Process | Kind::LeftAlone, Has::Nothing) | (Kind::Unseen, _) => None,
         }
     };
     seen.iter().filter_map(one).collect()
+}
+
+/// What is not as it was left, where `now` was seen, and not all could be looked at: what runs is as it was `before`.
+pub fn with_former(mut now: Vec<Drift>, before: &[Drift]) -> Vec<Drift> {
+    for former in before {
+        match former {
+            Drift::Older(..) | Drift::FromElsewhere(..) | Drift::Waits(..) if !now.contains(former) => {
+                now.push(former.clone());
+            }
+            Drift::EditedAndTaken(place) => {
+                for edited in now.iter_mut().filter(|new| matches!(new, Drift::Edited(at, _) if at == place)) {
+                    *edited = former.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+    now
 }
 
 impl Drift {
@@ -191,7 +216,21 @@ mod tests {
             Kind::File => Sighting::file("file", has),
             Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
             Kind::LeftAlone => Sighting::left_alone("processes".to_owned(), has, "again"),
+            Kind::Unseen => Sighting::unseen(),
         }
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_as_it_was() {
+        let file = || "file".to_owned();
+        let edited = || Drift::Edited(file(), String::new());
+        let older = Drift::Older("processes".to_owned(), Generation::FIRST, "again".to_owned());
+        let unknown = Has::Unknown(Mark::of([1; 32]));
+        let now = || drift(Generation::FIRST.next(), &[seen(Kind::File, unknown), seen(Kind::Unseen, Has::Nothing)]);
+        assert_eq!(now(), [edited()]);
+        assert_eq!(with_former(now(), std::slice::from_ref(&older)), [edited(), older]);
+        assert_eq!(with_former(now(), &[Drift::EditedAndTaken(file())]), [Drift::EditedAndTaken(file())]);
+        assert_eq!(with_former(now(), &[Drift::Removed(file(), String::new())]), [edited()]);
     }
 
     #[test]

@@ -11,20 +11,21 @@ use crate::sys::docker::{Container, EngineError, Listed};
 use crate::target::Known;
 
 impl ComposeTarget {
-    /// The containers of the services, wherever they were started. An engine that is away shows nothing, and that is not
-    /// drift.
+    /// The containers of the services, wherever they were started. An engine that is away shows nothing, and that is
+    /// neither drift nor the end of any.
     pub(super) async fn look_at_containers(
         &self,
         in_file: Option<&SecretValue>,
         known: &Known<'_>,
     ) -> Result<Vec<Sighting>, Fault> {
         let mut seen = Vec::new();
-        for listed in self.of_any_directory().await? {
+        let Some(all) = self.of_any_directory().await? else { return Ok(vec![Sighting::unseen()]) };
+        for listed in all {
             let container = match self.engine.container(&listed.id).await {
                 Ok(Some(container)) if container.is_up() => container,
                 // One that is just being removed is gone.
                 Ok(_) => continue,
-                Err(EngineError::Away { .. }) => return Ok(Vec::new()),
+                Err(EngineError::Away { .. }) => return Ok(vec![Sighting::unseen()]),
                 Err(error) => return Err(error.into()),
             };
             let all = if self.is_file() {
@@ -78,14 +79,13 @@ impl ComposeTarget {
     }
 
     /// Those of the services in the project that is meant. Its name says which one that is: from another directory or other
-    /// files, `docker compose up` with that name replaces the same containers.
-    async fn of_any_directory(&self) -> Result<Vec<Listed>, Fault> {
-        let listed = match self.listed_now().await {
-            Ok(listed) => listed,
-            Err(EngineError::Away { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(self.among(listed))
+    /// files, `docker compose up` with that name replaces the same containers. None where the engine is away.
+    async fn of_any_directory(&self) -> Result<Option<Vec<Listed>>, Fault> {
+        match self.listed_now().await {
+            Ok(listed) => Ok(Some(self.among(listed))),
+            Err(EngineError::Away { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn among(&self, mut listed: Vec<Listed>) -> Vec<Listed> {

@@ -148,3 +148,10 @@ async fn containers_that_see_the_former_file_are_told_of() {
     let taken = drift_of("three", "three\n").await;
     assert!(matches!(taken.as_slice(), [Drift::EditedAndTaken(_)]), "{taken:?}");
 }
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_not_taken_for_one_in_which_all_is_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = target(dir.path(), "two").look(&Known::new(&[]).unwrap()).await.unwrap();
+    assert_eq!(seen.last(), Some(&Sighting::unseen()));
+}

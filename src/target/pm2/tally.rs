@@ -76,8 +76,10 @@ impl Pm2Target {
                 seen.push(sighting);
             }
         }
-        // Where PM2 does not run, nothing has anything.
-        let Ok(pm2) = self.ask(&[], known.key(), false).await else { return Ok(seen) };
+        let Ok(pm2) = self.ask(&[], known.key(), false).await else {
+            seen.push(Sighting::unseen());
+            return Ok(seen);
+        };
         for app in &self.settings.apps {
             let has = |values: &Vec<Option<String>>| known.told(values.first().and_then(Option::as_deref));
             let all: Vec<Has> = pm2.running.iter().filter(|one| one.app == *app).map(|one| has(&one.values)).collect();
