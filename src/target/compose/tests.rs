@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
 
+use super::project::Project;
+use super::tool::Tool;
 use super::*;
 use crate::helper::{Answer, Process, Question};
 use crate::policy::{Drift, drift};
@@ -154,4 +156,21 @@ async fn an_engine_that_is_away_is_not_taken_for_one_in_which_all_is_well() {
     let dir = tempfile::tempdir().unwrap();
     let seen = target(dir.path(), "two").look(&Known::new(&[]).unwrap()).await.unwrap();
     assert_eq!(seen.last(), Some(&Sighting::unseen()));
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_rehearsed_another_hash_is_another_configuration() {
+    let tool = [("tool", "/usr/bin/docker compose"), ("tool-version", "2.10.0")];
+    let tool = Tool::recorded(&tool.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).unwrap();
+    let project = Project::of(&std::collections::BTreeMap::new());
+    let details = [("hash", "a"), ("label", "b"), ("names", "app-web-1")];
+    let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let other = Found { running: true, details, ..Found::default() };
+    let dir = tempfile::tempdir().unwrap();
+    for (end, is_stale) in [(End::Well, false), (End::Status(1), true)] {
+        let target = ComposeTarget { runner: Arc::new(Ends(end)), ..target(dir.path(), "one") };
+        let mut found = [other.clone()];
+        target.tell_stale(&tool, &project, &mut found).await.unwrap();
+        assert_eq!(found[0].details.contains_key(stale::STALE), is_stale);
+    }
 }
