@@ -101,7 +101,8 @@ impl Pm2Target {
             self.check(&file, in_force)
                 .map_err(|fault| file::changed_by_hand(&fault, "reload the apps and ", &self.secret))?;
         }
-        file::check_usable(file, self.path(), self.settings.expose)
+        file::check_usable(file, self.path(), self.settings.expose)?;
+        file::rehearse(&self.files, self.path(), &self.places(), in_force, self.make).await
     }
 
     /// The file is right, and the processes are not.
