@@ -28,6 +28,8 @@ mod list;
 mod saved;
 mod survey;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 /// Some apps of one user.
 pub struct Pm2Target {
