@@ -260,8 +260,10 @@ pub fn create(path: &Path, text: &[u8]) -> Result<(), EditError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let mut file = File::from(opened.map_err(|error| failed(error.into()))?);
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(failed)?;
-    super::files::sync_parent(path).map_err(|error| EditError::new(path, error.to_string(), "try again"))
+    let written = file.write_all(text).and_then(|()| file.sync_all()).map_err(failed);
+    let synced = || super::files::sync_parent(path).map_err(|error| EditError::new(path, error.to_string(), "try again"));
+    // A part of it would be in the way of the next try, and read as if it were all.
+    written.and_then(|()| synced()).inspect_err(|_| drop(remove(path)))
 }
 
 /// Whether it came to be ours alone. Whoever may read a directory may lock it and need not let go, and must not keep us from
