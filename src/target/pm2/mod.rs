@@ -99,8 +99,7 @@ impl Pm2Target {
     /// Gives each key what there is for it, and reads all back.
     async fn file(&self, errand: Option<&Errand<'_>>) -> Result<Seen, Fault> {
         let wanted = |is_previous: bool| errand.map(|errand| file::wanted(errand, is_previous));
-        let slots: Vec<_> =
-            self.places().into_iter().map(|(slot, is_previous)| (slot, wanted(is_previous))).collect();
+        let slots: Vec<_> = self.places().into_iter().map(|(slot, is_previous)| (slot, wanted(is_previous))).collect();
         self.files.put(self.path(), &slots).await?.map_err(Fault::from)
     }
 

@@ -47,7 +47,9 @@ impl Pm2Target {
     pub(super) fn tell_unsaved(&self, state: &State, health: Health, found: &mut [Found]) -> Result<(), Fault> {
         match self.check_saved(state) {
             Err(fault) if health == Health::Needed => return Err(fault),
-            Err(_) => found.iter_mut().for_each(|found| drop(found.details.insert(UNSAVED.to_owned(), "yes".to_owned()))),
+            Err(_) => {
+                found.iter_mut().for_each(|found| drop(found.details.insert(UNSAVED.to_owned(), "yes".to_owned())))
+            }
             Ok(()) => {}
         }
         Ok(())
