@@ -206,6 +206,8 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "keep one",
         ),
         (compose("secret-file = \"/srv/app/jwt\"\nkey = \"JWT\""), "8:7", "means nothing with `secret-file`", "leave"),
+        (compose("secret-file = \"/srv/app/jwt\"\ndialect = \"docker\""), "8:11", "without `env-file`", "leave it out"),
+        (compose("env-file = \"/srv/app/.env\"\ndialect = \"shell\""), "8:11", "no file as \"shell\"", "format: raw"),
         (compose("env-file = \"/srv/app/.env\"\nproject = \"My App\""), "8:11", "no name of a project", "compose ls"),
         (target("type = \"compose\"\nservices = []"), "3:1", "`project-directory` is missing", "/srv"),
         (pm2("/a/eco.json", ""), "3:1", "`apps` is missing", "my-backend"),

@@ -43,6 +43,7 @@ fn target(directory: &Path, in_file: &str) -> ComposeTarget {
             services: vec!["web".to_owned()],
             place: ComposePlace::SecretFile(path),
             key: None,
+            dialect: crate::text::env_file::Dialect::Compose,
             expose: true,
             build: false,
             user: None,
@@ -173,4 +174,17 @@ async fn where_nothing_can_be_rehearsed_another_hash_is_another_configuration() 
         target.tell_stale(&tool, &project, &mut found).await.unwrap();
         assert_eq!(found[0].details.contains_key(stale::STALE), is_stale);
     }
+}
+
+#[tokio::test]
+async fn a_file_with_format_raw_is_read_as_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.env");
+    std::fs::write(&path, "A='b'\nJWT_SECRET=a$b\n").unwrap();
+    let mut target = target(dir.path(), "one");
+    target.settings.place = ComposePlace::EnvFile(path);
+    target.settings.dialect = crate::text::env_file::Dialect::Docker;
+    assert_eq!(target.value_in_file().await.unwrap().reveal(), b"a$b");
+    target.settings.dialect = crate::text::env_file::Dialect::Compose;
+    assert!(target.value_in_file().await.is_err(), "Compose would put a variable there");
 }
