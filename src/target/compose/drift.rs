@@ -57,7 +57,8 @@ impl ComposeTarget {
             .map(|value| (hex::encode(digest(known.key(), &[value.reveal(), b"\n"].concat())), value))
             .collect();
         let mut seen = Vec::new();
-        for told in processes.iter().filter_map(|process| process.credentials.first()?.as_deref()) {
+        let own = processes.iter().filter(|process| !process.comm.starts_with("runc"));
+        for told in own.filter_map(|process| process.credentials.first()?.as_deref()) {
             let line = lines.iter().find(|(line, _)| is_same_digest(Some(line), Some(told)));
             let has = line.map_or_else(|| known.told(Some(told)), |(_, value)| known.which(Some(value)));
             if !seen.contains(&has) {
