@@ -132,7 +132,15 @@ support::on_both_debians! {
         assert_eq!((role(), password()), ("shop_b".to_owned(), second.clone()));
         assert!(logs_in("shop_b", &second));
         assert_eq!(machine.unit("shop.service", "ActiveState"), "active");
-        machine.sh("rm /etc/shop/broken");
+        // Nor does a program serve anybody that ends with status 0 when it has the new one.
+        machine.sh("mv /etc/shop/broken /etc/shop/ends");
+        let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
+        assert_eq!(said.status, 1, "{said}");
+        assert_says(&said, "shop.service has ended");
+        assert_eq!((role(), password()), ("shop_b".to_owned(), second.clone()));
+        assert!(logs_in("shop_b", &second));
+        assert_eq!(machine.unit("shop.service", "ActiveState"), "active");
+        machine.sh("rm /etc/shop/ends");
         let said = machine.exec(&["rekeyctl", "rotate", "shop-db"]);
         assert_eq!(said.status, 0, "{said}");
         assert_eq!(role(), "shop_a");
@@ -307,7 +315,8 @@ fn stage_of(status: &Value, generation: u64) -> String {
 fn database(debian: Debian) -> Machine {
     let unit = "[Service]\nType=exec\nEnvironmentFile=/etc/shop/database.env\nRestart=no\n\
         ExecStartPre=/bin/sh -c 'test ! -e /etc/shop/broken || test $PGUSER = shop_b'\n\
-        ExecStart=/usr/bin/psql -h 127.0.0.1 -d shop -c 'SELECT pg_sleep(100000)'\n";
+        ExecStart=/bin/sh -c 'test ! -e /etc/shop/ends || test $PGUSER = shop_b || exit 0; \
+        exec psql -h 127.0.0.1 -d shop -c \"SELECT pg_sleep(100000)\"'\n";
     let env = format!("# of the shop\nPGUSER=shop_a\nPGPASSWORD={FIRST_VALUE}\nPGCONNECT_TIMEOUT=5\n");
     let toml = "[secret]\nenv = \"PGPASSWORD\"\nkind = \"password\"\n[[target]]\ntype = \"command\"\n\
         command = [\"/usr/local/lib/rekeyd/postgres-role\"]\ntimeout = \"30s\"\n\

@@ -137,6 +137,14 @@ fn git_is_asked_about_the_file_behind_a_link() {
 }
 
 #[test]
+fn a_link_to_what_is_not_there_is_named_and_nothing_is_made() {
+    let checkout = Checkout::with_git();
+    std::os::unix::fs::symlink("shared/none.env", checkout.path(".env")).unwrap();
+    checkout.is_refused(".env is a symbolic link to shared/none.env, which is not there — make that file");
+    assert_eq!(names(checkout.0.path()), [".env", ".git"]);
+}
+
+#[test]
 fn whatever_makes_git_ignore_the_file_counts_and_nothing_else() {
     let checkout = Checkout::with_git();
     let commit = ["-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--allow-empty", "-m", "first"];

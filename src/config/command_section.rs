@@ -12,7 +12,7 @@ use super::hook_section::{argv, user};
 use super::reader::{Reader, kind_of};
 use super::report::{Mistake, Report};
 use super::target_settings::CommandTarget;
-use super::values::{Bounds, duration};
+use super::values::{Bounds, duration, human};
 
 const COMMAND: &str = "command = [\"/usr/local/lib/rekeyd/my-database\"]";
 const SETTINGS: &str = "settings = { database = \"app\" }";
@@ -20,7 +20,11 @@ const BOUNDS: Bounds = Bounds { least: Duration::from_secs(1), most: Duration::f
 /// A name has room in a line.
 const LONGEST: usize = 100;
 
-pub(super) fn read(mut section: Reader<'_>, named: &mut Vec<String>, report: &mut Report<'_>) -> Option<CommandTarget> {
+pub(super) fn read(
+    mut section: Reader<'_>,
+    (named, deadline): (&mut Vec<String>, Duration),
+    report: &mut Report<'_>,
+) -> Option<CommandTarget> {
     let argv = argv(&mut section, "command", COMMAND, report);
     section.need("command", COMMAND, report);
     let name = section.text("name", "name = \"the database\"", report, name);
@@ -29,6 +33,10 @@ pub(super) fn read(mut section: Reader<'_>, named: &mut Vec<String>, report: &mu
         report.error(user.span(), "`user` needs the daemon: without it, programs run as you", "leave it out");
     }
     let timeout = section.text("timeout", "timeout = \"60s\"", report, |text| duration(text, BOUNDS));
+    if let Some(timeout) = timeout.as_ref().filter(|timeout| *timeout.get_ref() >= deadline) {
+        let message = format!("`timeout` is not shorter than the whole rotation's `deadline` of {}", human(deadline));
+        report.warning(timeout.span(), message, "make it shorter, or `deadline` under [rotation] longer");
+    }
     let settings = settings(&mut section, report);
     let span = section.span();
     section.finish(report);

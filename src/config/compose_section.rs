@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::report::{Mistake, Report};
 use super::target_settings::{ComposePlace, ComposeTarget};
 use super::values::{Bounds, absolute, duration};
+use crate::text::env_file::Dialect;
 
 const DIRECTORY: &str = "project-directory = \"/srv/my-backend\"";
 const SERVICES: &str = "services = [\"web\", \"worker\"]";
@@ -30,6 +31,10 @@ pub(super) fn read(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<C
         let message = "`key` means nothing with `secret-file`, all of which is the value";
         report.error(key.span(), message, "leave it out");
     }
+    let dialect = section.text("dialect", "dialect = \"docker\"", report, dialect);
+    if let Some(dialect) = dialect.as_ref().filter(|_| !section.had("env-file")) {
+        report.error(dialect.span(), "`dialect` means nothing without `env-file`", "leave it out");
+    }
     let expose = section.take::<bool>("expose", "expose = true", report);
     let build = section.take::<bool>("build", "build = true", report);
     let user = section.text("user", "user = \"deploy\"", report, user);
@@ -44,11 +49,21 @@ pub(super) fn read(mut section: Reader<'_>, report: &mut Report<'_>) -> Option<C
         services,
         place: place?.1,
         key: key.map(Spanned::into_inner),
+        dialect: dialect.map_or(Dialect::Compose, Spanned::into_inner),
         expose: expose.is_some_and(Spanned::into_inner),
         build: build.is_some_and(Spanned::into_inner),
         user: user.map(Spanned::into_inner),
         timeout: timeout.map_or(Duration::from_secs(120), Spanned::into_inner),
     })
+}
+
+/// By whose rules Compose reads an env file: its own, or, where the file has `format: raw`, those of docker.
+fn dialect(text: &str) -> Result<Dialect, Mistake> {
+    let known = [Dialect::Compose, Dialect::Docker].into_iter().find(|dialect| dialect.name() == text);
+    let mistake = || {
+        Mistake::new(format!("Compose reads no file as {text:?}"), "write \"compose\", or \"docker\" for `format: raw`")
+    };
+    known.ok_or_else(mistake)
 }
 
 /// Where the value stands: exactly one of three.

@@ -60,7 +60,7 @@ pub(super) fn read(mut root: Reader<'_>, name: SecretName, report: &mut Report<'
     let is_probed = probes.len() < written || probes.iter().any(ProbeSettings::sees_the_value);
     let asks_with_tokens = probes.iter().any(|probe| matches!(probe, ProbeSettings::Jwt(_)));
     let env = identity.as_ref().and_then(|identity| identity.env.as_ref()).map(|(name, _)| name.as_str());
-    let context = target_section::Context { env, is_probed, asks_with_tokens, overlaps: overlap.is_some() };
+    let context = target_section::Context { env, is_probed, asks_with_tokens, overlaps: overlap.is_some(), deadline };
     let targets = target_section::read(targets, context, report);
 
     let (deploying, settling) = hosting_section::times(&targets, settle, overlap.is_some());

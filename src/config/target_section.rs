@@ -1,6 +1,7 @@
 //! `[[target]]`: where a secret is delivered to.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -30,6 +31,8 @@ pub(super) struct Context<'a> {
     pub asks_with_tokens: bool,
     /// Whether the old value stays accepted for a while.
     pub overlaps: bool,
+    /// How long the whole rotation may take.
+    pub deadline: Duration,
 }
 
 /// What the targets that were read so far say that matters to the next ones, or to all.
@@ -80,7 +83,7 @@ fn target(
             dotenv_section::environment(section, kind_span, named, report).map(TargetSettings::Environment)
         }
         "pm2" => pm2_section::read(section, named, report).map(TargetSettings::Pm2),
-        "command" => command_section::read(section, named, report).map(TargetSettings::Command),
+        "command" => command_section::read(section, (named, context.deadline), report).map(TargetSettings::Command),
         hosting if hosting_section::TYPES.contains(&hosting) => {
             hosting_section::read(hosting, section, report).map(TargetSettings::Hosting)
         }

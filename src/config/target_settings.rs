@@ -157,6 +157,8 @@ pub struct ComposeTarget {
     pub place: ComposePlace,
     /// `key`: its name there, the secret's `env` where it is left out.
     pub key: Option<String>,
+    /// `dialect` of the env file, default `compose`; `docker` where it has `format: raw`.
+    pub dialect: Dialect,
     /// Whether others than its owner and group may read the file: `expose = true`.
     pub expose: bool,
     /// `build`: whether images are built anew.

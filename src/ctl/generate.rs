@@ -75,6 +75,7 @@ impl Generate {
         process::hide_memory().map_err(|error| Refused(format!("core dumps cannot be turned off: {error}")))?;
         let value = secret::generate(usize::from(self.bytes), self.format);
         let value = value.map_err(|error| Refused(format!("the system gives no random bytes: {error}")))?;
+        self.check_link()?;
         let behind = self.env_file.is_symlink().then(|| self.env_file.canonicalize().ok()).flatten();
         let real = behind.unwrap_or_else(|| self.env_file.clone());
         let standing = git::standing(&real).map_err(|(why, advice)| Refused(format!("{why} — {advice}")))?;
@@ -103,6 +104,19 @@ impl Generate {
         }
         let (file, key, created) = (self.env_file.as_path(), self.key.as_str(), original.is_none());
         Ok(Done { file, key, line: edited.line, replaced, created })
+    }
+
+    /// What a link promises is made by whoever made the link: where it would be, others may be meant to write.
+    fn check_link(&self) -> Result<(), Refused> {
+        let Ok(to) = self.env_file.read_link() else { return Ok(()) };
+        match self.env_file.canonicalize() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Refused(format!(
+                "{0} is a symbolic link to {1}, which is not there — make that file, or remove the link: rm {0}",
+                self.env_file.display(),
+                to.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The file's new text, and whether the key was in it.
@@ -148,5 +162,24 @@ fn format(text: &str) -> Result<Format, String> {
 impl From<EditError> for Refused {
     fn from(error: EditError) -> Self {
         Self(format!("{error} — {}", error.advice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_what_is_not_there_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let env_file = dir.path().join(".env");
+        let (key, dialect, bytes, format) = ("JWT_SECRET".to_owned(), Dialect::Dotenv, 32, Format::Hex);
+        let generate = Generate { key, env_file: env_file.clone(), dialect, bytes, format };
+        assert!(generate.check_link().is_ok(), "there is nothing at all");
+        std::os::unix::fs::symlink("none.env", &env_file).unwrap();
+        let Refused(why) = generate.check_link().err().unwrap();
+        assert!(why.contains(".env is a symbolic link to none.env, which is not there — make that file"), "{why}");
+        std::fs::write(dir.path().join("none.env"), "A=b\n").unwrap();
+        assert!(generate.check_link().is_ok());
     }
 }

@@ -81,6 +81,11 @@ impl Charge {
         std::mem::replace(&mut *noted, (drift.to_vec(), Some(Look { at: Instant::now(), seq }))).0
     }
 
+    /// What was noted last.
+    pub fn noted_drift(&self) -> Vec<Drift> {
+        self.drift.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
     /// Whether that was looked at so recently, and nothing was recorded since.
     pub fn has_looked_for_drift(&self, within: Duration) -> bool {
         let seq = self.standing().seq;

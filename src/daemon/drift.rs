@@ -14,7 +14,7 @@ use super::state::Daemon;
 use crate::config::{SecretSettings, TargetSettings, template_of};
 use crate::dbus::systemd1::Ends;
 use crate::engine;
-use crate::policy::Drift;
+use crate::policy::{self, Drift};
 use crate::record::journal::{Entry, Priority};
 use crate::record::{Standing, message_id};
 
@@ -115,12 +115,13 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
         // A rotation was begun or ended meanwhile: what was seen may have been of both.
         return;
     }
+    let drift = if is_whole { drift } else { policy::with_former(drift, &charge.noted_drift()) };
     let before = charge.note_drift(&drift, standing.seq);
     let is_told = |drift: &&Drift| !drift.is_expected();
     for new in drift.iter().filter(is_told).filter(|drift| !before.contains(drift)) {
         tell(daemon, settings, new, &standing);
     }
-    if !drift.iter().any(|drift| is_told(&drift)) && before.iter().any(|drift| is_told(&drift)) {
+    if is_whole && !drift.iter().any(|drift| is_told(&drift)) && before.iter().any(|drift| is_told(&drift)) {
         let text = format!("{}: files and processes are as rekeyd left them again", settings.name);
         let mut entry = Entry::new(Priority::Info, message_id::DRIFT_GONE, text);
         entry.secret = Some(settings.name.to_string());

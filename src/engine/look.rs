@@ -75,12 +75,15 @@ pub async fn drift(
         return Ok((Vec::new(), true));
     };
     let known = values(name, standing, store)?;
-    let known = Known(&known);
+    let known = Known::new(&known)?;
     let looks = join_all(targets.iter().map(|target| timeout(LOOK, target.look(&known)))).await;
     let (mut drift, mut is_whole) = (Vec::new(), true);
     for look in looks {
         match look {
-            Ok(Ok(sightings)) => drift.extend(policy::drift(view.primary, &sightings)),
+            Ok(Ok(sightings)) => {
+                is_whole &= sightings.iter().all(|sighting| sighting.kind != policy::Kind::Unseen);
+                drift.extend(policy::drift(view.primary, &sightings));
+            }
             Ok(Err(fault)) if fault.code == FaultCode::FileUnusable => {
                 drift.push(Drift::Uncertain(fault.message, fault.advice));
             }
@@ -143,7 +146,7 @@ impl Engine<'_> {
     ) -> Result<Vec<Found>, Fault> {
         let standing = self.ledger.standing();
         let known = values(&self.settings.name, standing, self.store)?;
-        let (known, is_certain) = (Known(&known), !standing.left_half_way);
+        let (known, is_certain) = (Known::new(&known)?, !standing.left_half_way);
         let past = Past { known, is_certain, noted: &standing.noted, stopped: &standing.stopped };
         let mut found = Vec::new();
         for target in self.targets {

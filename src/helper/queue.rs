@@ -69,6 +69,12 @@ impl ProcessHelper {
         Self { is_here: true, ..Self::default() }
     }
 
+    /// The one that answers on a socket.
+    #[cfg(test)]
+    pub fn at(socket: PathBuf) -> Self {
+        Self { socket, ..Self::default() }
+    }
+
     /// Joins those who will ask often: as long as there are several, their questions go together.
     pub fn join(&self) -> Company {
         self.queue().company += 1;

@@ -34,6 +34,11 @@ impl Sighting {
         Self { place, kind: Kind::Process, has, restart: restart.into() }
     }
 
+    /// What runs, where it could not be looked at.
+    pub fn unseen() -> Self {
+        Self { place: String::new(), kind: Kind::Unseen, has: Has::Nothing, restart: String::new() }
+    }
+
     /// What runs has and is not restarted for another value, and how it is started anew.
     pub fn left_alone(place: String, has: Has, restart: impl Into<String>) -> Self {
         Self { place, kind: Kind::LeftAlone, has, restart: restart.into() }
@@ -49,6 +54,26 @@ pub enum Kind {
     Process,
     /// In what runs, and takes another value when it is started next.
     LeftAlone,
+    /// Nowhere: what runs could not be looked at.
+    Unseen,
+}
+
+/// Tells whether two values that are not known are the same one: a digest under a key of this look alone, so that it says
+/// nothing of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mark([u8; 32]);
+
+impl Mark {
+    /// The mark of a value that has this digest.
+    pub fn of(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark(…)")
+    }
 }
 
 /// What a place has.
@@ -56,8 +81,8 @@ pub enum Kind {
 pub enum Has {
     /// The value of a generation that the store knows.
     Generation(Generation),
-    /// A value that it does not know.
-    Unknown,
+    /// A value that it does not know, by its mark.
+    Unknown(Mark),
     /// No value.
     Nothing,
 }
@@ -93,19 +118,37 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
         let place = place.clone();
         match (kind, what) {
             (_, Has::Generation(generation)) if *generation == in_force => None,
-            (Kind::File, Has::Unknown) if has(Kind::Process, Has::Unknown) => Some(Drift::EditedAndTaken(place)),
-            (Kind::File, Has::Unknown) => Some(Drift::Edited(place, restart_of_processes())),
+            (Kind::File, Has::Unknown(_)) if has(Kind::Process, *what) => Some(Drift::EditedAndTaken(place)),
+            (Kind::File, Has::Unknown(_)) => Some(Drift::Edited(place, restart_of_processes())),
             (Kind::File, Has::Generation(generation)) => Some(Drift::Restored(place, *generation)),
             (Kind::File, Has::Nothing) => Some(Drift::Removed(place, restart.clone())),
             // Told of the file already.
             (Kind::Process, what) if *what != Has::Nothing && has(Kind::File, *what) => None,
             (Kind::Process, Has::Generation(generation)) => Some(Drift::Older(place, *generation, restart.clone())),
-            (Kind::Process, Has::Unknown) => Some(Drift::FromElsewhere(place, restart.clone())),
-            (Kind::LeftAlone, Has::Generation(_) | Has::Unknown) => Some(Drift::Waits(place, restart.clone())),
-            (Kind::Process | Kind::LeftAlone, Has::Nothing) => None,
+            (Kind::Process, Has::Unknown(_)) => Some(Drift::FromElsewhere(place, restart.clone())),
+            (Kind::LeftAlone, Has::Generation(_) | Has::Unknown(_)) => Some(Drift::Waits(place, restart.clone())),
+            (Kind::Process | Kind::LeftAlone, Has::Nothing) | (Kind::Unseen, _) => None,
         }
     };
     seen.iter().filter_map(one).collect()
+}
+
+/// What is not as it was left, where `now` was seen, and not all could be looked at: what runs is as it was `before`.
+pub fn with_former(mut now: Vec<Drift>, before: &[Drift]) -> Vec<Drift> {
+    for former in before {
+        match former {
+            Drift::Older(..) | Drift::FromElsewhere(..) | Drift::Waits(..) if !now.contains(former) => {
+                now.push(former.clone());
+            }
+            Drift::EditedAndTaken(place) => {
+                for edited in now.iter_mut().filter(|new| matches!(new, Drift::Edited(at, _) if at == place)) {
+                    *edited = former.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+    now
 }
 
 impl Drift {
@@ -173,7 +216,21 @@ mod tests {
             Kind::File => Sighting::file("file", has),
             Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
             Kind::LeftAlone => Sighting::left_alone("processes".to_owned(), has, "again"),
+            Kind::Unseen => Sighting::unseen(),
         }
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_as_it_was() {
+        let file = || "file".to_owned();
+        let edited = || Drift::Edited(file(), String::new());
+        let older = Drift::Older("processes".to_owned(), Generation::FIRST, "again".to_owned());
+        let unknown = Has::Unknown(Mark::of([1; 32]));
+        let now = || drift(Generation::FIRST.next(), &[seen(Kind::File, unknown), seen(Kind::Unseen, Has::Nothing)]);
+        assert_eq!(now(), [edited()]);
+        assert_eq!(with_former(now(), std::slice::from_ref(&older)), [edited(), older]);
+        assert_eq!(with_former(now(), &[Drift::EditedAndTaken(file())]), [Drift::EditedAndTaken(file())]);
+        assert_eq!(with_former(now(), &[Drift::Removed(file(), String::new())]), [edited()]);
     }
 
     #[test]
@@ -182,18 +239,21 @@ mod tests {
         let (old, now) = (Generation::FIRST, Generation::FIRST.next());
         let older = || Drift::Older(processes(), old, "again".to_owned());
         let edited = || Drift::Edited(file(), "again".to_owned());
+        let from_elsewhere = || Drift::FromElsewhere(processes(), "again".to_owned());
         let (of_old, of_now) = (Has::Generation(old), Has::Generation(now));
+        let [unknown, another] = [1, 2].map(|number| Has::Unknown(Mark::of([number; 32])));
         let cases = [
             (of_now, of_now, vec![]),
             (of_now, Has::Nothing, vec![]),
-            (Has::Unknown, of_now, vec![edited()]),
-            (Has::Unknown, Has::Unknown, vec![Drift::EditedAndTaken(file())]),
-            (Has::Unknown, of_old, vec![edited(), older()]),
+            (unknown, of_now, vec![edited()]),
+            (unknown, unknown, vec![Drift::EditedAndTaken(file())]),
+            (unknown, another, vec![edited(), from_elsewhere()]),
+            (unknown, of_old, vec![edited(), older()]),
             (of_old, of_now, vec![Drift::Restored(file(), old)]),
             (of_old, of_old, vec![Drift::Restored(file(), old)]),
             (Has::Nothing, of_now, vec![Drift::Removed(file(), String::new())]),
             (of_now, of_old, vec![older()]),
-            (of_now, Has::Unknown, vec![Drift::FromElsewhere(processes(), "again".to_owned())]),
+            (of_now, unknown, vec![from_elsewhere()]),
         ];
         for (in_file, in_processes, wanted) in cases {
             let seen = [seen(Kind::File, in_file), seen(Kind::Process, in_processes)];
@@ -206,14 +266,14 @@ mod tests {
         let (old, now) = (Generation::FIRST, Generation::FIRST.next());
         let told =
             |in_file, in_processes| drift(now, &[seen(Kind::File, in_file), seen(Kind::LeftAlone, in_processes)]);
-        let of_now = Has::Generation(now);
-        for other in [Has::Generation(old), Has::Unknown] {
+        let (of_now, unknown) = (Has::Generation(now), Has::Unknown(Mark::of([1; 32])));
+        for other in [Has::Generation(old), unknown] {
             let waits = Drift::Waits("processes".to_owned(), "again".to_owned());
             assert!(waits.is_expected());
             assert_eq!(told(of_now, other), [waits]);
         }
         assert_eq!(told(of_now, of_now), []);
         assert_eq!(told(of_now, Has::Nothing), []);
-        assert_eq!(told(Has::Unknown, of_now), [Drift::Edited("file".to_owned(), String::new())]);
+        assert_eq!(told(unknown, of_now), [Drift::Edited("file".to_owned(), String::new())]);
     }
 }

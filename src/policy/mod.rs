@@ -8,7 +8,7 @@ mod drift;
 mod leak;
 
 pub use batch::batches;
-pub use drift::{Drift, Has, Kind, Sighting, drift};
+pub use drift::{Drift, Has, Kind, Mark, Sighting, drift, with_former};
 pub use leak::{Ours, Spot, ours};
 
 /// What follows when a rotation was rolled back.

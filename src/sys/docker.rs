@@ -253,6 +253,12 @@ impl Default for Engine {
 }
 
 impl Engine {
+    /// The one that answers on a socket.
+    #[cfg(test)]
+    pub fn at(socket: PathBuf) -> Self {
+        Self(socket)
+    }
+
     /// What the engine is.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ const ACCESS_LIST: &str = "system.posix_acl_access";
 const LOCKED: Duration = Duration::from_secs(5);
 /// What a new file needs besides its text.
 const ROOM: u64 = 4096;
+/// What to do about a file that is a mount.
+const MOUNTED: &str = "it is mounted there by itself, as in containers: mount its directory instead";
 /// No file of settings is larger.
 const LARGEST: u64 = 1 << 20;
 
@@ -45,9 +47,7 @@ impl EditError {
             std::io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 "see whether it is immutable (lsattr), or in a directory where only owners may replace files"
             }
-            std::io::ErrorKind::ResourceBusy => {
-                "it is mounted there by itself, as in containers: mount its directory instead"
-            }
+            std::io::ErrorKind::ResourceBusy => MOUNTED,
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room on its file system",
             std::io::ErrorKind::ReadOnlyFilesystem => "have its file system mounted writable",
             std::io::ErrorKind::PermissionDenied if ["find it", "open it", "read it"].contains(&what) => {
@@ -146,11 +146,11 @@ impl Original {
     /// What is in the way.
     pub fn check_replaceable(&self) -> Result<(), EditError> {
         let looked = rustix::fs::statx(&self.file, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
-        let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-        if looked.is_ok_and(|looked| looked.stx_attributes.intersects(fixed)) {
-            return Err(EditError::new(&self.path, "it is immutable", "chattr -i -a it, if it is meant to be changed"));
+        if let Some((problem, advice)) = looked.ok().and_then(|looked| kept_there(looked.stx_attributes)) {
+            return Err(EditError::new(&self.path, problem, advice));
         }
         let (directory, new) = self.beside();
+        self.check_group(&directory)?;
         let writable = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
         writable.map_err(|error| EditError::io(&self.path, "replace it", error))?;
         let needed = self.text.len() as u64 + ROOM;
@@ -191,6 +191,24 @@ impl Original {
         replaced().inspect_err(|_| drop(remove(&new)))?;
         super::files::sync_parent(&self.path)
             .map_err(|error| EditError::new(&self.path, error.to_string(), "try again"))
+    }
+
+    /// Whether the new file can have the group of this one: nobody but root gives a file to a group that is not theirs.
+    fn check_group(&self, directory: &Path) -> Result<(), EditError> {
+        let gid = self.stat.gid();
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        let is_ours = rustix::process::getegid().as_raw() == gid || groups.iter().any(|group| group.as_raw() == gid);
+        // What is made in a directory with this bit has the group of the directory.
+        let comes_by_itself = || fs::metadata(directory).is_ok_and(|it| it.mode() & 0o2000 != 0 && it.gid() == gid);
+        if rustix::process::geteuid().is_root() || is_ours || comes_by_itself() {
+            return Ok(());
+        }
+        let problem = format!("it is of the group {gid}, which is none of yours, and that could not be kept");
+        Err(EditError::new(
+            &self.path,
+            problem,
+            format!("chgrp \"$(id -g)\" {}; or do it as root", self.path.display()),
+        ))
     }
 
     /// The directory, and the name that the new file has for a moment.
@@ -260,8 +278,20 @@ pub fn create(path: &Path, text: &[u8]) -> Result<(), EditError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let mut file = File::from(opened.map_err(|error| failed(error.into()))?);
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(failed)?;
-    super::files::sync_parent(path).map_err(|error| EditError::new(path, error.to_string(), "try again"))
+    let written = file.write_all(text).and_then(|()| file.sync_all()).map_err(failed);
+    let synced =
+        || super::files::sync_parent(path).map_err(|error| EditError::new(path, error.to_string(), "try again"));
+    // A part of it would be in the way of the next try, and read as if it were all.
+    written.and_then(|()| synced()).inspect_err(|_| drop(remove(path)))
+}
+
+/// What keeps a file in its place, and what to do about it.
+fn kept_there(has: StatxAttributes) -> Option<(&'static str, &'static str)> {
+    if has.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+        return Some(("it is immutable", "chattr -i -a it, if it is meant to be changed"));
+    }
+    // Nothing can be put in the place of such a one: rename(2), EBUSY.
+    has.contains(StatxAttributes::MOUNT_ROOT).then_some(("it is a mount of its own, and cannot be replaced", MOUNTED))
 }
 
 /// Whether it came to be ours alone. Whoever may read a directory may lock it and need not let go, and must not keep us from

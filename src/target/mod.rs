@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use crate::config::{SecretSettings, TargetSettings};
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{FileHelper, ProcessHelper};
-use crate::policy::{Has, Sighting};
+use crate::policy::{Has, Mark, Sighting};
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, Generation, View};
-use crate::secret::SecretValue;
+use crate::secret::{SecretValue, digest, is_same_digest, random};
+use crate::store::StoreError;
 use crate::sys::command::Runner;
 
 pub mod command;
@@ -82,15 +83,50 @@ pub struct Disclosed<'a> {
 }
 
 /// The values that the store has, to recognise them elsewhere.
-pub struct Known<'a>(pub &'a [(Generation, SecretValue)]);
+pub struct Known<'a> {
+    values: &'a [(Generation, SecretValue)],
+    /// What others are told under, of this look alone.
+    key: [u8; 32],
+}
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    /// These.
+    ///
+    /// # Errors
+    /// Where the system gives no random bytes.
+    pub fn new(values: &'a [(Generation, SecretValue)]) -> Result<Self, Fault> {
+        Ok(Self { values, key: random().map_err(StoreError::from)? })
+    }
+
     /// Which one this is.
     pub fn which(&self, value: Option<&SecretValue>) -> Has {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Has::Nothing };
         // A value that has several numbers goes by the newest.
-        let found = self.0.iter().rfind(|(_, known)| known.is_same(value));
-        found.map_or(Has::Unknown, |(generation, _)| Has::Generation(*generation))
+        let found = self.values.iter().rfind(|(_, known)| known.is_same(value));
+        let unknown = || Has::Unknown(Mark::of(digest(&self.key, value.reveal())));
+        found.map_or_else(unknown, |(generation, _)| Has::Generation(*generation))
+    }
+
+    /// Which one it is that is told by its digest under [`key`](Self::key), in hex.
+    pub fn told(&self, told: Option<&str>) -> Has {
+        let of = |value: &[u8]| hex::encode(digest(&self.key, value));
+        let Some(told) = told.filter(|told| !is_same_digest(Some(told), Some(&of(b"")))) else { return Has::Nothing };
+        let is = |(_, known): &&(_, SecretValue)| is_same_digest(Some(&of(known.reveal())), Some(told));
+        match (self.values.iter().rfind(is), hex::decode(told).ok().and_then(|told| told.try_into().ok())) {
+            (Some((generation, _)), _) => Has::Generation(*generation),
+            (None, Some(digest)) => Has::Unknown(Mark::of(digest)),
+            (None, None) => Has::Nothing,
+        }
+    }
+
+    /// What the values of processes are told under, so that they can be told apart from each other and from those of files.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// The values.
+    pub fn values(&self) -> impl Iterator<Item = &'a SecretValue> {
+        self.values.iter().map(|(_, value)| value)
     }
 }
 
@@ -337,4 +373,24 @@ fn counted(names: &[String]) -> String {
         _ => format!("{name:?} ({count} of them)"),
     });
     told.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_the_same_in_a_file_and_in_a_process() {
+        let value = |text: &str| SecretValue::new(text.as_bytes().to_vec());
+        let numbers = [Generation::FIRST, Generation::FIRST.next(), Generation::FIRST.next().next()];
+        let values = [(numbers[0], value("a")), (numbers[1], value("b")), (numbers[2], value("a"))];
+        let known = Known::new(&values).unwrap();
+        let told = |text: &str| known.told(Some(&hex::encode(digest(known.key(), text.as_bytes()))));
+        for text in ["a", "b", "c", "d", ""] {
+            assert_eq!(told(text), known.which(Some(&value(text))), "{text}");
+        }
+        assert_eq!(told("a"), Has::Generation(numbers[2]), "it goes by its newest number");
+        assert!(told("c") != told("d") && matches!(told("c"), Has::Unknown(_)));
+        assert_eq!((told(""), known.told(None)), (Has::Nothing, Has::Nothing));
+    }
 }

@@ -206,6 +206,8 @@ fn each_mistake_is_found_with_its_place_and_advice() {
             "keep one",
         ),
         (compose("secret-file = \"/srv/app/jwt\"\nkey = \"JWT\""), "8:7", "means nothing with `secret-file`", "leave"),
+        (compose("secret-file = \"/srv/app/jwt\"\ndialect = \"docker\""), "8:11", "without `env-file`", "leave it out"),
+        (compose("env-file = \"/srv/app/.env\"\ndialect = \"shell\""), "8:11", "no file as \"shell\"", "format: raw"),
         (compose("env-file = \"/srv/app/.env\"\nproject = \"My App\""), "8:11", "no name of a project", "compose ls"),
         (target("type = \"compose\"\nservices = []"), "3:1", "`project-directory` is missing", "/srv"),
         (pm2("/a/eco.json", ""), "3:1", "`apps` is missing", "my-backend"),
@@ -356,4 +358,21 @@ fn each_mistake_is_found_with_its_place_and_advice() {
         assert!(loaded.findings.len() <= 3, "{lines:#?}\nof\n{text}");
     }
     assert!(unlike.is_empty(), "{}", unlike.join("\n"));
+}
+
+#[test]
+fn a_program_that_may_take_as_long_as_the_whole_rotation_is_warned_of() {
+    let text = |timeout: &str| {
+        let target = format!("[[target]]\ntype = \"command\"\ncommand = [\"/a/b\"]\ntimeout = \"{timeout}\"\n");
+        format!("[secret]\nenv = \"A\"\nkind = \"password\"\n[rotation]\ndeadline = \"5min\"\n{target}")
+    };
+    let warned = |timeout: &str| {
+        let loaded = checked("a.toml", text(timeout));
+        assert!(loaded.is_valid(), "{:?}", loaded.findings);
+        loaded
+            .findings
+            .iter()
+            .any(|finding| finding.message.contains("not shorter than the whole rotation's `deadline`"))
+    };
+    assert!(warned("5min") && !warned("4min"));
 }

@@ -141,6 +141,14 @@ fn a_new_file_is_its_owners_alone_and_never_takes_the_place_of_another() {
 }
 
 #[test]
+fn a_file_that_is_a_mount_of_its_own_is_known_beforehand() {
+    assert_eq!(kept_there(StatxAttributes::MOUNT_ROOT).map(|(_, advice)| advice), Some(MOUNTED));
+    assert!(kept_there(StatxAttributes::IMMUTABLE).is_some() && kept_there(StatxAttributes::empty()).is_none());
+    let (_dir, path) = dir("old");
+    Original::open(&path).unwrap().check_replaceable().unwrap();
+}
+
+#[test]
 fn of_changes_at_once_none_is_lost() {
     let (_dir, path) = dir("");
     std::thread::scope(|scope| {

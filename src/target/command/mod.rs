@@ -23,6 +23,9 @@ use protocol::{Adopted, Delivered, Done, Looked, PROTOCOL, Request, Verb, Word, 
 
 /// Less time than this is none.
 const LEAST: Duration = Duration::from_secs(1);
+/// So long before the rotation's deadline a program's own time is over, so that there is time to end it, and to say of what
+/// it was ended in that nobody knows how far it had come. Were the deadline first, that would be an end like any other.
+const AHEAD: Duration = Duration::from_secs(15);
 
 /// One program.
 pub struct CommandTarget {
@@ -64,10 +67,8 @@ impl CommandTarget {
 
     /// Has the program do `verb`, and reads its answer.
     async fn ask<T: DeserializeOwned>(&self, verb: Verb, asked: Asked<'_>) -> Result<T, Fault> {
-        let limit = match asked.deadline {
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()).min(self.settings.timeout).max(LEAST),
-            None => self.settings.timeout,
-        };
+        let left = asked.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = limit(self.settings.timeout, left);
         let values = values(asked.shown.as_ref());
         let request = Request {
             protocol: PROTOCOL,
@@ -160,6 +161,11 @@ impl CommandTarget {
     }
 }
 
+/// How long a program may take, with so much left until the rotation's deadline.
+fn limit(timeout: Duration, left: Option<Duration>) -> Duration {
+    left.map_or(timeout, |left| timeout.min(left.saturating_sub(AHEAD).max(left / 2)).max(LEAST))
+}
+
 fn shown<'a>(view: &Disclosed<'a>) -> Shown<'a> {
     Shown { value: view.primary, accepted: view.accepted.clone() }
 }
@@ -241,5 +247,19 @@ impl Target for CommandTarget {
         if let Err(fault) = self.ask::<Done>(Verb::Tidy, asked).await {
             report.progress(&format!("WARNING: {fault}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_ends_before_the_rotation_does() {
+        let seconds = Duration::from_secs;
+        for (timeout, left, wanted) in [(60, 600, 60), (60, 60, 45), (600, 600, 585), (60, 20, 10), (60, 0, 1)] {
+            assert_eq!(limit(seconds(timeout), Some(seconds(left))), seconds(wanted), "{timeout} {left}");
+        }
+        assert_eq!(limit(seconds(60), None), seconds(60));
     }
 }

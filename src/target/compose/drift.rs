@@ -3,35 +3,73 @@
 use super::ComposeTarget;
 use super::project::Project;
 use super::tool::{Tool, by_hand};
-use crate::policy::Sighting;
+use crate::helper::{Answer, Question};
+use crate::policy::{Has, Sighting};
 use crate::rotation::Fault;
+use crate::secret::{SecretValue, digest, is_same_digest};
 use crate::sys::docker::{Container, EngineError, Listed};
 use crate::target::Known;
 
 impl ComposeTarget {
-    /// The containers of the services, wherever they were started. An engine that is away shows nothing, and that is not
-    /// drift.
-    pub(super) async fn look_at_containers(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
-        if self.is_file() {
-            return Ok(Vec::new());
-        }
+    /// The containers of the services, wherever they were started. An engine that is away shows nothing, and that is
+    /// neither drift nor the end of any.
+    pub(super) async fn look_at_containers(
+        &self,
+        in_file: Option<&SecretValue>,
+        known: &Known<'_>,
+    ) -> Result<Vec<Sighting>, Fault> {
         let mut seen = Vec::new();
-        for listed in self.of_any_directory().await? {
+        let Some(all) = self.of_any_directory().await? else { return Ok(vec![Sighting::unseen()]) };
+        for listed in all {
             let container = match self.engine.container(&listed.id).await {
                 Ok(Some(container)) if container.is_up() => container,
                 // One that is just being removed is gone.
                 Ok(_) => continue,
-                Err(EngineError::Away { .. }) => return Ok(Vec::new()),
+                Err(EngineError::Away { .. }) => return Ok(vec![Sighting::unseen()]),
                 Err(error) => return Err(error.into()),
             };
-            seen.push(self.sighting(&listed, &container, known));
+            let all = if self.is_file() {
+                self.seen_in(&container, in_file, known).await?
+            } else {
+                vec![known.which(container.variable(self.variable_of(&container)).as_ref())]
+            };
+            seen.extend(all.into_iter().map(|has| self.sighting(&listed, &container, has)));
         }
         Ok(seen)
     }
 
-    fn sighting(&self, listed: &Listed, container: &Container, known: &Known<'_>) -> Sighting {
+    /// What the processes of a container see in the file that is the value, each once.
+    async fn seen_in(
+        &self,
+        container: &Container,
+        in_file: Option<&SecretValue>,
+        known: &Known<'_>,
+    ) -> Result<Vec<Has>, Fault> {
+        // One that does not see the file at all is told of when it is rotated.
+        let Ok(path) = self.seen_as(container) else { return Ok(Vec::new()) };
+        let (id, files, key) = (container.id.clone(), vec![path], hex::encode(known.key()));
+        let question = Question::Container { id, variables: Vec::new(), files, key };
+        let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Vec::new()) };
+        // The line feed at the end of a file is not of the value.
+        let lines: Vec<(String, &SecretValue)> = known
+            .values()
+            .chain(in_file)
+            .map(|value| (hex::encode(digest(known.key(), &[value.reveal(), b"\n"].concat())), value))
+            .collect();
+        let mut seen = Vec::new();
+        let own = processes.iter().filter(|process| !process.comm.starts_with("runc"));
+        for told in own.filter_map(|process| process.credentials.first()?.as_deref()) {
+            let line = lines.iter().find(|(line, _)| is_same_digest(Some(line), Some(told)));
+            let has = line.map_or_else(|| known.told(Some(told)), |(_, value)| known.which(Some(value)));
+            if !seen.contains(&has) {
+                seen.push(has);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn sighting(&self, listed: &Listed, container: &Container, has: Has) -> Sighting {
         let project = Project::of(&listed.labels);
-        let has = known.which(container.variable(self.variable_of(container)).as_ref());
         let place = if self.is_from_here(&project) {
             format!("the container {}", container.name())
         } else {
@@ -42,14 +80,13 @@ impl ComposeTarget {
     }
 
     /// Those of the services in the project that is meant. Its name says which one that is: from another directory or other
-    /// files, `docker compose up` with that name replaces the same containers.
-    async fn of_any_directory(&self) -> Result<Vec<Listed>, Fault> {
-        let listed = match self.listed_now().await {
-            Ok(listed) => listed,
-            Err(EngineError::Away { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(self.among(listed))
+    /// files, `docker compose up` with that name replaces the same containers. None where the engine is away.
+    async fn of_any_directory(&self) -> Result<Option<Vec<Listed>>, Fault> {
+        match self.listed_now().await {
+            Ok(listed) => Ok(Some(self.among(listed))),
+            Err(EngineError::Away { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn among(&self, mut listed: Vec<Listed>) -> Vec<Listed> {

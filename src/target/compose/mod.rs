@@ -31,6 +31,8 @@ mod shared;
 mod stale;
 mod survey;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tool;
 
 /// Services of one project, with the file that they have the secret from.
@@ -174,9 +176,9 @@ impl Target for ComposeTarget {
 
     async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let file = self.read().await?;
-        let has = known.which(file.values.first().and_then(Option::as_ref));
-        let mut seen = vec![Sighting::file(self.path().display(), has)];
-        seen.extend(self.look_at_containers(known).await?);
+        let in_file = file.values.first().and_then(Option::as_ref);
+        let mut seen = vec![Sighting::file(self.path().display(), known.which(in_file))];
+        seen.extend(self.look_at_containers(in_file, known).await?);
         Ok(seen)
     }
 

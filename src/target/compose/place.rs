@@ -9,7 +9,6 @@ use crate::secret::SecretValue;
 use crate::target::{Disclosed, Errand, Health, file};
 use crate::text::Slot;
 use crate::text::compose_file::Quotes;
-use crate::text::env_file::Dialect;
 
 /// That a service's literal has no quotes.
 const PLAIN: &str = "plain";
@@ -33,7 +32,7 @@ impl ComposeTarget {
         };
         match &self.settings.place {
             ComposePlace::EnvFile(_) => {
-                keys().map(|(key, is)| (Slot::env(key, &self.key, Dialect::Compose), is)).collect()
+                keys().map(|(key, is)| (Slot::env(key, &self.key, self.settings.dialect), is)).collect()
             }
             ComposePlace::Literal(_) => {
                 let services = self.settings.services.iter();

@@ -33,17 +33,13 @@ impl ComposeTarget {
         // Compose 1 rehearses nothing, and goes by these hashes alone. Of its successors some leave env files out of the
         // hash that they say, and others are not the one that started it.
         if !tool.is_first() {
-            let mut is_told = false;
+            // Where it can rehearse none of these, nothing else is known either.
             for options in REHEARSED {
                 let Some(said) = self.rehearsal(tool, project, options).await? else { continue };
-                is_told = true;
                 other.retain(|found| found.details.get("names").is_some_and(|names| is_recreated(names, &said)));
                 if other.is_empty() {
                     return Ok(false);
                 }
-            }
-            if !is_told {
-                return Ok(true);
             }
         }
         for found in other {

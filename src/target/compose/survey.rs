@@ -9,7 +9,7 @@ use super::project::{HASH, Project, is_odd};
 use super::tool::{Tool, by_hand};
 use super::{ComposeTarget, image};
 use crate::record::Found;
-use crate::rotation::{Fault, FaultCode};
+use crate::rotation::{Fault, FaultCode, Generation, View};
 use crate::secret::SecretValue;
 use crate::sys::docker::Container;
 use crate::sys::trusted;
@@ -147,22 +147,34 @@ impl ComposeTarget {
         let Some(project) = self.project().await? else { return Ok(value) };
         for service in &self.settings.services {
             for container in self.of_service(&project.name, service).await? {
-                if !container.is_up() || self.is_file() {
+                if !container.is_up() || self.has_value(&container, &value).await? {
                     continue;
                 }
-                let variable = self.variable_of(&container);
-                let has = container.variable(variable);
-                if has.is_none_or(|has| !has.is_same(&value)) {
-                    let message =
-                        format!("{} has another {variable} than {} says", container.name(), self.path().display());
-                    return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
-                        "this gives it what the file says: {}; then adopt it",
-                        by_hand(&Tool::of(&project), &project, &format!("up -d --no-deps {service}"))
-                    )));
-                }
+                let (name, path) = (container.name(), self.path().display());
+                let (message, up) = if self.is_file() {
+                    (format!("{name} sees another value than {path} says"), "up -d --force-recreate --no-deps")
+                } else {
+                    let variable = self.variable_of(&container);
+                    (format!("{name} has another {variable} than {path} says"), "up -d --no-deps")
+                };
+                return Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
+                    "this gives it what the file says: {}; then adopt it",
+                    by_hand(&Tool::of(&project), &project, &format!("{up} {service}"))
+                )));
             }
         }
         Ok(value)
+    }
+
+    /// Whether nothing in a container speaks against this value.
+    async fn has_value(&self, container: &Container, value: &SecretValue) -> Result<bool, Fault> {
+        if !self.is_file() {
+            return Ok(container.variable(self.variable_of(container)).is_some_and(|has| has.is_same(value)));
+        }
+        // A file that was replaced by another is the former one in there, until the container is made anew.
+        let view = View { primary: Generation::FIRST, accepted: Vec::new() };
+        let disclosed = Disclosed { view: &view, primary: value, accepted: Vec::new(), previous: None };
+        Ok(!self.tally(std::slice::from_ref(container), &disclosed).await?.has_others())
     }
 }
 

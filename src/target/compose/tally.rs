@@ -28,6 +28,11 @@ impl Tally {
         self.matching > 0 && self.other == 0 && self.lacking.is_empty()
     }
 
+    /// Whether any has another value.
+    pub(super) fn has_others(&self) -> bool {
+        self.other > 0
+    }
+
     /// How many were looked at.
     pub(super) fn of(&self) -> u32 {
         self.matching + self.other + self.without + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
@@ -110,7 +115,7 @@ impl ComposeTarget {
     }
 
     /// Where a container sees the file that is the value.
-    fn seen_as(&self, container: &Container) -> Result<String, Fault> {
+    pub(super) fn seen_as(&self, container: &Container) -> Result<String, Fault> {
         let path: &Path = self.path();
         container.sees(path).map(str::to_owned).ok_or_else(|| {
             let message = format!("the container {} does not see {}", container.name(), path.display());

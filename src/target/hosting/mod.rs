@@ -133,7 +133,7 @@ impl Target for HostingTarget {
 
     fn recognize(&self, past: &Past<'_>) {
         let Past { known, is_certain, noted, .. } = past;
-        self.know_all(known.0.iter().map(|(_, value)| value));
+        self.know_all(known.values());
         let last = noted.iter().find(|noted| noted.target == self.label).map(|noted| noted.details.clone());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
         self.certain.store(*is_certain, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::helper::{FileHelper, Seen};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
 use crate::rotation::{Fault, FaultCode, View};
-use crate::secret::SecretValue;
+use crate::secret::{Format, SecretValue};
 use crate::sys::command::Runner;
 use crate::text::Slot;
 use crate::text::ecosystem::Variable;
@@ -28,6 +28,8 @@ mod list;
 mod saved;
 mod survey;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 /// Some apps of one user.
 pub struct Pm2Target {
@@ -38,6 +40,8 @@ pub struct Pm2Target {
     previous_env: Option<String>,
     /// Its name in the file.
     key: String,
+    /// How values are made.
+    make: (usize, Format),
     settle: Duration,
     has_value_probe: bool,
     files: FileHelper,
@@ -53,6 +57,7 @@ impl Pm2Target {
             previous_env: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             key: settings.key.clone().unwrap_or_else(|| secret.env.clone()),
             settings: settings.clone(),
+            make: (secret.bytes, secret.format),
             settle: secret.settle,
             has_value_probe: secret.probes.iter().any(ProbeSettings::sees_the_value),
             files: means.files.clone(),
@@ -85,13 +90,16 @@ impl Pm2Target {
         std::iter::once(self.key.as_str()).chain(self.previous_env.as_deref())
     }
 
+    /// All places, each with whether it is for the other value.
+    fn places(&self) -> Vec<(Slot, bool)> {
+        let of = |(key, is_other)| self.slots(key).into_iter().map(move |slot| (slot, is_other));
+        self.keys().zip([false, true]).flat_map(of).collect()
+    }
+
     /// Gives each key what there is for it, and reads all back.
     async fn file(&self, errand: Option<&Errand<'_>>) -> Result<Seen, Fault> {
-        let mut slots = Vec::new();
-        for (key, is_previous) in self.keys().zip([false, true]) {
-            let wanted = || errand.map(|errand| file::wanted(errand, is_previous));
-            slots.extend(self.slots(key).into_iter().map(|slot| (slot, wanted())));
-        }
+        let wanted = |is_previous: bool| errand.map(|errand| file::wanted(errand, is_previous));
+        let slots: Vec<_> = self.places().into_iter().map(|(slot, is_previous)| (slot, wanted(is_previous))).collect();
         self.files.put(self.path(), &slots).await?.map_err(Fault::from)
     }
 

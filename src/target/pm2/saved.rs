@@ -6,14 +6,17 @@ use std::time::Duration;
 use super::Pm2Target;
 use super::daemon::{State, new_key};
 use crate::helper::{Pm2, Saved};
-use crate::record::Evidence;
+use crate::record::{Evidence, Found};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::{SecretValue, digest, is_same_digest};
 use crate::sys::command::End;
-use crate::target::Errand;
+use crate::target::{Errand, Health};
 
 /// How long `pm2 save` may take.
 const SAVING: Duration = Duration::from_secs(60);
+
+/// What is noted where other apps run than were saved.
+const UNSAVED: &str = "unsaved";
 
 impl Pm2Target {
     /// `pm2 save` saves all that runs: where that is not what was saved, it would change what a reboot starts.
@@ -38,6 +41,18 @@ impl Pm2Target {
             "save what it has now, as {}: pm2 save; or set `save = false`, and a reboot brings the old value back",
             self.settings.user
         )))
+    }
+
+    /// The same where all must be well; else it is noted, and keeps nobody from going back.
+    pub(super) fn tell_unsaved(&self, state: &State, health: Health, found: &mut [Found]) -> Result<(), Fault> {
+        match self.check_saved(state) {
+            Err(fault) if health == Health::Needed => return Err(fault),
+            Err(_) => {
+                found.iter_mut().for_each(|found| drop(found.details.insert(UNSAVED.to_owned(), "yes".to_owned())))
+            }
+            Ok(()) => {}
+        }
+        Ok(())
     }
 
     /// Has a reboot bring the view, where PM2's list has a value of ours at all.
@@ -65,7 +80,10 @@ impl Pm2Target {
         // Before, too: what is there is written over with the mode that it has.
         let mut pm2 = self.ask(&[], &key, true).await?;
         if !self.is_saved(&pm2, &key, errand) {
-            self.check_saved(&self.state().await?)?;
+            match self.check_saved(&self.state().await?) {
+                Err(fault) if errand.back || may_be_unsaved(errand.found) => return not(fault.message),
+                checked => checked?,
+            }
             let ran = self.call(&pm2, &["save"], SAVING).await?;
             pm2 = self.ask(&[], &key, true).await?;
             if ran.end != End::Well || !self.is_saved(&pm2, &key, errand) {
@@ -94,6 +112,11 @@ impl Pm2Target {
             pm2.saved.iter().flat_map(|saved| &saved.values).filter(|(app, _)| running.contains(&app.as_str()));
         ours.all(|(_, values)| has(values))
     }
+}
+
+/// Whether it was known from the start that the list would not be saved.
+pub(super) fn may_be_unsaved(found: &[Found]) -> bool {
+    found.iter().any(|found| found.details.contains_key(UNSAVED))
 }
 
 fn holds_value(saved: &Saved) -> bool {

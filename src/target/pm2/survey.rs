@@ -42,7 +42,7 @@ impl Pm2Target {
                 });
             }
         }
-        self.check_saved(&state)?;
+        self.tell_unsaved(&state, health, &mut found)?;
         if health == Health::Needed {
             self.check_forgotten(&state, None, FaultCode::UnitSick, deadline.min(Instant::now() + REST)).await?;
         }
@@ -84,7 +84,7 @@ impl Pm2Target {
     }
 
     /// Whether the file is as it was left, and can be written.
-    async fn check_file(&self, in_force: &Disclosed<'_>, health: Health) -> Result<(), Fault> {
+    pub(super) async fn check_file(&self, in_force: &Disclosed<'_>, health: Health) -> Result<(), Fault> {
         let file = self.file(None).await?;
         let shown = self.path().display();
         if self.settings.env_file.is_none() {
@@ -101,7 +101,8 @@ impl Pm2Target {
             self.check(&file, in_force)
                 .map_err(|fault| file::changed_by_hand(&fault, "reload the apps and ", &self.secret))?;
         }
-        file::check_usable(file, self.path(), self.settings.expose)
+        file::check_usable(file, self.path(), self.settings.expose)?;
+        file::rehearse(&self.files, self.path(), &self.places(), in_force, self.make).await
     }
 
     /// The file is right, and the processes are not.

@@ -76,20 +76,12 @@ impl Pm2Target {
                 seen.push(sighting);
             }
         }
-        let key = new_key()?;
-        // Where PM2 does not run, nothing has anything.
-        let Ok(pm2) = self.ask(&[], &key, false).await else { return Ok(seen) };
-        let empty = hex::encode(digest(&key, b""));
+        let Ok(pm2) = self.ask(&[], known.key(), false).await else {
+            seen.push(Sighting::unseen());
+            return Ok(seen);
+        };
         for app in &self.settings.apps {
-            let has = |values: &Vec<Option<String>>| {
-                let value = values.first().cloned().flatten().filter(|value| *value != empty);
-                let is = |(_, known): &&(_, SecretValue)| value == Some(hex::encode(digest(&key, known.reveal())));
-                match known.0.iter().find(is) {
-                    Some((generation, _)) => Has::Generation(*generation),
-                    None if value.is_some() => Has::Unknown,
-                    None => Has::Nothing,
-                }
-            };
+            let has = |values: &Vec<Option<String>>| known.told(values.first().and_then(Option::as_deref));
             let all: Vec<Has> = pm2.running.iter().filter(|one| one.app == *app).map(|one| has(&one.values)).collect();
             let mut kinds: Vec<Has> = Vec::new();
             for has in &all {

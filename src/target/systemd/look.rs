@@ -1,6 +1,5 @@
 //! What units have now: in what is delivered to them, and in their processes.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +12,7 @@ use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
 use crate::policy::{Has, Sighting};
 use crate::rotation::Fault;
-use crate::secret::{SecretValue, digest, random};
-use crate::store::StoreError;
+use crate::secret::SecretValue;
 use crate::sys::files;
 use crate::target::Known;
 use crate::text::systemd;
@@ -88,29 +86,19 @@ impl SystemdTarget {
     }
 
     async fn running(&self, status: &UnitStatus, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
-        let key: [u8; 32] = random().map_err(StoreError::from)?;
         let is_credential = self.loads_credential(status);
         let question = Question::Processes {
             control_group: status.control_group.clone(),
             pids: self.systemd.processes(&status.id).await?,
             variables: vec![self.env.clone()],
             credentials: is_credential.then(|| credential_path(&status.id, &self.env)).into_iter().collect(),
-            key: hex::encode(key),
+            key: hex::encode(known.key()),
         };
         let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Vec::new()) };
-        let of_known: BTreeMap<String, Has> = known
-            .0
-            .iter()
-            .map(|(generation, value)| (hex::encode(digest(&key, value.reveal())), Has::Generation(*generation)))
-            .collect();
-        let empty = hex::encode(digest(&key, b""));
         let mut counted: Vec<(Has, u32)> = Vec::new();
         for process in &processes {
             let has = if is_credential { &process.credentials } else { &process.digests };
-            let has = match has.first().and_then(Option::as_ref).filter(|has| **has != empty) {
-                Some(digest) => of_known.get(digest).copied().unwrap_or(Has::Unknown),
-                None => Has::Nothing,
-            };
+            let has = known.told(has.first().and_then(Option::as_deref));
             match counted.iter_mut().find(|(other, _)| *other == has) {
                 Some((_, count)) => *count += 1,
                 None => counted.push((has, 1)),
