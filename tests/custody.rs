@@ -161,7 +161,7 @@ support::on_both_debians! {
         machine.ok(&["rekeyctl", "adopt", NAME]);
         world.assert_same(&machine);
         let story = machine.ok(&["journalctl", "-q", "--no-pager", &format!("REKEYD_ROTATION={rotation}")]);
-        assert!(story.contains("not gone on with"), "{story}");
+        assert!(story.contains("was abandoned"), "{story}");
         commits(&machine, 5);
     }
 
