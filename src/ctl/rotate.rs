@@ -136,11 +136,10 @@ impl Rotate {
         };
         let arguments = (name, &self.how.reason, flags.names());
         let start = || act(daemon, "Rotate", &arguments);
-        if self.scheduled && !self.how.no_wait {
-            return follow_scheduled(out, daemon, name, "rotating", start).await;
+        match self.scheduled && !self.how.no_wait {
+            true => follow_scheduled(out, daemon, name, "rotating", start).await,
+            false => follow(out, daemon, name, "rotating", self.how.no_wait, start()).await,
         }
-        let start = start();
-        follow(out, daemon, name, "rotating", self.how.no_wait, start).await
     }
 }
 
@@ -177,11 +176,10 @@ impl Retire {
             let daemon = daemon().await?;
             let arguments = (&name, &self.how.reason, flags.names());
             let start = || act(&daemon, "Retire", &arguments);
-            if self.scheduled && !self.how.no_wait {
-                return follow_scheduled(out, &daemon, &name, "ending the overlap of", start).await;
+            match self.scheduled && !self.how.no_wait {
+                true => follow_scheduled(out, &daemon, &name, "ending the overlap of", start).await,
+                false => follow(out, &daemon, &name, "ending the overlap of", self.how.no_wait, start()).await,
             }
-            let start = start();
-            follow(out, &daemon, &name, "ending the overlap of", self.how.no_wait, start).await
         };
         done.await.unwrap_or_else(|error| out.error_of(&name, &error))
     }

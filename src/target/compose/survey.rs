@@ -172,7 +172,7 @@ impl ComposeTarget {
             return Ok(container.variable(self.variable_of(container)).is_some_and(|has| has.is_same(value)));
         }
         // A file that was replaced by another is the former one in there, until the container is made anew.
-        let view = View { primary: Generation::FIRST, accepted: Vec::new() };
+        let view = View::of(Generation::FIRST);
         let disclosed = Disclosed { view: &view, primary: value, accepted: Vec::new(), previous: None };
         Ok(!self.tally(std::slice::from_ref(container), &disclosed).await?.has_others())
     }

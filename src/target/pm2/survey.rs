@@ -120,7 +120,7 @@ impl Pm2Target {
         let state = self.state_at_rest(Instant::now() + REST).await?;
         let file = self.file(None).await?;
         let value = self.value(&file)?;
-        let view = View { primary: Generation::FIRST, accepted: Vec::new() };
+        let view = View::of(Generation::FIRST);
         let disclosed = Disclosed { view: &view, primary: &value, accepted: Vec::new(), previous: None };
         for app in &self.settings.apps {
             self.found(&state, app, Health::Needed)?;

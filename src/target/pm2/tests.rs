@@ -59,7 +59,7 @@ fn target(env_file: PathBuf, dialect: Dialect) -> Pm2Target {
 async fn a_file_that_will_not_take_the_other_value_is_found_beforehand() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("env");
-    let (view, value) = (View { primary: Generation::FIRST, accepted: Vec::new() }, SecretValue::new(b"one".to_vec()));
+    let (view, value) = (View::of(Generation::FIRST), SecretValue::new(b"one".to_vec()));
     let in_force = Disclosed { view: &view, primary: &value, accepted: Vec::new(), previous: None };
     for (text, is_fine) in [("JWT_SECRET=one\nA=b\n", true), ("JWT_SECRET=one\nA=b\\", false)] {
         std::fs::write(&path, text).unwrap();
