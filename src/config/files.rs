@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, stat};
 use rustix::io::Errno;
@@ -62,28 +63,27 @@ impl Dirs {
         [&self.etc, &self.run, &self.usr].iter().any(|dir| dir.join("secrets.d").join(format!("{name}.toml")).exists())
     }
 
-    /// The files of `secrets.d`, by name; of several with the same name the strongest counts, and none where that one
-    /// is empty or a link to /dev/null.
-    pub(super) fn secret_files(&self, findings: &mut Vec<Finding>) -> Vec<Source> {
-        let dirs: Vec<Directory> = [&self.etc, &self.run, &self.usr]
+    /// The files of `secrets.d`, by name, each read when it is asked for; of several with the same name the strongest
+    /// counts, and none where that one is empty or a link to /dev/null.
+    pub(super) fn secret_files(
+        &self,
+        findings: &mut Vec<Finding>,
+    ) -> impl Iterator<Item = Result<Source, Box<Finding>>> + use<> {
+        let dirs: Vec<Rc<Directory>> = [&self.etc, &self.run, &self.usr]
             .into_iter()
-            .filter_map(|dir| Directory::open(&dir.join("secrets.d"), findings))
+            .filter_map(|dir| Directory::open(&dir.join("secrets.d"), findings).map(Rc::new))
             .collect();
-        let mut files: BTreeMap<CString, (&Directory, bool)> = BTreeMap::new();
+        let mut files: BTreeMap<CString, (Rc<Directory>, bool)> = BTreeMap::new();
         for dir in &dirs {
             for (name, may_be_link) in dir.list(findings) {
-                files.entry(name).or_insert((dir, may_be_link));
+                files.entry(name).or_insert_with(|| (dir.clone(), may_be_link));
             }
         }
-        let mut sources = Vec::with_capacity(files.len());
-        for (name, (dir, may_be_link)) in files {
-            match dir.read(&name, may_be_link) {
-                Ok(source) => sources.extend(source),
-                Err(Unread::Absent) => {}
-                Err(Unread::Refused(finding)) => findings.push(*finding),
-            }
-        }
-        sources
+        files.into_iter().filter_map(|(name, (dir, may_be_link))| match dir.read(&name, may_be_link) {
+            Ok(source) => source.map(Ok),
+            Err(Unread::Absent) => None,
+            Err(Unread::Refused(finding)) => Some(Err(finding)),
+        })
     }
 }
 

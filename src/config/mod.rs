@@ -4,7 +4,7 @@
 //! (`values`, `env_name`, `unit_name`, `claims`), and put together by section (`secret_file`, `target_section`,
 //! `probe_section`, `daemon_file`). What comes out is [`Settings`], without anything that is "not checked yet".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -83,8 +83,11 @@ pub fn load(dirs: &Dirs) -> Loaded {
     if let Some(source) = dirs.daemon_file(&mut loader.findings) {
         loader.daemon(&source);
     }
-    for source in dirs.secret_files(&mut loader.findings) {
-        loader.secret(source);
+    for file in dirs.secret_files(&mut loader.findings) {
+        match file {
+            Ok(source) => loader.secret(&source, None),
+            Err(finding) => loader.findings.push(*finding),
+        }
     }
     loader.end()
 }
@@ -96,7 +99,7 @@ pub fn check_files(paths: &[PathBuf]) -> Loaded {
     for path in paths {
         match files::read_untrusted(path) {
             Ok(source) if path.file_name().is_some_and(|name| name == "rekeyd.toml") => loader.daemon(&source),
-            Ok(source) => loader.secret(source),
+            Ok(source) => loader.secret(&source, None),
             Err(finding) => loader.findings.push(*finding),
         }
     }
@@ -111,7 +114,7 @@ pub fn of_checkout(path: &Path, name: Option<&str>) -> Loaded {
         Ok(mut source) => {
             let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             source.checkout = Some(directory.canonicalize().unwrap_or_else(|_| directory.to_owned()));
-            loader.secret_called(source, name);
+            loader.secret(&source, name);
         }
         Err(finding) => loader.findings.push(*finding),
     }
@@ -144,8 +147,9 @@ pub fn template(kind: &str) -> Option<&'static str> {
 
 #[derive(Default)]
 struct Loader {
-    daemon: DaemonSettings,
-    secrets: Vec<(Source, Described)>,
+    settings: Settings,
+    /// Which secret each place has.
+    taken: HashMap<(String, String), SecretName>,
     findings: Vec<Finding>,
 }
 
@@ -153,49 +157,41 @@ impl Loader {
     fn daemon(&mut self, source: &Source) {
         let mut report = Report::new(source);
         if let Some(table) = parse(source, &mut report) {
-            self.daemon = daemon_file::read(Reader::root(&table), &mut report);
+            self.settings.daemon = daemon_file::read(Reader::root(&table), &mut report);
         }
         self.findings.extend(report.into_findings());
     }
 
-    fn secret(&mut self, source: Source) {
-        self.secret_called(source, None);
-    }
-
-    fn secret_called(&mut self, source: Source, name: Option<&str>) {
+    fn secret(&mut self, source: &Source, name: Option<&str>) {
         let Some(name) = secret_name(&source.path, name, &mut self.findings) else { return };
-        let mut report = Report::new(&source);
+        let mut report = Report::new(source);
         let described =
-            parse(&source, &mut report).and_then(|table| secret_file::read(Reader::root(&table), name, &mut report));
-        let has_failed = report.has_failed();
-        self.findings.extend(report.into_findings());
-        if let Some(described) = described.filter(|_| !has_failed) {
-            self.secrets.push((source, described));
-        }
-    }
-
-    fn end(mut self) -> Loaded {
-        let mut taken: HashMap<(String, String), SecretName> = HashMap::new();
-        let mut secrets: BTreeMap<SecretName, SecretSettings> = BTreeMap::new();
-        for (source, Described { settings, env }) in self.secrets {
+            parse(source, &mut report).and_then(|table| secret_file::read(Reader::root(&table), name, &mut report));
+        if let Some(Described { settings, env }) = described.filter(|_| !report.has_failed()) {
             let places = places(&settings);
-            let rival = places
-                .iter()
-                .filter_map(|place| Some((place, secrets.get(taken.get(place)?)?)))
-                .find(|(_, rival)| rival.name != settings.name);
-            if let Some((place, rival)) = rival {
-                let mut report = Report::new(&source);
-                let (variable, place) = place;
-                let variable = if variable.is_empty() { &settings.env } else { variable };
-                let message = format!("{variable} of {place} is already rotated by {}", printable(&rival.file));
-                report.error(env, message, "keep one of the two files, or name another variable or unit");
-                self.findings.extend(report.into_findings());
+            if let Some((message, advice)) = self.conflict(&places, &settings) {
+                report.error(env, message, advice);
             } else {
-                taken.extend(places.into_iter().map(|place| (place, settings.name.clone())));
-                secrets.insert(settings.name.clone(), settings);
+                self.taken.extend(places.into_iter().map(|place| (place, settings.name.clone())));
+                self.settings.secrets.insert(settings.name.clone(), settings);
             }
         }
-        Loaded { settings: Settings { daemon: self.daemon, secrets }, findings: self.findings }
+        self.findings.extend(report.into_findings());
+    }
+
+    /// What is wrong, and advice, where a place has another secret already.
+    fn conflict(&self, places: &[(String, String)], settings: &SecretSettings) -> Option<(String, &'static str)> {
+        let ((variable, place), rival) = places
+            .iter()
+            .filter_map(|place| Some((place, self.settings.secrets.get(self.taken.get(place)?)?)))
+            .find(|(_, rival)| rival.name != settings.name)?;
+        let variable = if variable.is_empty() { &settings.env } else { variable };
+        let message = format!("{variable} of {place} is already rotated by {}", printable(&rival.file));
+        Some((message, "keep one of the two files, or name another variable or unit"))
+    }
+
+    fn end(self) -> Loaded {
+        Loaded { settings: self.settings, findings: self.findings }
     }
 }
 

@@ -33,7 +33,7 @@ proptest! {
 
 fn stays_inside(bytes: &[u8]) -> Result<(), TestCaseError> {
     let mut loader = Loader::default();
-    loader.secret(Source::new("a.toml".into(), bytes.to_vec()));
+    loader.secret(&Source::new("a.toml".into(), bytes.to_vec()), None);
     loader.daemon(&Source::new("rekeyd.toml".into(), bytes.to_vec()));
     let loaded = loader.end();
     let text = String::from_utf8_lossy(bytes);
