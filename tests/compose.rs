@@ -24,7 +24,9 @@ const PROBE: &str = "[[probe]]\ntype = \"jwt\"\n\
 
 support::on_both_debians! {
     fn two_services_with_an_env_file_are_recreated_in_one_call_and_no_other(debian) {
-        let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
+        let same = "  other:\n    environment: { COPY: first-value }\n";
+        let yaml = yaml("env_file: [web.env]", "env_file: [web.env]").replace("  other:\n", same);
+        let machine = started(stack(debian, &yaml, ENV_FILE, PROBE));
         let (web, worker, other) = (id(&machine, "web"), id(&machine, "worker"), id(&machine, "other"));
         let before = machine.sh("stat -c '%U:%G %a' /srv/app/web.env");
         let said = rotate(&machine);
@@ -32,6 +34,7 @@ support::on_both_debians! {
         assert_says(&said, "docker compose up -d --no-deps --pull never --scale web=1 --scale worker=1 web worker");
         assert_says(&said, " processes of compose app/web have the value");
         assert_says(&said, "2 of 2 processes of compose app/worker have the value");
+        assert_says(&said, "WARNING: compose app/other (COPY) has the value too, and keeps the old one");
         assert_says(&said, "requests to http://127.0.0.1:3000/api/health failed, longest gap");
         let value = serves(&machine);
         assert_eq!(machine.read("/srv/app/web.env"), with(WEB_ENV, &value));

@@ -95,4 +95,6 @@ for ((n = first; n <= last; n += 2)); do
   fi
   ((++points))
 done
+journalctl --sync
+audit=$(rekeyctl audit "$secret" 2>&1) || echo "$call: the audit finds something: $(grep '✗' <<<"$audit")"
 echo "points $points"

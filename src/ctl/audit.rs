@@ -12,7 +12,7 @@ use super::list::statuses;
 use super::{Exit, Out, daemon, document, history};
 use crate::dbus::rekeyd1::Error;
 use crate::record::Record;
-use crate::record::audit::{Comparison, Told, compare};
+use crate::record::audit::{Comparison, Told, Written, compare};
 use crate::record::deaths::{Death, deaths};
 use crate::store::Chained;
 
@@ -72,7 +72,10 @@ async fn audits(name: Option<&str>) -> Result<Vec<Audit>, Error> {
     let mut audits = Vec::new();
     for secret in names {
         let chained: Chained = document(&daemon.audit(&secret).await?)?;
-        let journal = compare(&chained.records, &told(&secret)?, journal_from);
+        let mut journal = compare(&chained.records, &told(&secret)?, journal_from);
+        if !journal.not_in_journal.is_empty() {
+            journal.explain(&written()?);
+        }
         let records: Vec<Record> = chained.records.into_iter().map(|(record, _)| record).collect();
         audits.push(Audit {
             whole: chained.broken.is_none() && journal.is_whole(),
@@ -106,6 +109,12 @@ fn judge(out: &Out, audit: &Audit) {
             crate::record::message_id::ENTRIES_DROPPED
         ));
     }
+    for missing in &journal.cut_short {
+        out.step(&format!(
+            "  {secret}: the journal lacks the entry of {:.0}: the daemon or the machine was ended before it was written",
+            missing.at
+        ));
+    }
     for missing in &journal.not_in_records {
         out.step(&format!(
             "✗ {secret}: the journal tells of {:.0} what no record has — records were cut off, or an older store was put back: \
@@ -126,11 +135,24 @@ fn judge(out: &Out, audit: &Audit) {
 /// The ends of a secret that the journal was told of by root.
 fn told(secret: &str) -> Result<Told, Error> {
     let secret = format!("REKEYD_SECRET={secret}");
-    let ran = journalctl(&["--output-fields=REKEYD_CHAIN", "_UID=0", "SYSLOG_IDENTIFIER=rekeyd", &secret]).output();
-    let ran = ran.map_err(|error| Error::Failed(format!("journalctl cannot be run: {error}")))?;
-    let entries = ran.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let entries = entries(&["--output-fields=REKEYD_CHAIN", "_UID=0", "SYSLOG_IDENTIFIER=rekeyd", &secret])?;
     let end = |entry: Value| Some((entry["REKEYD_CHAIN"].as_str()?.to_owned(), time(&entry)?));
-    Ok(entries.filter_map(end).collect::<BTreeMap<_, _>>())
+    Ok(entries.into_iter().filter_map(end).collect::<BTreeMap<_, _>>())
+}
+
+/// All entries of the daemon.
+fn written() -> Result<Vec<Written>, Error> {
+    let entries = entries(&["--output-fields=_PID", "SYSLOG_IDENTIFIER=rekeyd", "_SYSTEMD_UNIT=rekeyd.service"])?;
+    let process = |entry: &Value| Some(format!("{} {}", entry["_BOOT_ID"].as_str()?, entry["_PID"].as_str()?));
+    let mut written: Vec<Written> = entries.iter().filter_map(|entry| Some((time(entry)?, process(entry)?))).collect();
+    written.sort();
+    Ok(written)
+}
+
+fn entries(arguments: &[&str]) -> Result<Vec<Value>, Error> {
+    let ran = journalctl(arguments).output();
+    let ran = ran.map_err(|error| Error::Failed(format!("journalctl cannot be run: {error}")))?;
+    Ok(ran.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
 /// When the oldest entry of the journal was written.

@@ -19,6 +19,8 @@ pub struct Comparison {
     pub in_both: usize,
     /// Records whose entry is missing although the journal covers their time.
     pub not_in_journal: Vec<Missing>,
+    /// Records whose entry is missing since the daemon or the machine was ended as soon as they were written.
+    pub cut_short: Vec<Missing>,
     /// Records from before the journal's oldest entry: nothing can be said of them.
     pub before_journal: usize,
     /// Hashes that the journal was told of and that no record has: records were cut off or exchanged.
@@ -34,7 +36,20 @@ pub struct Missing {
     pub at: Timestamp,
 }
 
+/// An entry of the daemon's: when it was taken in, and which process wrote it.
+pub type Written = (Timestamp, String);
+
 impl Comparison {
+    /// Takes from what is missing in the journal what is explained by `written`, all entries of the daemon in the order of
+    /// time: a daemon that goes on, or is told to stop, writes more.
+    pub fn explain(&mut self, written: &[Written]) {
+        let ended = |missing: &Missing| {
+            let (before, after) = written.split_at(written.partition_point(|(at, _)| *at <= missing.at));
+            after.first().is_some_and(|(_, process)| before.iter().all(|(_, other)| other != process))
+        };
+        (self.cut_short, self.not_in_journal) = std::mem::take(&mut self.not_in_journal).into_iter().partition(ended);
+    }
+
     /// Whether nothing is missing on either side.
     pub fn is_whole(&self) -> bool {
         self.not_in_journal.is_empty() && self.not_in_records.is_empty()
@@ -115,6 +130,20 @@ mod tests {
         told.remove(&records[1].1.to_string());
         let comparison = compare(&records, &told, Some(records[0].0.at));
         assert_eq!(comparison.not_in_journal, [Missing { head: records[1].1.to_string(), at: records[1].0.at }]);
+    }
+
+    #[test]
+    fn an_entry_is_not_missed_where_the_daemon_was_ended_at_once() {
+        let records = chain_of(3);
+        let at = |second: i64, process: &str| (Timestamp::from_second(second).unwrap(), process.to_owned());
+        let explained = |written: &[Written]| {
+            let mut comparison = compare(&records, &told(&records[2..]), Some(records[1].0.at));
+            comparison.explain(written);
+            (comparison.cut_short.len(), comparison.is_whole())
+        };
+        assert_eq!(explained(&[at(1000, "a"), at(2001, "b"), at(3001, "b")]), (1, true));
+        assert_eq!(explained(&[at(1000, "a"), at(2001, "a"), at(2002, "b")]), (0, false));
+        assert_eq!(explained(&[at(1000, "a")]), (0, false));
     }
 
     #[test]

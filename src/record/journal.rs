@@ -210,6 +210,11 @@ fn kind(record: &Record) -> (Priority, &'static str) {
         Happening::Passed { seen: Seen::Delivered { left, .. }, .. } if !left.is_empty() => {
             (Warning, message_id::STEP_PASSED)
         }
+        Happening::Passed { seen: Seen::Ready { found, .. }, .. }
+            if found.iter().any(|found| !found.bystanders.is_empty()) =>
+        {
+            (Warning, message_id::STEP_PASSED)
+        }
         Happening::Passed { .. } => (Info, message_id::STEP_PASSED),
         Happening::Failed { .. } => (Warning, message_id::STEP_FAILED),
         Happening::Hook { came: HookCame::Began, .. } => (Debug, message_id::STEP_BEGAN),

@@ -41,6 +41,9 @@ pub struct Found {
     /// How many of the target's consumers may be down at the same time, where that is more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub together: Option<usize>,
+    /// Others that have the value from where the target does, and keep it as it is: nobody has said that they take part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bystanders: Vec<String>,
     /// What else its target must know of how it was: ids of what runs or serves, by their names there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,

@@ -262,7 +262,10 @@ fn found_in_words(found: &Found) -> String {
         true => found.sick_in_words().map_or_else(|| format!("{unit} is running"), str::to_owned),
         false => format!("{unit} is stopped on purpose"),
     };
-    if found.dependents.is_empty() { state } else { format!("{state}, with {}", found.dependents.join(", ")) }
+    let with = (!found.dependents.is_empty()).then(|| format!(", with {}", found.dependents.join(", ")));
+    let beside = (!found.bystanders.is_empty())
+        .then(|| format!("; WARNING: {} has the value too, and keeps the old one", found.bystanders.join(", ")));
+    [Some(state), with, beside].into_iter().flatten().collect()
 }
 
 fn activated_in_words(activated: &Activated) -> String {

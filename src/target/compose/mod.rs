@@ -22,6 +22,7 @@ use crate::sys::command::Runner;
 use crate::sys::docker::{Container, Engine, EngineError};
 
 mod activate;
+mod bystanders;
 mod drift;
 mod evidence;
 mod image;
@@ -53,6 +54,8 @@ pub struct ComposeTarget {
     helper: ProcessHelper,
     runner: Arc<dyn Runner>,
     engine: Engine,
+    /// The services that take part, also by another target.
+    named: Vec<String>,
     /// The services that the last rotation found stopped on purpose, as they are named in `found`.
     stopped: Mutex<Vec<String>>,
 }
@@ -73,6 +76,7 @@ impl ComposeTarget {
             helper: means.processes.clone(),
             runner: Arc::clone(&means.runner),
             engine: Engine::default(),
+            named: bystanders::named(secret, &settings.directory),
             stopped: Mutex::default(),
         }
     }

@@ -80,6 +80,9 @@ impl ComposeTarget {
                 ..Found::default()
             });
         }
+        if let Some(first) = found.first_mut() {
+            first.bystanders = self.bystanders(&project, in_force.primary).await?;
+        }
         let may_differ = self.tell_stale(&tool, &project, &mut found).await?;
         if hashes.is_unset && may_differ {
             return Err(is_unset(&tool, &project));

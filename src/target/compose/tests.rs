@@ -59,6 +59,7 @@ fn target(directory: &Path, in_file: &str) -> ComposeTarget {
         helper: ProcessHelper::at(directory.join("helper")),
         runner: Arc::new(Ends(End::Well)),
         engine: Engine::at(directory.join("engine")),
+        named: vec!["web".to_owned()],
         stopped: Mutex::default(),
     }
 }

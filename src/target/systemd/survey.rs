@@ -125,6 +125,7 @@ impl Survey<'_> {
             sockets,
             handover,
             together,
+            bystanders: Vec::new(),
             details,
         })
     }
