@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, Ids, SINCE, State, Write};
+use super::platform::{COMMIT, Deployment, Ids, SINCE, State, Write};
 use super::preflight::is_pending;
 use super::step::name;
 use super::words::hiding;
@@ -67,18 +67,22 @@ impl HostingTarget {
         is_known(value) || value.parts().iter().all(is_known)
     }
 
-    /// Takes note of what a variable has, for as long as nobody else writes it.
-    pub(super) fn remember_written(&self, key: &str, value: &SecretValue) {
+    /// Takes note of what a variable has and, where we have written it, since when, for as long as nobody else writes it.
+    pub(super) fn remember_written(&self, key: &str, value: &SecretValue, at: Option<Timestamp>) {
         let value = SecretValue::new(value.reveal().to_vec());
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value);
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), (value, at));
     }
 
     pub(super) fn forget_all_written(&self) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    fn last_written_at(&self, key: &str) -> Option<Timestamp> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key)?.1
+    }
+
     fn forget_written(&self, key: &str) -> Option<SecretValue> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key).map(|(value, _)| value)
     }
 
     fn hide(&self, text: &str) -> String {
@@ -158,8 +162,8 @@ impl HostingTarget {
         Fault::new(code, self.hide(&text)).advise(advice)
     }
 
-    /// Writes all variables.
-    pub(super) async fn write(&self, course: &Course<'_>) -> Result<Option<Timestamp>, Fault> {
+    /// Writes all variables: each with when that was, where the platform tells.
+    pub(super) async fn write(&self, course: &Course<'_>) -> Result<BTreeMap<String, Option<Timestamp>>, Fault> {
         let wanted = self.wanted(course.errand.view);
         for (key, value) in &wanted {
             if !text(value).is_ok_and(|value| self.platform.takes(value)) {
@@ -167,7 +171,7 @@ impl HostingTarget {
                 return Err(Fault::new(FaultCode::NotRepresentable, message).advise("choose another `format`"));
             }
         }
-        let mut at = None;
+        let mut times = BTreeMap::new();
         for (key, value) in wanted {
             // What stands in the place of a value that nobody accepts is of no matter.
             let is_idle = Some(key) == self.previous_key.as_deref() && course.errand.view.previous.is_none();
@@ -188,8 +192,8 @@ impl HostingTarget {
             let written = if course.errand.back { self.answer(course, write).await } else { write().await };
             match written {
                 Ok(now) => {
-                    at = at.max(now);
-                    self.remember_written(key, value);
+                    self.remember_written(key, value, now);
+                    times.insert(key.to_owned(), now);
                 }
                 Err(refusal)
                     if was == Touched::No
@@ -201,14 +205,30 @@ impl HostingTarget {
                 Err(refusal) => return Err(self.after(refusal)),
             }
         }
-        Ok(at)
+        Ok(times)
+    }
+
+    /// Whether somebody has written a variable since we did, at a time that is known.
+    pub(super) async fn is_written_since(
+        &self,
+        course: &Course<'_>,
+        key: &str,
+        ours: Option<Timestamp>,
+    ) -> Result<bool, Fault> {
+        let Some(ours) = ours else { return Ok(false) };
+        let at = self.answer(course, || self.platform.written_at(key, course.until)).await;
+        Ok(at.map_err(|refusal| self.after(refusal))?.is_some_and(|at| at > ours))
     }
 
     /// A value that somebody wrote meanwhile is not written over, where it can be seen.
     async fn check_nobody_else_wrote(&self, course: &Course<'_>, key: &str) -> Result<(), Fault> {
         let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
-        let shown = shown.map_err(|refusal| self.after(refusal))?;
-        if shown.is_none_or(|shown| self.is_known(&shown)) {
+        let is_theirs = match shown.map_err(|refusal| self.after(refusal))? {
+            Some(shown) => !self.is_known(&shown),
+            // Of a write of ours that was not answered nobody knows when it was.
+            None => self.is_written_since(course, key, self.last_written_at(key)).await?,
+        };
+        if !is_theirs {
             return Ok(());
         }
         let text = format!("{}: {key} was changed by hand since the rotation began, and is left so", self.label);
@@ -221,14 +241,19 @@ impl HostingTarget {
 
     /// Waits until nothing of others is under way any more. What was made before the write would come up with the former
     /// value when this rotation has ended; what was made since, a push, would be undone or cancelled by a deployment of the
-    /// code from before it.
+    /// code from before it. Only what was made since and waits for a person may wait on: it has what was written.
     pub(super) async fn let_others_end(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
+        let written: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
+        let waits_for_long =
+            |it: &Deployment| it.state == State::Blocked && written.is_some_and(|at| it.created > Some(at));
         let began = Instant::now();
         loop {
             let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
             let made = made.map_err(|refusal| self.after(refusal))?;
-            let going = made.into_iter().find(|it| is_pending(it) && !self.is_ours(course, it));
+            let is_in_the_way =
+                |it: &Deployment| is_pending(it) && !self.may_be_ours(course, it) && !waits_for_long(it);
+            let going = made.into_iter().find(is_in_the_way);
             let Some(going) = going else { return Ok(()) };
             self.tell(course, &format!("waiting for {}, which somebody else has made", name(&going)));
             let pause = self.platform.pause(began.elapsed());
@@ -243,6 +268,18 @@ impl HostingTarget {
     pub(super) fn is_ours(&self, course: &Course<'_>, at: &Deployment) -> bool {
         at.is_of_rotation(course.errand.mark)
             || self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.id)
+    }
+
+    /// Whether one may have been made for this rotation: where it carries no mark, an earlier daemon may have asked for it,
+    /// and we ask for the code that is served alone.
+    pub(super) fn may_be_ours(&self, course: &Course<'_>, at: &Deployment) -> bool {
+        let is_unknown = self.touched() == Touched::Unknown && !self.platform.marks() && at.by_us;
+        self.is_ours(course, at) || is_unknown && self.has_served_code(course, at)
+    }
+
+    /// Whether one may be of the code that was served when the rotation began.
+    pub(super) fn has_served_code(&self, course: &Course<'_>, at: &Deployment) -> bool {
+        course.found.get(COMMIT).zip(at.commit.as_ref()).is_none_or(|(served, its)| served == its)
     }
 
     /// Asks until there is an answer, for as long as there is time: a platform that is away for minutes is no reason to

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Disclosed, Errand, Health, Past, Target};
@@ -65,8 +66,8 @@ pub struct HostingTarget {
     touched: Mutex<Touched>,
     /// Every value that the store has or that was dealt with: none of them is told, whoever says it.
     values: Mutex<Vec<SecretValue>>,
-    /// What each variable was last known to have.
-    written: Mutex<BTreeMap<String, SecretValue>>,
+    /// What each variable was last known to have, and when it was written for that.
+    written: Mutex<BTreeMap<String, (SecretValue, Option<Timestamp>)>>,
     /// What was noted when a rotation was last committed.
     last: Mutex<Ids>,
     /// Whether what serves is known to have the view in force where the variables have it.
@@ -159,7 +160,9 @@ impl Target for HostingTarget {
             return Ok(vec![Noted { target: self.label.clone(), details }]);
         }
         let touched = self.touched();
-        let at = self.write(&course).await?;
+        let times = self.write(&course).await?;
+        details.extend(times.iter().filter_map(|(key, at)| Some((platform::written(key), (*at)?.to_string()))));
+        let at = times.into_values().flatten().max();
         match errand.back {
             true => self.let_none_land(&course, touched).await?,
             false => self.let_others_end(&course).await?,

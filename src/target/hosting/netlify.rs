@@ -136,6 +136,10 @@ impl Platform for Netlify {
         seen_to_change(write.differs, || self.write_over(key, value, until), || self.not_taken(key)).await
     }
 
+    async fn written_at(&self, key: &str, until: Instant) -> Said<Option<Timestamp>> {
+        Ok(self.variable(key, until).await?.and_then(|variable| variable.updated()))
+    }
+
     fn has_written(&self) -> bool {
         self.api.has_written()
     }

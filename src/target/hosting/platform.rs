@@ -23,6 +23,11 @@ pub(super) const SINCE: &str = "since";
 /// The newest deployment at that time: it has not.
 pub(super) const NEWEST: &str = "newest";
 
+/// When a variable was written last, once it was written for this movement.
+pub(super) fn written(key: &str) -> String {
+    format!("written {key}")
+}
+
 /// After so long a clock of whole seconds has moved on.
 const NEXT_SECOND: Duration = Duration::from_millis(1200);
 
@@ -165,6 +170,11 @@ pub(super) trait Platform: Send + Sync {
     /// Writes one variable in place, makes sure by what is no secret that it took and is as it was in all else, and says
     /// when that was where the platform tells.
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>>;
+
+    /// When a variable was written last; none where that is not told.
+    async fn written_at(&self, _key: &str, _until: Instant) -> Said<Option<Timestamp>> {
+        Ok(None)
+    }
 
     /// Whether a write was sent, be it in vain, since this was last asked.
     fn has_written(&self) -> bool;

@@ -119,7 +119,7 @@ impl HostingTarget {
             }
             let shown = self.platform.shows(key, deadline).await?;
             let Some(shown) = shown.filter(|shown| !shown.is_same(wanted)) else {
-                self.remember_written(key, wanted);
+                self.remember_written(key, wanted, None);
                 continue;
             };
             has_all = false;

@@ -231,6 +231,10 @@ impl Platform for Railway {
         seen_to_change(write.differs, || self.upsert(write, until), || self.not_taken(write.key)).await
     }
 
+    async fn written_at(&self, key: &str, until: Instant) -> Said<Option<Timestamp>> {
+        Ok(self.record(key, until).await?.and_then(|record| record.updated()))
+    }
+
     fn has_written(&self) -> bool {
         self.api.has_written()
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
-use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State};
+use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State, written};
 use super::step::{self, ASIDE};
 use super::{HostingTarget, MARK, VIEW};
 use crate::rotation::{Fault, FaultCode};
@@ -100,7 +100,14 @@ impl HostingTarget {
             }
             let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
             let shown = shown.map_err(|refusal| self.after(refusal))?;
-            if shown.is_some_and(|shown| !shown.is_same(wanted)) {
+            let is_theirs = match shown {
+                Some(shown) => !shown.is_same(wanted),
+                None => {
+                    let ours = course.noted.get(&written(key)).and_then(|at| at.parse().ok());
+                    self.is_written_since(course, key, ours).await?
+                }
+            };
+            if is_theirs {
                 let text = format!("{key} has another value than was written: somebody else writes it");
                 return Err(self.fault(FaultCode::WrongValue, &text, ""));
             }

@@ -28,12 +28,12 @@ impl HostingTarget {
     /// The deployment of this movement, which was made before already or is made now, once it is live.
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
         // Other targets may have taken their time since the write.
-        if !course.errand.back && self.touched() != Touched::Unknown {
+        if !course.errand.back {
             self.let_others_end(course).await?;
         }
         let found = self.answer(course, || self.find(course)).await;
         match found.map_err(|refusal| self.after(refusal))? {
-            Some(made) if self.touched() == Touched::Unknown || self.is_ours(course, &made) => {
+            Some(made) if self.may_be_ours(course, &made) => {
                 self.tell(course, &format!("going on with {}", name(&made)));
                 self.follow(course, self.remember(made)).await
             }
@@ -59,8 +59,9 @@ impl HostingTarget {
         // An earlier daemon may have asked for it a moment before it died.
         self.tell(course, "looking whether it was asked for already");
         match self.look_for(course, self.time_to_show()).await? {
-            Some(Some(made)) => Ok(self.remember(made)),
-            Some(None) => self.trigger(course).await,
+            Some(Some(made)) if self.may_be_ours(course, &made) => Ok(self.remember(made)),
+            Some(Some(theirs)) if !matches!(theirs.state, State::Failed | State::Gone) => Ok(theirs),
+            Some(_) => self.trigger(course).await,
             None => {
                 let text = "it is not known whether a deployment was made before";
                 Err(self.after(Refusal::of(Kind::Lost, text)))
@@ -68,7 +69,7 @@ impl HostingTarget {
         }
     }
 
-    /// The oldest one that can be ours.
+    /// The oldest one that can be ours; else the oldest that has what was written, too.
     async fn find(&self, course: &Course<'_>) -> Result<Option<Deployment>, Refusal> {
         if self.platform.marks() {
             // Variables may have another clock than deployments: a mark says more than any time.
@@ -76,7 +77,9 @@ impl HostingTarget {
             let made = self.platform.made_since(since, course.until).await?;
             return Ok(made.into_iter().rfind(|it| it.mark.as_deref() == Some(course.errand.mark)));
         }
-        Ok(self.made_since(course).await?.into_iter().rfind(|it| it.by_us))
+        let made = self.made_since(course).await?;
+        let ours = made.iter().rfind(|it| it.by_us && self.has_served_code(course, it));
+        Ok(ours.or_else(|| made.iter().rfind(|it| it.by_us)).cloned())
     }
 
     /// Those that have what was written, the newest first.
@@ -95,7 +98,7 @@ impl HostingTarget {
         loop {
             let lost = match self.platform.trigger(&wanted, course.until).await {
                 Ok(Some(made)) => return Ok(self.remember_new(made)),
-                Ok(None) => return self.appears(course).await.map(|made| self.remember_new(made)),
+                Ok(None) => return self.appears(course).await.map(|made| self.remember_found(course, made)),
                 Err(refusal) if refusal.kind == Kind::Lost => refusal,
                 Err(refusal) if refusal.kind == Kind::Unavailable && Instant::now() < course.until => {
                     // Nobody was there to take it.
@@ -108,7 +111,7 @@ impl HostingTarget {
             self.tell(course, "the answer to the trigger was lost; looking for what it made");
             let pause = Duration::from_secs(pauses.next().unwrap_or(LONGEST_AGAIN)).max(self.time_to_show());
             match self.look_for(course, pause.max(lost.wait.unwrap_or_default())).await? {
-                Some(Some(made)) => return Ok(self.remember_new(made)),
+                Some(Some(made)) => return Ok(self.remember_found(course, made)),
                 Some(None) => {}
                 // It is not known that there is none.
                 None => {
@@ -143,6 +146,12 @@ impl HostingTarget {
                 Err(refusal) => return Err(self.after(refusal)),
             }
         }
+    }
+
+    /// What a trigger whose answer says nothing has made, as far as that can be known: what somebody else pushes meanwhile
+    /// has what was written, too, and stays theirs.
+    fn remember_found(&self, course: &Course<'_>, made: Deployment) -> Deployment {
+        if self.has_served_code(course, &made) { self.remember_new(made) } else { made }
     }
 
     fn remember(&self, made: Deployment) -> Deployment {

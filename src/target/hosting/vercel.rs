@@ -163,6 +163,10 @@ impl Platform for Vercel {
         seen_to_change(write.differs, || self.write_over(key, value, until), || self.not_taken(key)).await
     }
 
+    async fn written_at(&self, key: &str, until: Instant) -> Said<Option<Timestamp>> {
+        Ok(self.record(key, until).await?.and_then(|record| record.updated()))
+    }
+
     fn has_written(&self) -> bool {
         self.api.has_written()
     }

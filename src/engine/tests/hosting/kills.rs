@@ -98,3 +98,22 @@ fn what_is_found_again_is_ours_to_cancel() {
         assert!(lab.fake().with(|world| world.deployments[1].canceled), "{kind:?}");
     }
 }
+
+#[test]
+fn what_a_colleague_pushes_while_nobody_lives_stays_theirs() {
+    for (kind, failed) in [(At::Render, "build_failed"), (At::Railway, "FAILED")] {
+        let lab = at(kind);
+        assert!(live_until(&lab, lab.requests_until("trigger") - 1));
+        let theirs = lab.fake().with(|world| {
+            world.set.insert("goes-on".to_owned(), String::new());
+            world.head = world.id("beef");
+            let theirs = world.deploy(None, false);
+            let going = kind.well()[0];
+            world.deployments.last_mut().unwrap().states = [going, going, going, failed].map(str::to_owned).to_vec();
+            theirs
+        });
+        lab.assert_committed(&resume_to_the_end(&lab));
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+        assert!(!lab.fake().with(|world| world.find(&theirs).unwrap().canceled), "{kind:?}");
+    }
+}

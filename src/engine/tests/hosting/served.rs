@@ -80,13 +80,27 @@ fn what_somebody_deploys_just_before_the_write_is_let_come_up_first() {
 
 #[test]
 fn what_somebody_writes_meanwhile_is_not_written_over_on_the_way_back() {
-    for kind in [At::Render, At::Railway] {
+    let readable = [(At::Render, "update_failed"), (At::Railway, "FAILED"), (At::Netlify, "error")];
+    let hidden = [(At::Vercel, "ERROR"), (At::Railway, "FAILED"), (At::Netlify, "error")];
+    let all = readable.map(|it| (it, false)).into_iter().chain(hidden.map(|it| (it, true)));
+    for ((kind, failed), is_hidden) in all {
         let lab = at(kind);
-        lab.fake().next(&[kind.well()[0], if kind == At::Render { "update_failed" } else { "FAILED" }]);
-        lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().secret = false);
+        lab.fake().next(&[kind.well()[0], failed]);
+        lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().secret = is_hidden);
         lab.fake().with(|world| world.set.insert("writes-at".to_owned(), "trigger".to_owned()));
         let Outcome::RollbackFailed { rollback, .. } = lab.rotate() else { panic!("{kind:?}") };
         assert_eq!(rollback.code, FaultCode::ChangedByHand, "{kind:?}: {rollback}");
+        assert_eq!(lab.fake().value("JWT_SECRET"), "by-hand");
+    }
+}
+
+#[test]
+fn what_somebody_writes_between_the_write_and_the_deployment_is_noticed_also_where_no_value_is_shown() {
+    for kind in [At::Vercel, At::Railway, At::Netlify] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("writes-at".to_owned(), "trigger".to_owned()));
+        let Outcome::RollbackFailed { cause, rollback } = lab.rotate() else { panic!("{kind:?}") };
+        assert_eq!((cause.code, rollback.code), (FaultCode::WrongValue, FaultCode::ChangedByHand), "{kind:?}: {cause}");
         assert_eq!(lab.fake().value("JWT_SECRET"), "by-hand");
     }
 }

@@ -36,7 +36,7 @@ impl Railway {
     }
 
     /// The service's own variable of this name.
-    async fn record(&self, key: &str, until: Instant) -> Said<Option<Record>> {
+    pub(super) async fn record(&self, key: &str, until: Instant) -> Said<Option<Record>> {
         let is_ours = |it: &Record| it.name == key && it.service_id.as_deref() == Some(self.settings.service.as_str());
         Ok(self.records(until).await?.into_iter().find(is_ours))
     }
