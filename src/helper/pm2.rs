@@ -1,9 +1,7 @@
 //! `rekeyd helper one-file`, asked about a user's PM2: whether its daemon is there, with what to call it, what its apps and
 //! its saved list have. All of it is looked at as that user, and nothing is started.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,16 +10,18 @@ use rustix::fs::Access;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::NotDone;
 use super::file::{become_user, of_root_alone};
 use crate::secret::digest;
 
 mod look;
+mod saved;
+mod values;
 
 use look::{Look, all_processes, environment, look};
+use saved::{saved, tighten};
+use values::{assigned, variable};
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -254,84 +254,6 @@ fn program(question: &Pm2Question, path: &str) -> Result<PathBuf, NotDone> {
     })
 }
 
-/// What the program finds: PM2 gives a worker of a cluster one variable that holds all others, and puts those over what
-/// the daemon's own environment has.
-fn variable(environment: &[u8], name: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let all = assigned(environment, "pm2_env").and_then(|json| serde_json::from_slice::<Value>(json).ok());
-    let given = all.as_ref().and_then(|all| text(all.get(name)?));
-    if let Some(all) = all {
-        wipe(all);
-    }
-    given.or_else(|| assigned(environment, name).map(|value| Zeroizing::new(value.to_vec())))
-}
-
-fn assigned<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let value = |entry: &'a [u8]| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
-    environment.split(|&byte| byte == 0).find_map(value)
-}
-
-fn text(value: &Value) -> Option<Zeroizing<Vec<u8>>> {
-    match value {
-        Value::String(text) => Some(Zeroizing::new(text.clone().into_bytes())),
-        Value::Null => None,
-        other => Some(Zeroizing::new(other.to_string().into_bytes())),
-    }
-}
-
-/// There are secrets in it, ours and others.
-fn wipe(value: Value) {
-    match value {
-        Value::String(text) => drop(Zeroizing::new(text)),
-        Value::Array(values) => values.into_iter().for_each(wipe),
-        Value::Object(entries) => entries.into_iter().for_each(|(_, value)| wipe(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn saved(home: &Path, question: &Pm2Question, told: &dyn Fn(&[u8]) -> String) -> Result<Option<Saved>, NotDone> {
-    let path = home.join("dump.pm2");
-    let unreadable = |what: &str| {
-        let advice = format!("have it written anew, as {}: pm2 save", question.user);
-        no(format!("{} {what}", path.display()), advice)
-    };
-    let json = match crate::sys::files::read(&path, 64 << 20) {
-        Ok(json) => Zeroizing::new(json),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(_) => return Err(unreadable("cannot be read")),
-    };
-    let Ok(Value::Array(all)) = serde_json::from_slice::<Value>(&json) else {
-        return Err(unreadable("is no list of PM2"));
-    };
-    let mut saved = Saved { names: Vec::new(), values: Vec::new() };
-    for process in &all {
-        let name = process.get("name").and_then(Value::as_str).unwrap_or_default();
-        saved.names.push(name.to_owned());
-        if !question.apps.iter().any(|app| app == name) {
-            continue;
-        }
-        let of = |variable: &String| {
-            let value = process.get("env").and_then(|env| env.get(variable)).or_else(|| process.get(variable));
-            value.and_then(text).map(|value| told(&value))
-        };
-        saved.values.push((name.to_owned(), question.variables.iter().map(of).collect()));
-    }
-    wipe(Value::Array(all));
-    Ok(Some(saved))
-}
-
-/// PM2 makes its list, and the one before it, readable for everybody.
-fn tighten(home: &Path) -> Result<(), NotDone> {
-    for name in ["dump.pm2", "dump.pm2.bak"] {
-        let path = home.join(OsStr::new(name));
-        let Ok(stat) = fs::symlink_metadata(&path) else { continue };
-        if stat.is_file() && stat.uid() == geteuid().as_raw() && stat.mode() & 0o077 != 0 {
-            let made = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
-            made.map_err(|error| no(format!("cannot make {} unreadable for others: {error}", path.display()), ""))?;
-        }
-    }
-    Ok(())
-}
-
 fn no(problem: impl Into<String>, advice: impl Into<String>) -> NotDone {
     NotDone { problem: problem.into(), advice: advice.into() }
 }
@@ -340,7 +262,7 @@ fn no(problem: impl Into<String>, advice: impl Into<String>) -> NotDone {
 mod tests {
     use super::*;
 
-    fn question() -> Pm2Question {
+    pub(super) fn question() -> Pm2Question {
         Pm2Question {
             user: "app".to_owned(),
             home: None,
@@ -353,21 +275,6 @@ mod tests {
             key: String::new(),
             tighten: false,
         }
-    }
-
-    fn seen(environment: &[u8], name: &str) -> Option<Vec<u8>> {
-        variable(environment, name).map(|value| value.to_vec())
-    }
-
-    #[test]
-    fn what_pm2_gives_a_worker_is_over_what_its_daemon_has() {
-        let cluster = b"K=stale\0pm2_env={\"name\":\"api\",\"K\":\"new\",\"N\":5,\"env\":{\"K\":\"other\"}}\0A=1";
-        assert_eq!(seen(cluster, "K").unwrap(), b"new");
-        assert_eq!(seen(cluster, "N").unwrap(), b"5");
-        assert_eq!(seen(cluster, "A").unwrap(), b"1");
-        assert_eq!(seen(b"K=stale\0pm2_env={\"name\":\"api\"}", "K").unwrap(), b"stale");
-        assert_eq!(seen(b"K=plain\0", "K").unwrap(), b"plain");
-        assert_eq!(seen(b"KK=plain\0", "K"), None);
     }
 
     #[test]
@@ -388,28 +295,5 @@ mod tests {
         assert_eq!(path(b"PATH=/usr/bin:/bin", Some(Path::new("/usr/bin"))), "/usr/bin:/bin");
         assert_eq!(path(b"PATH=/bin", Some(Path::new("/opt/node/bin"))), "/opt/node/bin:/bin");
         assert_eq!(path(b"", None), "/usr/local/bin:/usr/bin:/bin");
-    }
-
-    #[test]
-    fn a_saved_list_tells_its_names_and_what_ours_have() {
-        let home = tempfile::tempdir().unwrap();
-        let question = question();
-        let told = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let look = || saved(home.path(), &question, &told);
-        assert!(look().ok().unwrap().is_none());
-        fs::write(home.path().join("dump.pm2"), "[{\"name\":\"api\",\"env\":{\"K\":\"a\"}},{\"name\":\"b\"}]").unwrap();
-        let list = look().ok().flatten().unwrap();
-        assert_eq!(
-            (list.names, list.values),
-            (vec!["api".to_owned(), "b".to_owned()], vec![("api".to_owned(), vec![Some("a".to_owned())])])
-        );
-        fs::write(home.path().join("dump.pm2"), "[{\"K\": \"geheim\"").unwrap();
-        let refused = look().err().unwrap();
-        assert!(refused.problem.contains("is no list") && !refused.problem.contains("geheim"));
-        fs::write(home.path().join("dump.pm2.bak"), "").unwrap();
-        tighten(home.path()).ok().unwrap();
-        for name in ["dump.pm2", "dump.pm2.bak"] {
-            assert_eq!(fs::metadata(home.path().join(name)).unwrap().mode() & 0o777, 0o600);
-        }
     }
 }
