@@ -109,7 +109,7 @@ fn span(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -206,8 +206,23 @@ mod tests {
     }
 
     #[test]
-    fn a_second_run_into_the_same_directory_changes_nothing() {
-        let (root, _) = run(&[("a.toml", &secret("a.service", "[schedule]\non-calendar = \"daily\""))]);
-        assert_eq!(generate(&Dirs::under(root.path()), &root.path().join("out")), [""; 0]);
+    fn a_second_run_into_the_same_directory_changes_what_has_changed() {
+        let secret = |unit: &str, when: &str| secret(unit, &format!("[schedule]\non-calendar = \"{when}\""));
+        let secret = |unit: &str, when: &str| secret(unit, when).replace(", \"z@1.service\"", "");
+        let (root, complaints) =
+            run(&[("a.toml", &secret("a.service", "daily")), ("b.toml", &secret("b.service", "daily"))]);
+        assert_eq!(complaints, [""; 0]);
+        let out = root.path().join("out");
+        let timer = |name: &str| out.join(format!("rekeyd-rotate@{name}.timer"));
+        let of = |name: &str| (fs::metadata(timer(name)).unwrap().ino(), fs::read_to_string(timer(name)).unwrap());
+        let before = (of("a"), of("b"));
+        assert_eq!(before.0, before.1);
+        let again = || generate(&Dirs::under(root.path()), &out);
+        assert_eq!(again(), [""; 0]);
+        assert_eq!((of("a"), of("b")), before);
+        fs::write(root.path().join("etc/rekeyd/secrets.d/a.toml"), secret("a.service", "weekly")).unwrap();
+        assert_eq!(again(), [""; 0]);
+        assert!(of("a").1.contains("OnCalendar=weekly\n"));
+        assert_eq!(of("b").1, before.1.1);
     }
 }

@@ -3,8 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, symlinkat, unlinkat};
-use rustix::io::{Errno, write};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, statat, symlinkat, unlinkat};
+use rustix::io::{Errno, read, write};
 
 /// An open directory of the output.
 pub(super) struct Output {
@@ -55,7 +55,11 @@ impl Output {
 
     /// Gives a file another name, too.
     pub fn hard_link(&self, file: &str, name: &str) -> Result<(), Errno> {
-        linkat(&self.handle, file, &self.handle, name, AtFlags::empty())
+        let which = |name: &str| statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).map(|it| (it.st_dev, it.st_ino));
+        match linkat(&self.handle, file, &self.handle, name, AtFlags::empty()) {
+            Err(Errno::EXIST) if which(file)? == which(name)? => Ok(()),
+            linked => linked,
+        }
     }
 
     /// Makes the link `name` to `target`.
@@ -73,10 +77,19 @@ impl Output {
         }
     }
 
+    /// Whether a file is there already, as it is to be.
+    fn has(&self, file: &str, bytes: &[u8]) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(handle) = openat(&self.handle, file, flags, Mode::empty()) else { return false };
+        let mut has = vec![0; bytes.len() + 1];
+        read(&handle, &mut has).is_ok_and(|length| has[..length] == *bytes)
+    }
+
     fn write(&self, file: &str, mut bytes: &[u8]) -> Result<(), Errno> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let open = || openat(&self.handle, file, flags, Mode::from_raw_mode(0o644));
         let handle = match open() {
+            Err(Errno::EXIST) if self.has(file, bytes) => return Ok(()),
             // It may have other names, which shall keep what they have.
             Err(Errno::EXIST) => unlinkat(&self.handle, file, AtFlags::empty()).and_then(|()| open())?,
             opened => opened?,
