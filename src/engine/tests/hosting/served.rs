@@ -106,6 +106,19 @@ fn what_somebody_writes_between_the_write_and_the_deployment_is_noticed_also_whe
 }
 
 #[test]
+fn who_looks_after_a_way_back_finds_nothing_wrong() {
+    for (kind, failed) in
+        [(At::Vercel, "ERROR"), (At::Netlify, "error"), (At::Render, "build_failed"), (At::Railway, "FAILED")]
+    {
+        let lab = at(kind);
+        lab.assert_committed(&lab.rotate());
+        lab.fake().next(&[kind.well()[0], failed]);
+        assert!(matches!(lab.rotate(), Outcome::RolledBack { .. }), "{kind:?}");
+        lab.verify().unwrap();
+    }
+}
+
+#[test]
 fn where_no_write_was_sent_nothing_is_to_be_undone() {
     for kind in [At::Vercel, At::Netlify, At::Railway] {
         let whole = at(kind);
