@@ -200,6 +200,18 @@ pub enum RailwayDeploy {
 /// stay so, where nothing else is set.
 pub const RAILWAY_SETTLE: Duration = Duration::from_secs(60);
 
+impl HostingPlatform {
+    /// As the secret's file calls it: `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Vercel(_) => "vercel",
+            Self::Netlify(_) => "netlify",
+            Self::Render(_) => "render",
+            Self::Railway(_) => "railway",
+        }
+    }
+}
+
 impl Hosting {
     /// How long what serves there may have to stay so, where `proof` is what `[proof]` says.
     pub fn settles(&self, proof: Duration) -> Duration {

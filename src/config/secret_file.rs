@@ -8,7 +8,6 @@ use toml::Spanned;
 use super::env_name::{assigned, env_name};
 use super::hook_section;
 use super::hosting_section;
-use super::hosting_settings::HostingPlatform;
 use super::probe_section;
 use super::probe_settings::{ProbeSettings, TokenSource};
 use super::proof_section::{self, Proof};
@@ -141,12 +140,7 @@ fn kind_that_restarts(target: &TargetSettings) -> Option<&'static str> {
     match target {
         TargetSettings::Compose(_) => Some("compose"),
         TargetSettings::Pm2(_) => Some("pm2"),
-        TargetSettings::Hosting(hosting) => Some(match &hosting.platform {
-            HostingPlatform::Vercel(_) => "vercel",
-            HostingPlatform::Netlify(_) => "netlify",
-            HostingPlatform::Render(_) => "render",
-            HostingPlatform::Railway(_) => "railway",
-        }),
+        TargetSettings::Hosting(hosting) => Some(hosting.platform.kind()),
         _ => None,
     }
 }

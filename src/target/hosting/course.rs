@@ -289,10 +289,11 @@ impl HostingTarget {
         course: &Course<'_>,
         ask: impl Fn() -> F,
     ) -> Said<T> {
+        let began = Instant::now();
         loop {
             match ask().await {
                 Err(Refusal { kind: Kind::Unavailable, .. }) if Instant::now() < course.until => {
-                    sleep(self.platform.pause(Duration::ZERO)).await;
+                    sleep(self.platform.pause(began.elapsed())).await;
                 }
                 // Nobody can say what was done.
                 Err(refusal) if refusal.kind == Kind::Unavailable => {

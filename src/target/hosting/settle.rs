@@ -69,11 +69,12 @@ impl HostingTarget {
         // Whoever merely looks does not wait.
         let looks_only = course.errand.mark.is_empty();
         let settle = if looks_only { Duration::ZERO } else { self.settle.max(least) };
-        let mut since = Instant::now();
+        let began = Instant::now();
+        let mut since = began;
         loop {
             let serving = self.proven_serving(course).await?;
             if serving.state == State::Going {
-                let pause = self.platform.pause(Duration::ZERO);
+                let pause = self.platform.pause(began.elapsed());
                 if looks_only || Instant::now() + pause >= course.until {
                     return Err(self.is_unsettled(&serving));
                 }
@@ -132,7 +133,7 @@ impl HostingTarget {
             if let Some(refusal) = refused.take_if(|_| began.elapsed() >= ASIDE) {
                 return Err(self.after(refusal));
             }
-            let pause = self.platform.pause(Duration::ZERO);
+            let pause = self.platform.pause(began.elapsed());
             if Instant::now() + pause >= course.until {
                 return Err(self.unsure(&format!("{former} was not published again in time"), "", ""));
             }

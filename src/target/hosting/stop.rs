@@ -22,13 +22,14 @@ impl HostingTarget {
     /// is waited for. Where an earlier daemon may have asked for one a moment before it died, there is time to show it.
     pub(super) async fn let_none_land(&self, course: &Course<'_>, touched: Touched) -> Result<(), Fault> {
         let looks = if touched == Touched::Unknown { self.time_to_show() } else { Duration::ZERO };
-        let until = course.until.min(Instant::now() + looks);
+        let began = Instant::now();
+        let until = course.until.min(began + looks);
         loop {
             self.stop_what_is_going(course).await?;
             if Instant::now() >= until {
                 return Ok(());
             }
-            sleep(self.platform.pause(Duration::ZERO)).await;
+            sleep(self.platform.pause(began.elapsed())).await;
         }
     }
 
@@ -113,7 +114,7 @@ impl HostingTarget {
             self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
         }
         let ends = || if is_ours { latest.min(Instant::now() + ENDS) } else { latest };
-        let mut until = ends();
+        let (mut until, began) = (ends(), Instant::now());
         loop {
             let why = match self.platform.deployment(&at.id, latest).await {
                 Ok(now) if is_over(&now) => return Ok(Stopped::Ended),
@@ -138,7 +139,7 @@ impl HostingTarget {
                     return Err(self.unsure(&text, &refusal.advice, &at.page));
                 }
             };
-            let pause = self.platform.pause(Duration::ZERO);
+            let pause = self.platform.pause(began.elapsed());
             if Instant::now() + pause >= until {
                 let text = format!("{} could not be stopped, and may still land: {why}{refused}", name(at));
                 return Err(self.unsure(&text, "", &at.page));

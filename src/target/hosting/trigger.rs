@@ -94,7 +94,7 @@ impl HostingTarget {
     /// Makes one. Where the answer is lost, it is looked for before it is asked for again, for as long as there is time.
     async fn trigger(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
         let wanted = Wanted { mark: course.errand.mark, found: course.found };
-        let mut pauses = AGAIN.iter().copied();
+        let (mut pauses, began) = (AGAIN.iter().copied(), Instant::now());
         loop {
             let lost = match self.platform.trigger(&wanted, course.until).await {
                 Ok(Some(made)) => return Ok(self.remember_new(made)),
@@ -102,7 +102,7 @@ impl HostingTarget {
                 Err(refusal) if refusal.kind == Kind::Lost => refusal,
                 Err(refusal) if refusal.kind == Kind::Unavailable && Instant::now() < course.until => {
                     // Nobody was there to take it.
-                    sleep(self.platform.pause(Duration::ZERO)).await;
+                    sleep(self.platform.pause(began.elapsed())).await;
                     continue;
                 }
                 // It was not even sent, or nothing came of it.
