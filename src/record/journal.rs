@@ -3,7 +3,7 @@
 use super::audit::is_end;
 use super::chain::Head;
 use super::text;
-use super::{Happening, Hold, HookCame, Record, Seen, Standing, message_id};
+use super::{Activated, Happening, Hold, HookCame, Record, Seen, Standing, message_id};
 use crate::rotation::{Generation, Outcome, Phase};
 
 /// `REKEYD_ACTOR` of what is done without being asked again: going on with a rotation that was interrupted.
@@ -208,6 +208,11 @@ fn kind(record: &Record) -> (Priority, &'static str) {
             (Warning, message_id::VALUE_EXPOSED)
         }
         Happening::Passed { seen: Seen::Delivered { left, .. }, .. } if !left.is_empty() => {
+            (Warning, message_id::STEP_PASSED)
+        }
+        Happening::Passed { seen: Seen::Active { activated, .. }, .. }
+            if activated.iter().any(|activated| matches!(activated, Activated::Replaced { .. })) =>
+        {
             (Warning, message_id::STEP_PASSED)
         }
         Happening::Passed { seen: Seen::Ready { found, .. }, .. }

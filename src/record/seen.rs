@@ -161,6 +161,15 @@ pub enum Activated {
         /// From the trigger to when it was live, in microseconds.
         took_us: u64,
     },
+    /// A deployment that somebody else made at the same time, of other code, was replaced by ours.
+    Replaced {
+        /// The project, site or service.
+        consumer: String,
+        /// Its id.
+        deployment: String,
+        /// Where a person can look at it.
+        page: String,
+    },
     /// What served before never stopped serving.
     StillServes {
         /// The project, site or service.

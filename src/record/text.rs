@@ -175,7 +175,10 @@ pub fn seen_in_words(seen: &Seen) -> String {
         }
         Seen::Delivered { targets, exposed, left, .. } => {
             let written = (!targets.is_empty()).then(|| format!("{} written and read back", targets.join(", ")));
-            let left = left.iter().map(|Left { target, fault }| format!("{target} left as it is: {}", fault.message));
+            let left = left.iter().map(|Left { target, fault }| match fault.code.leaves_a_file() {
+                true => format!("{target} left as it is: {}", fault.message),
+                false => format!("{target} is not back: {}", fault.message),
+            });
             written.into_iter().chain(left).chain(exposed.iter().cloned()).collect::<Vec<_>>().join("; ")
         }
         Seen::Active { reload, activated } => {
@@ -279,6 +282,10 @@ fn activated_in_words(activated: &Activated) -> String {
         Activated::Deployed { consumer, deployment, took_us, .. } => {
             format!("{consumer} serves the deployment {deployment} after {}", duration(*took_us))
         }
+        Activated::Replaced { deployment, page, .. } => format!(
+            "WARNING: the deployment {deployment} of somebody else, which was made meanwhile and has other code, is not served \
+             any more: deploy that anew: {page}"
+        ),
         Activated::StillServes { consumer } => format!("{consumer} serves what it served before, not deployed"),
         Activated::OpenSessionsKeepTheirs => "sessions that are open keep the old value".to_owned(),
         Activated::Told { by } => format!("what reads it was told by {by}"),

@@ -287,6 +287,20 @@ impl Fake {
         } else {
             self.perform(&mut state, request)
         };
+        if step == "write" && state.world.set.remove("writes-after-write").is_some() {
+            state.world.write("JWT_SECRET", "by-hand");
+        }
+        if step == "write" && state.world.set.remove("waits-after-write").is_some() {
+            // Somebody makes a deployment that waits for a person.
+            let waits = match self.kind {
+                Kind::Vercel => "BLOCKED",
+                Kind::Netlify => "pending_review",
+                Kind::Render => "queued",
+                Kind::Railway => "NEEDS_APPROVAL",
+            };
+            state.world.deploy(None, false);
+            state.world.deployments.last_mut().unwrap().states = vec![waits.to_owned()];
+        }
         let count = state.asked.len();
         let is_lost = state.watcher.as_ref().is_some_and(|watcher| watcher(count));
         (!is_lost).then_some(answer)

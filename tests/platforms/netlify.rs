@@ -74,6 +74,9 @@ fn shown_variable(world: &World, key: &str) -> Value {
         Some(branch) => json!({"id": "v1", "value": value, "context": "branch", "context_parameter": branch}),
         None => json!({"id": "v1", "value": value, "context": "production"}),
     };
+    if world.is_set("one-context") {
+        return json!({"key": key, "scopes": ["builds", "functions", "runtime"], "values": [first], "is_secret": variable.secret, "updated_at": rfc3339(variable.updated)});
+    }
     let values = json!([
         first,
         {"id": "v2", "value": "x", "context": "deploy-preview"},

@@ -1,11 +1,11 @@
 //! Preflight: every obstacle that can be known beforehand; and the value to take over. Touches nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tokio::time::Instant;
 
-use super::project::{HASH, Project, is_odd};
+use super::project::{HASH, Project, is_odd, proper};
 use super::tool::{Tool, by_hand};
 use super::{ComposeTarget, image};
 use crate::record::Found;
@@ -66,6 +66,7 @@ impl ComposeTarget {
                 running => running?,
             };
             if running && health == Health::Needed {
+                check_grace(&unit, &containers, deadline)?;
                 self.check_image(&tool, &project, service, &containers).await?;
                 self.check_drift(&tool, &project, service, in_force, deadline).await?;
             }
@@ -206,13 +207,36 @@ fn described(tool: &Tool, containers: &[Container], hash: &str) -> BTreeMap<Stri
     let mut details = BTreeMap::from([
         ("containers".to_owned(), list(|container| container.id.as_str())),
         ("names".to_owned(), list(Container::name)),
-        ("scale".to_owned(), had.len().to_string()),
+        ("scale".to_owned(), number(containers).to_string()),
         ("hash".to_owned(), hash.to_owned()),
         ("label".to_owned(), label.to_owned()),
     ]);
     details.extend(tool.details());
     details.extend(image::details(had));
     details
+}
+
+/// How many containers a service has: also those that have ended, and none twice that Compose was making anew when it was
+/// interrupted.
+fn number(containers: &[Container]) -> usize {
+    let names: BTreeSet<&str> =
+        containers.iter().map(|container| proper(container.name()).unwrap_or(container.name())).collect();
+    names.len()
+}
+
+/// A container may be given longer to stop than a rotation has: then neither it nor its way back would ever end.
+fn check_grace(unit: &str, containers: &[Container], deadline: Instant) -> Result<(), Fault> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let slow = containers.iter().filter(|container| container.is_up()).max_by_key(|container| container.grace());
+    let Some(slow) = slow.filter(|container| container.grace() >= left) else { return Ok(()) };
+    let message = format!(
+        "the container {} of {unit} is given {} s to stop (stop_grace_period), and the rotation has {} s",
+        slow.name(),
+        slow.grace().as_secs(),
+        left.as_secs_f64().round()
+    );
+    Err(Fault::new(FaultCode::UnitUnusable, message)
+        .advise("give the rotation longer, as [rotation] deadline, or the container less"))
 }
 
 /// Whether it runs, or was stopped on purpose; a service that is neither is sick. Containers that were never started are
@@ -251,4 +275,39 @@ fn is_running(unit: &str, containers: &[Container], was_stopped: bool, up: &str)
         }
     }
     Ok(is_any_up)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn container(name: &str, status: &str) -> Container {
+        let text =
+            format!(r#"{{"Id":"1","Name":"/{name}","State":{{"Status":"{status}"}},"Config":{{"StopTimeout":40}}}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_container_that_has_ended_counts_and_none_counts_twice() {
+        let of = |names: &[&str]| number(&names.iter().map(|name| container(name, "exited")).collect::<Vec<_>>());
+        assert_eq!(of(&["p-web-1", "p-web-2", "p-web-3"]), 3);
+        assert_eq!(of(&["p-web-4", "p-web-5", "c88050123456_p-web-5", "d68050123456_p-web-4"]), 2);
+        assert_eq!(of(&["c88050123456_p-web-1"]), 1);
+    }
+
+    #[test]
+    fn a_rotation_has_longer_than_a_container_may_take_to_stop() {
+        let check = |status: &str, seconds: u64| {
+            check_grace("compose p/web", &[container("p-web-1", status)], Instant::now() + Duration::from_secs(seconds))
+        };
+        let refused = check("running", 20).unwrap_err();
+        assert!(
+            refused.message.contains("is given 40 s to stop") && refused.message.ends_with("has 20 s"),
+            "{refused}"
+        );
+        check("running", 60).unwrap();
+        check("exited", 20).unwrap();
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
 use super::api::{Refusal, Said};
-use super::platform::{COMMIT, Deployment, Ids, SINCE, State, Write};
+use super::platform::{COMMIT, Deployment, Ids, NEWEST, SINCE, State, Write};
 use super::preflight::is_pending;
 use super::step::name;
 use super::words::hiding;
@@ -241,12 +241,11 @@ impl HostingTarget {
 
     /// Waits until nothing of others is under way any more. What was made before the write would come up with the former
     /// value when this rotation has ended; what was made since, a push, would be undone or cancelled by a deployment of the
-    /// code from before it. Only what was made since and waits for a person may wait on: it has what was written.
-    pub(super) async fn let_others_end(&self, course: &Course<'_>) -> Result<(), Fault> {
+    /// code from before it. Only what was made since and waits for a person may wait on: it has what was `written` then.
+    pub(super) async fn let_others_end(&self, course: &Course<'_>, written: Option<Timestamp>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-        let written: Option<Timestamp> = course.noted.get(SINCE).and_then(|at| at.parse().ok());
         let waits_for_long =
-            |it: &Deployment| it.state == State::Blocked && written.is_some_and(|at| it.created > Some(at));
+            |it: &Deployment| it.state == State::Blocked && written.is_some_and(|at| it.created >= Some(at));
         let began = Instant::now();
         loop {
             let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
@@ -262,6 +261,16 @@ impl HostingTarget {
             }
             sleep(pause).await;
         }
+    }
+
+    /// The newest deployment. That there is none any more is no answer.
+    pub(super) async fn newest(&self, course: &Course<'_>) -> Said<Option<Deployment>> {
+        let newest = self.platform.newest(course.until).await?;
+        if newest.is_none() && course.found.contains_key(NEWEST) {
+            let text = format!("{} shows no deployment, although it had some", self.label);
+            return Err(Refusal::of(Kind::Unavailable, text));
+        }
+        Ok(newest)
     }
 
     /// Whether a deployment was certainly made for this rotation.

@@ -165,11 +165,11 @@ impl Target for HostingTarget {
         let at = times.into_values().flatten().max();
         match errand.back {
             true => self.let_none_land(&course, touched).await?,
-            false => self.let_others_end(&course).await?,
+            false => self.let_others_end(&course, at).await?,
         }
         let mut since = at;
         if at.is_none() || !self.platform.marks() {
-            let newest = self.answer(&course, || self.platform.newest(course.until)).await;
+            let newest = self.answer(&course, || self.newest(&course)).await;
             if let Some(newest) = newest.map_err(|refusal| self.after(refusal))? {
                 since = since.max(newest.created);
                 details.insert(NEWEST.to_owned(), newest.id);
@@ -209,7 +209,14 @@ impl Target for HostingTarget {
             None => self.deploy(&course).await?,
         };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(vec![Activated::Deployed { consumer, deployment: live.id, page: live.page, took_us }])
+        let replaced = if errand.back { None } else { self.replaced(&course, &live).await };
+        let replaced = replaced.map(|theirs| Activated::Replaced {
+            consumer: consumer.clone(),
+            deployment: theirs.id,
+            page: theirs.page,
+        });
+        let deployed = Activated::Deployed { consumer, deployment: live.id, page: live.page, took_us };
+        Ok(std::iter::once(deployed).chain(replaced).collect())
     }
 
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {

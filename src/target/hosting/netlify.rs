@@ -137,7 +137,9 @@ impl Platform for Netlify {
     }
 
     async fn written_at(&self, key: &str, until: Instant) -> Said<Option<Timestamp>> {
-        Ok(self.variable(key, until).await?.and_then(|variable| variable.updated()))
+        // One time is told for all contexts: where there are others than ours, it says nothing of these.
+        let variable = self.variable(key, until).await?;
+        Ok(variable.filter(|it| it.is_of_these_alone(&self.settings.contexts)).and_then(|variable| variable.updated()))
     }
 
     fn has_written(&self) -> bool {

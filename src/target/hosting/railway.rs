@@ -100,10 +100,15 @@ impl Railway {
         let request = Request::to(intent, "POST", &[], &[]).with(json(&Document { query, variables })?);
         let answer = self.api.ask(request, until).await?;
         // Data that comes with errors is not the whole of it, and may be of another form.
-        let errors: Errors = answer.read()?;
-        if let Some(error) = errors.errors.into_iter().flatten().next() {
+        let Errors { errors, data } = answer.read()?;
+        if let Some(error) = errors.into_iter().flatten().next() {
             let refusal = self.refusal(intent, &error.message);
-            return Err(if answer.perhaps { refusal.taken() } else { refusal });
+            // With any data beside it, it may have been done.
+            return Err(if answer.perhaps || data.is_some_and(|data| data.into_values().any(|it| it.is_some())) {
+                refusal.taken()
+            } else {
+                refusal
+            });
         }
         let said: Answered<T> = answer.read()?;
         said.data.ok_or_else(|| {

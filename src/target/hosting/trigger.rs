@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
-use super::platform::{Deployment, NEWEST, SINCE, State, Wanted};
+use super::platform::{COMMIT, Deployment, NEWEST, SINCE, State, Wanted};
 use super::step::name;
 use super::{HostingTarget, Touched};
 use crate::rotation::{Fault, FaultCode};
@@ -29,7 +29,8 @@ impl HostingTarget {
     pub(super) async fn deploy(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
         // Other targets may have taken their time since the write.
         if !course.errand.back {
-            self.let_others_end(course).await?;
+            let written = course.noted.get(SINCE).and_then(|at| at.parse().ok());
+            self.let_others_end(course, written).await?;
         }
         let found = self.answer(course, || self.find(course)).await;
         match found.map_err(|refusal| self.after(refusal))? {
@@ -67,6 +68,19 @@ impl HostingTarget {
                 Err(self.after(Refusal::of(Kind::Lost, text)))
             }
         }
+    }
+
+    /// What somebody else made of other code between the last look and the trigger, and ours has replaced.
+    pub(super) async fn replaced(&self, course: &Course<'_>, live: &Deployment) -> Option<Deployment> {
+        if !self.is_ours(course, live) {
+            return None;
+        }
+        let made = self.made_since(course).await.ok()?;
+        let is_theirs = |it: &Deployment| it.id != live.id && !self.is_ours(course, it) && it.created <= live.created;
+        let theirs = made.into_iter().find(|it| is_theirs(it) && matches!(it.state, State::Up | State::Gone))?;
+        let ours = live.commit.as_ref().or_else(|| course.found.get(COMMIT));
+        let differs = theirs.commit.as_ref().zip(ours).is_some_and(|(theirs, ours)| theirs != ours);
+        (differs && live.of.as_ref() != Some(&theirs.id)).then_some(theirs)
     }
 
     /// The oldest one that can be ours; else the oldest that has what was written, too.

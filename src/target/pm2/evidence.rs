@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Pm2Target;
 use super::daemon::{POLL, REST, State, new_key};
+use super::list::Instance;
 use crate::helper::Looked;
 use crate::record::{Evidence, Found};
 use crate::rotation::{Fault, FaultCode};
@@ -126,23 +127,23 @@ impl Pm2Target {
         if pids.is_empty() { Ok(()) } else { self.check_alive(&pids).await }
     }
 
-    /// What became of an app whose processes are gone, where PM2 starts it again and again, or does so no more. PM2 is asked
-    /// only while there are fewer of them.
+    /// What became of an app whose processes are gone, where one ended by itself, and PM2 starts it again, or does so no more.
+    /// PM2 is asked only where not all are there still: what somebody restarts says nothing of the value.
     pub(super) async fn failure_since(&self, evidence: &[Evidence]) -> Option<String> {
         let pm2 = self.ask(&[], &new_key().ok()?, false).await.ok()?;
         for app in &self.settings.apps {
             let unit = self.unit(app);
-            let count = evidence.iter().find_map(|evidence| match evidence {
-                Evidence::Instances { unit: other, pids, .. } if *other == unit => Some(pids.len()),
+            let proven = evidence.iter().find_map(|evidence| match evidence {
+                Evidence::Instances { unit: other, pids, .. } if *other == unit => Some(pids),
                 _ => None,
             });
-            let running = pm2.running.iter().filter(|one| one.app == *app).count();
-            if count.is_none_or(|count| running >= count) {
+            let Some(proven) = proven else { continue };
+            let runs = |pid: &u32| pm2.running.iter().any(|one| one.app == *app && one.pid == *pid);
+            if proven.values().all(runs) {
                 continue;
             }
             let state = self.state().await.ok()?;
-            let failed = state.of(app).into_iter().find(|one| one.status == "errored" || one.unstable > 0);
-            if let Some(failed) = failed {
+            if let Some(failed) = state.of(app).into_iter().find(|one| has_failed(one, proven)) {
                 return Some(format!("an instance of {unit} ended by itself and is {}", failed.status));
             }
         }
@@ -151,5 +152,33 @@ impl Pm2Target {
 
     fn label_of_all(&self) -> String {
         self.unit(&self.settings.apps.join(", "))
+    }
+}
+
+/// Whether one has ended by itself since these processes were proven, by their numbers.
+fn has_failed(instance: &Instance, proven: &BTreeMap<String, u32>) -> bool {
+    let is_another = instance.id.is_some_and(|id| proven.get(&id.to_string()).is_some_and(|pid| *pid != instance.pid));
+    instance.status == "errored" || instance.unstable > 0 || is_another && instance.exit_code != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::list::parse;
+    use super::*;
+
+    #[test]
+    fn who_ended_by_itself_is_told_from_who_was_restarted() {
+        let proven = BTreeMap::from([("3".to_owned(), 100)]);
+        let failed = |pid: u32, rest: &str| {
+            let list = format!("[{{\"name\":\"api\",\"pid\":{pid},\"pm_id\":3,\"pm2_env\":{{{rest}}}}}]");
+            has_failed(&parse(list.as_bytes(), "K").unwrap()[0], &proven)
+        };
+        assert!(failed(101, r#""status":"online","restart_time":2,"exit_code":1"#));
+        assert!(failed(0, r#""status":"waiting restart","exit_code":9"#));
+        assert!(failed(0, r#""status":"errored","exit_code":0"#));
+        assert!(failed(101, r#""status":"online","unstable_restarts":1,"exit_code":0"#));
+        assert!(!failed(101, r#""status":"online","restart_time":2,"exit_code":0"#));
+        assert!(!failed(100, r#""status":"online","exit_code":1"#));
+        assert!(!failed(101, r#""status":"online""#));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Instance {
     pub restarts: u32,
     /// How often in a row it ended soon after its start.
     pub unstable: u32,
+    /// What its last process ended with, by itself; 0 where it was told to.
+    pub exit_code: i64,
     pub is_cluster: bool,
     /// Whether it is started again when a file changes.
     pub is_watched: bool,
@@ -70,6 +72,8 @@ struct RawEnv<'j> {
     #[serde(default)]
     unstable_restarts: u32,
     #[serde(default)]
+    exit_code: Option<i64>,
+    #[serde(default)]
     exec_mode: String,
     #[serde(default)]
     watch: Value,
@@ -97,6 +101,7 @@ fn instance(raw: Raw<'_>, variable: &str) -> Instance {
         status: env.status,
         restarts: env.restart_time,
         unstable: env.unstable_restarts,
+        exit_code: env.exit_code.unwrap_or(0),
         is_cluster: env.exec_mode == "cluster_mode",
         is_watched: is_set(&env.watch),
         stored: env.env.and_then(|env| stored(env, variable)),

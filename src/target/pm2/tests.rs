@@ -78,6 +78,7 @@ fn an_app_that_is_not_saved_keeps_nobody_from_going_back() {
         status: "online".to_owned(),
         restarts: 0,
         unstable: 0,
+        exit_code: 0,
         is_cluster: false,
         is_watched: false,
         stored: None,

@@ -87,6 +87,7 @@ fn what_somebody_writes_meanwhile_is_not_written_over_on_the_way_back() {
         let lab = at(kind);
         lab.fake().next(&[kind.well()[0], failed]);
         lab.fake().with(|world| world.variables.get_mut("JWT_SECRET").unwrap().secret = is_hidden);
+        lab.fake().with(|world| world.set.insert("one-context".to_owned(), String::new()));
         lab.fake().with(|world| world.set.insert("writes-at".to_owned(), "trigger".to_owned()));
         let Outcome::RollbackFailed { rollback, .. } = lab.rotate() else { panic!("{kind:?}") };
         assert_eq!(rollback.code, FaultCode::ChangedByHand, "{kind:?}: {rollback}");
@@ -96,13 +97,63 @@ fn what_somebody_writes_meanwhile_is_not_written_over_on_the_way_back() {
 
 #[test]
 fn what_somebody_writes_between_the_write_and_the_deployment_is_noticed_also_where_no_value_is_shown() {
-    for kind in [At::Vercel, At::Railway, At::Netlify] {
+    let before_the_trigger = [At::Vercel, At::Railway, At::Netlify].map(|kind| (kind, "writes-at"));
+    let after_the_write = [At::Vercel, At::Netlify].map(|kind| (kind, "writes-after-write"));
+    for (kind, when) in before_the_trigger.into_iter().chain(after_the_write) {
         let lab = at(kind);
-        lab.fake().with(|world| world.set.insert("writes-at".to_owned(), "trigger".to_owned()));
+        lab.fake().with(|world| world.set.insert("one-context".to_owned(), String::new()));
+        lab.fake().with(|world| world.set.insert(when.to_owned(), "trigger".to_owned()));
         let Outcome::RollbackFailed { cause, rollback } = lab.rotate() else { panic!("{kind:?}") };
         assert_eq!((cause.code, rollback.code), (FaultCode::WrongValue, FaultCode::ChangedByHand), "{kind:?}: {cause}");
         assert_eq!(lab.fake().value("JWT_SECRET"), "by-hand");
     }
+}
+
+#[test]
+fn what_waits_for_a_person_and_was_made_after_the_write_is_not_waited_for() {
+    for kind in [At::Vercel, At::Netlify, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("waits-after-write".to_owned(), String::new()));
+        lab.assert_committed(&lab.rotate());
+        assert_eq!(lab.triggers(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_push_that_the_deployment_replaces_is_told_of() {
+    for kind in [At::Vercel, At::Railway] {
+        let lab = at(kind);
+        lab.fake().with(|world| world.set.insert("push-at".to_owned(), "trigger".to_owned()));
+        lab.assert_committed(&lab.rotate());
+        let records = lab.store().history(&lab.settings.name).unwrap();
+        let is_told = |record: &Record| format!("{:?}", record.what).contains("Replaced {");
+        assert!(records.iter().any(is_told), "{kind:?}");
+    }
+}
+
+#[test]
+fn that_there_is_no_deployment_any_more_is_no_answer() {
+    for kind in [At::Render, At::Netlify] {
+        let lists = |lab: &Lab| lab.fake().asked().iter().filter(|asked| asked.step == "list").count();
+        let usual = at(kind);
+        usual.rotate();
+        for skip in 0..lists(&usual) {
+            let lab = at(kind);
+            let empty = What::Answer(Answer::json(200, &serde_json::json!([])));
+            lab.fake().fail_at("list", u32::try_from(skip).unwrap(), 1, empty);
+            let outcome = lab.rotate();
+            let is_served = lab.fake().served("JWT_SECRET") == lab.fake().value("JWT_SECRET");
+            assert!(is_served, "{kind:?}, list {skip}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_write_with_an_error_beside_its_data_may_have_been_done() {
+    let lab = at(At::Railway);
+    let both = serde_json::json!({"data": {"variableUpsert": true}, "errors": [{"message": "Not Authorized"}]});
+    lab.fake().fail("write", What::Answer(Answer::json(200, &both)));
+    lab.assert_unsure(&lab.rotate());
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Variable {
         self.values.iter().any(|value| value.is_of(context))
     }
 
+    /// Whether it has values for no other contexts.
+    pub(super) fn is_of_these_alone(&self, contexts: &[Context]) -> bool {
+        self.values.iter().all(|value| contexts.iter().any(|context| value.is_of(context)))
+    }
+
     /// The first context that has another value than the first of them, where values can be read.
     pub(super) fn differing<'c>(&self, contexts: &'c [Context]) -> Option<&'c Context> {
         let of = |context: &Context| self.values.iter().find(|value| value.is_of(context))?.value.as_ref();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +23,7 @@ pub(super) struct Answered<T> {
 #[derive(Deserialize)]
 pub(super) struct Errors {
     pub(super) errors: Option<Vec<Problem>>,
+    pub(super) data: Option<BTreeMap<String, Option<IgnoredAny>>>,
 }
 
 #[derive(Deserialize)]

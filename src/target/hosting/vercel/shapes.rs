@@ -97,6 +97,13 @@ pub(super) struct Record {
     pub(super) created_at: Option<i64>,
 }
 
+/// What the answer to a write says of the record.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Written {
+    pub(super) updated_at: Option<i64>,
+}
+
 impl Record {
     /// Whether `other` is of the same type. A record that was made before there was a visibility may be given the one that
     /// its type has.

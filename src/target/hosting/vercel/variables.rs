@@ -1,13 +1,14 @@
 //! A project's variables: which record is meant, and writing it.
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Vercel;
-use super::shapes::{Created, Envs, FullPatch, Patch, Record, Upserted};
+use super::shapes::{Created, Envs, FullPatch, Patch, Record, Upserted, Written};
 use crate::config::Environment;
 use crate::rotation::FaultCode;
 use crate::target::hosting::answer::{Intent, Kind};
-use crate::target::hosting::api::{Refusal, Request, Said, json};
+use crate::target::hosting::api::{Answer, Refusal, Request, Said, json};
 use crate::target::hosting::missing;
 use crate::target::hosting::platform::Times;
 use crate::target::hosting::words::plain;
@@ -118,27 +119,30 @@ impl Vercel {
     pub(super) async fn write_over(&self, key: &str, value: &str, until: Instant) -> Said<Times> {
         let absent = || missing(&self.label, &[key.to_owned()]);
         let mut record = self.record(key, until).await?.ok_or_else(absent)?;
-        match self.patch(&record, value, until).await {
+        let ours = match self.patch(&record, value, until).await {
             // It was replaced between the list and the patch.
             Err(Refusal { kind: Kind::Missing, .. }) => {
                 record = self.record(key, until).await?.ok_or_else(absent)?;
-                self.patch(&record, value, until).await?;
+                self.patch(&record, value, until).await?
             }
             said => said?,
-        }
+        };
         let now = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
         self.check_kind(&record, &now)?;
         let is_same = now.id == record.id;
-        Ok(Times { was: record.updated().filter(|_| is_same), now: now.updated(), at: now.updated() })
+        // What somebody else has written since is not ours.
+        let at = ours.filter(|_| is_same).or(now.updated());
+        Ok(Times { was: record.updated().filter(|_| is_same), now: now.updated(), at })
     }
 
-    pub(super) async fn patch(&self, record: &Record, value: &str, until: Instant) -> Said<()> {
+    /// Writes a record: when that was, where the answer says so.
+    async fn patch(&self, record: &Record, value: &str, until: Instant) -> Said<Option<Timestamp>> {
         let path = ["v9", "projects", self.project(), "env", &record.id];
         let query = self.scope(&[]);
         let request = |body| Request::to(Intent::Write, "PATCH", &path, &query).with(body);
         match self.api.ask(request(json(&Patch { value })?), until).await {
             Err(Refusal { status: 400, .. }) => {}
-            said => return said.map(drop),
+            said => return Ok(updated(&said?)),
         }
         // As Vercel's own command line does: what the record is, told again.
         let is_sensitive = record.kind == "sensitive" || record.visibility.as_deref() == Some("secret");
@@ -151,7 +155,7 @@ impl Vercel {
             git_branch: record.git_branch.as_deref(),
             visibility: record.visibility.as_deref(),
         };
-        self.api.ask(request(json(&body)?), until).await.map(drop)
+        Ok(updated(&self.api.ask(request(json(&body)?), until).await?))
     }
 
     /// A write changes nothing but the value.
@@ -173,4 +177,9 @@ impl Vercel {
         Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see whether two projects or teams have the same name")
             .taken()
     }
+}
+
+/// When the record of an answer was written. What it says is compared with the list; it need not be understood.
+fn updated(answer: &Answer) -> Option<Timestamp> {
+    answer.read::<Written>().ok().and_then(|record| Timestamp::from_millisecond(record.updated_at?).ok())
 }
