@@ -32,19 +32,22 @@ type Notes = BTreeMap<String, Told>;
 
 /// From now on, until the daemon ends.
 pub fn begin(daemon: &Arc<Daemon>) {
-    let daemon = Arc::clone(daemon);
-    tokio::spawn(async move {
-        let mut book = Book::open(Path::new(store::ROOT).with_file_name("notified.json"));
-        loop {
-            let changed = daemon.progress.changed(LOOK);
-            let settings = daemon.settings().daemon.notify.clone();
-            if settings.command.is_some() || settings.webhook.is_some() {
-                book.bring_up_to_date(&daemon, &settings).await;
-            }
-            changed.await;
-            sleep(SETTLE).await;
+    tokio::spawn(go_on(Arc::clone(daemon), "notified.json", |all| NotifySettings { webhook: None, ..all }));
+    tokio::spawn(go_on(Arc::clone(daemon), "notified-webhook.json", |all| NotifySettings { command: None, ..all }));
+}
+
+/// Goes on with one of the ways, whatever becomes of the other.
+async fn go_on(daemon: Arc<Daemon>, book: &str, way: fn(NotifySettings) -> NotifySettings) {
+    let mut book = Book::open(Path::new(store::ROOT).with_file_name(book));
+    loop {
+        let changed = daemon.progress.changed(LOOK);
+        let settings = way(daemon.settings().daemon.notify.clone());
+        if settings.command.is_some() || settings.webhook.is_some() {
+            book.bring_up_to_date(&daemon, &settings).await;
         }
-    });
+        changed.await;
+        sleep(SETTLE).await;
+    }
 }
 
 /// Tells that nothing is the matter, for a person to see whether it arrives.
@@ -60,7 +63,8 @@ pub async fn test(daemon: &Daemon) -> Result<(), Error> {
     let reason = "a person asked for it with rekeyctl notify".to_owned();
     let trouble = Trouble { event: Event::Test, key: String::new(), rotation: None, reason };
     let failed = Notification::new(Event::Test, "", &trouble).send(&daemon.systemd, &settings).await;
-    failed.first().map_or(Ok(()), |fault| Err(Error::Failed(fault_in_words(fault))))
+    let said: Vec<String> = failed.iter().map(fault_in_words).collect();
+    if said.is_empty() { Ok(()) } else { Err(Error::Failed(said.join("; "))) }
 }
 
 /// What was told, kept over restarts.
@@ -68,7 +72,7 @@ struct Book {
     path: PathBuf,
     told: Notes,
     /// What did not arrive, until when it is left alone.
-    failed: BTreeMap<String, Instant>,
+    failed: BTreeMap<String, (Event, Instant)>,
 }
 
 impl Book {
@@ -85,16 +89,16 @@ impl Book {
         let before = self.told.clone();
         self.told.retain(|name, _| known.contains(name));
         for (name, trouble) in troubles {
-            if self.failed.get(&name).is_some_and(|until| Instant::now() < *until) {
-                continue;
-            }
-            self.failed.remove(&name);
             let told = self.told.get(&name);
             let (event, of) = match (due(trouble.as_ref(), told, settings.repeat, now), &trouble, told) {
                 (Due::Tell, Some(trouble), _) => (trouble.event, trouble.clone()),
                 (Due::Recovered, _, Some(told)) => (Event::Recovery, told.trouble.clone()),
                 _ => continue,
             };
+            if self.failed.get(&name).is_some_and(|(of, until)| *of == event && Instant::now() < *until) {
+                continue;
+            }
+            self.failed.remove(&name);
             let failed = match event {
                 Event::Recovery if !settings.on.contains(&event) => Vec::new(),
                 _ => Notification::new(event, &name, &of).send(&daemon.systemd, settings).await,
@@ -103,7 +107,7 @@ impl Book {
                 tell(daemon, &name, fault);
             }
             if !failed.is_empty() {
-                self.failed.insert(name, Instant::now() + AGAIN);
+                self.failed.insert(name, (event, Instant::now() + AGAIN));
             } else if event == Event::Recovery {
                 self.told.remove(&name);
             } else {

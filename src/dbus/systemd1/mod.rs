@@ -139,12 +139,15 @@ impl Systemd {
         }
     }
 
-    /// The processes of a unit, those in groups below its own included.
+    /// The processes of a unit, those in groups below its own included. One that is not loaded has none.
     ///
     /// # Errors
     /// Where systemd does not answer.
     pub async fn processes(&self, unit: &str) -> Result<Vec<u32>, SystemdError> {
-        let reply = self.manager("GetUnitProcesses", &unit).await?;
+        let reply = match self.manager("GetUnitProcesses", &unit).await {
+            Err(SystemdError::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => return Ok(Vec::new()),
+            reply => reply?,
+        };
         let processes: Vec<(String, u32, String)> = body(&reply)?;
         Ok(processes.into_iter().map(|(_, pid, _)| pid).filter(|&pid| pid != 0).collect())
     }
