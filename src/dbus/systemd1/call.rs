@@ -59,6 +59,11 @@ impl SystemdError {
     pub(super) fn is_one_of_too_many(&self) -> bool {
         matches!(self, Self::Refused { name, .. } if name == "org.freedesktop.DBus.Error.LimitsExceeded")
     }
+
+    /// Whether systemd has no such unit loaded.
+    pub(super) fn is_not_loaded(&self) -> bool {
+        matches!(self, Self::Refused { name, .. } if name.ends_with(".NoSuchUnit"))
+    }
 }
 
 impl From<SystemdError> for Fault {

@@ -59,7 +59,7 @@ impl Systemd {
     /// Where the job cannot be queued, or does not end well.
     pub async fn stop(&self, unit: &str) -> Result<(), SystemdError> {
         match self.job("StopUnit", unit, Instant::now() + CALL).await {
-            Err(SystemdError::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => Ok(()),
+            Err(error) if error.is_not_loaded() => Ok(()),
             end => ended_well("StopUnit", unit, &end?),
         }
     }

@@ -134,7 +134,7 @@ impl Systemd {
     /// Where systemd does not answer.
     pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
         match self.manager("ResetFailedUnit", &unit).await {
-            Err(SystemdError::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => Ok(()),
+            Err(error) if error.is_not_loaded() => Ok(()),
             done => done.map(drop),
         }
     }
@@ -145,7 +145,7 @@ impl Systemd {
     /// Where systemd does not answer.
     pub async fn processes(&self, unit: &str) -> Result<Vec<u32>, SystemdError> {
         let reply = match self.manager("GetUnitProcesses", &unit).await {
-            Err(SystemdError::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => return Ok(Vec::new()),
+            Err(error) if error.is_not_loaded() => return Ok(Vec::new()),
             reply => reply?,
         };
         let processes: Vec<(String, u32, String)> = body(&reply)?;

@@ -202,9 +202,7 @@ impl Systemd {
         let mut free = unit.to_owned();
         for number in 2..FORMER {
             let loaded = self.manager("GetUnit", &free.as_str()).await;
-            if loaded.is_err_and(
-                |error| matches!(error, SystemdError::Refused { name, .. } if name.ends_with(".NoSuchUnit")),
-            ) {
+            if loaded.is_err_and(|error| error.is_not_loaded()) {
                 return free;
             }
             free = numbered(unit, &number.to_string());

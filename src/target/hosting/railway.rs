@@ -104,11 +104,8 @@ impl Railway {
         if let Some(error) = errors.into_iter().flatten().next() {
             let refusal = self.refusal(intent, &error.message);
             // With any data beside it, it may have been done.
-            return Err(if answer.perhaps || data.is_some_and(|data| data.into_values().any(|it| it.is_some())) {
-                refusal.taken()
-            } else {
-                refusal
-            });
+            let has_data = data.into_iter().flatten().any(|(_, it)| it.is_some());
+            return Err(if answer.perhaps || has_data { refusal.taken() } else { refusal });
         }
         let said: Answered<T> = answer.read()?;
         said.data.ok_or_else(|| {
