@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::chain::Head;
@@ -36,16 +36,23 @@ pub struct Missing {
     pub at: Timestamp,
 }
 
+/// For how long what the daemon had sent before a record may be taken in after it: a thread of its own sends it.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(5);
+
 /// An entry of the daemon's: when it was taken in, and which process wrote it.
 pub type Written = (Timestamp, String);
 
 impl Comparison {
     /// Takes from what is missing in the journal what is explained by `written`, all entries of the daemon in the order of
-    /// time: a daemon that goes on, or is told to stop, writes more.
+    /// time: a daemon that goes on, or is told to stop, writes more than what was [on its way](ON_ITS_WAY).
     pub fn explain(&mut self, written: &[Written]) {
         let ended = |missing: &Missing| {
             let (before, after) = written.split_at(written.partition_point(|(at, _)| *at <= missing.at));
-            after.first().is_some_and(|(_, process)| before.iter().all(|(_, other)| other != process))
+            let latest = missing.at.saturating_add(ON_ITS_WAY).unwrap_or(Timestamp::MAX);
+            // The process that wrote the record: the last one that there was before it.
+            let writer = before.last().map(|(_, process)| process);
+            let mut more = after.iter().skip_while(|(at, process)| Some(process) == writer && *at <= latest);
+            more.next().is_some_and(|(_, process)| before.iter().all(|(_, other)| other != process))
         };
         (self.cut_short, self.not_in_journal) = std::mem::take(&mut self.not_in_journal).into_iter().partition(ended);
     }
@@ -142,7 +149,10 @@ mod tests {
             (comparison.cut_short.len(), comparison.is_whole())
         };
         assert_eq!(explained(&[at(1000, "a"), at(2001, "b"), at(3001, "b")]), (1, true));
-        assert_eq!(explained(&[at(1000, "a"), at(2001, "a"), at(2002, "b")]), (0, false));
+        // What was sent before it, and taken in after it.
+        assert_eq!(explained(&[at(1000, "a"), at(2001, "a"), at(2002, "b")]), (1, true));
+        assert_eq!(explained(&[at(1000, "a"), at(2001, "a"), at(2010, "a"), at(2011, "b")]), (0, false));
+        assert_eq!(explained(&[at(1000, "a"), at(2001, "a")]), (0, false));
         assert_eq!(explained(&[at(1000, "a")]), (0, false));
     }
 
