@@ -68,6 +68,25 @@ support::on_both_debians! {
         assert!(told.is_empty(), "{told:#?}");
     }
 
+    fn one_that_still_has_another_value_is_restarted_by_a_person_before_rotations_do_it(debian) {
+        let machine = booted(debian);
+        assert_eq!(rotate(&machine).status, 0);
+        machine.sh(&format!("sed -i 's/^activate.*/deliver = \"credential\"\\n&/' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+        assert_eq!(rotate(&machine).status, 0);
+        let told = status(&machine);
+        assert_eq!((told["waiting"].as_array().unwrap().len(), &told["drift"]), (2, &serde_json::json!([])), "{told:#}");
+        machine.sh(&format!("systemctl stop job.service; sed -i '/^activate/d; /^deliver/d' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "it is one of before, and was not restarted since");
+        assert_says(&said, "systemctl restart my-backend.service has it take the one that was delivered");
+        machine.sh("mkdir -p /etc/systemd/system/my-backend.service.d; printf '[Service]\\nEnvironment=JWT_SECRET_FILE=%%d/JWT_SECRET\\n' > /etc/systemd/system/my-backend.service.d/path.conf");
+        machine.sh("systemctl daemon-reload; systemctl restart my-backend.service; rm /etc/systemd/system/my-backend.service.d/path.conf");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_eq!(value(&machine), delivered(&machine));
+    }
+
     fn what_is_taken_back_was_in_use_by_nobody_or_that_is_said(debian) {
         let machine = booted(debian);
         let before = run(&machine);

@@ -46,6 +46,41 @@ support::on_both_debians! {
         assert_eq!(machine.exec(&["rekeyctl", "verify", NAME]).status, 0);
     }
 
+    fn variables_are_renamed_with_the_next_delivery_and_back_with_the_way_back(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        let is_now = |from: &str, to: &str| {
+            machine.sh(&format!("sed -i 's/\"{from}\"/\"{to}\"/' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+        };
+        // What is accepted has its former name until something is delivered, and can be ended in an emergency.
+        is_now("JWT_SECRET_PREVIOUS", "JWT_SECRET_FORMER");
+        machine.ok(&["rekeyctl", "verify", NAME]);
+        assert_eq!((status(&machine)["drift"].clone(), previous(&machine).as_deref()), (serde_json::json!([]), Some(FIRST_VALUE)));
+        machine.ok(&["rekeyctl", "rotate", "--emergency", NAME]);
+        let (emergency, name) = (value(&machine), |name: &str| machine.variable(UNIT, name).remove(0).1);
+        assert_eq!((previous(&machine), name("JWT_SECRET_FORMER")), (None, None));
+        // The backend does not know the new name.
+        assert_eq!(rotation::rotate(&machine).status, 1);
+        assert_eq!((value(&machine), name("JWT_SECRET_FORMER")), (emergency.clone(), None));
+        is_now("JWT_SECRET_FORMER", "JWT_SECRET_PREVIOUS");
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(previous(&machine), Some(emergency));
+        // And now that of the value itself, in the middle of an overlap: first it does not know it either.
+        let before = value(&machine);
+        is_now("JWT_SECRET", "APP_SECRET");
+        machine.ok(&["rekeyctl", "verify", NAME]);
+        assert_eq!(rotation::rotate(&machine).status, 1);
+        assert_eq!((value(&machine), name("APP_SECRET")), (before.clone(), None));
+        let maps = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'export JWT_SECRET=\"$APP_SECRET\"; exec toy-backend'\n";
+        machine.put(&format!("/etc/systemd/system/{UNIT}.d/10-maps.conf"), 0o644, maps);
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert_eq!((name("APP_SECRET"), previous(&machine)), (Some(value(&machine)), Some(before)));
+        machine.ok(&["rekeyctl", "retire", NAME]);
+        assert_eq!((name("APP_SECRET"), previous(&machine)), (Some(value(&machine)), None));
+        machine.ok(&["rekeyctl", "audit", NAME]);
+    }
+
     fn the_timer_ends_the_overlap_also_after_a_reboot(debian) {
         let machine = overlapping_for(debian, &Backend::good(), "1m");
         machine.ok(&["rekeyctl", "rotate", NAME]);
@@ -87,6 +122,17 @@ support::on_both_debians! {
         machine.ok(&["rekeyctl", "retire", NAME]);
         assert_eq!((value(&machine), previous(&machine)), (new, None));
         machine.ok(&["rekeyctl", "audit", NAME]);
+    }
+
+    fn the_timer_of_an_overlap_goes_with_its_secret_and_comes_back_with_it(debian) {
+        let machine = overlapping(debian, &Backend::good());
+        machine.ok(&["rekeyctl", "rotate", NAME]);
+        assert!(timers(&machine).contains(&TIMER.to_owned()));
+        let said = machine.sh(&format!("mv /etc/rekeyd/secrets.d/{NAME}.toml /root; rekeyctl reload; rekeyd rearm"));
+        assert!(said.contains("is still accepted, and nothing ends that") && said.contains(&format!("stopped {TIMER}")), "{said}");
+        assert!(!timers(&machine).contains(&TIMER.to_owned()));
+        machine.sh(&format!("mv /root/{NAME}.toml /etc/rekeyd/secrets.d; rekeyctl reload"));
+        assert!(timers(&machine).contains(&TIMER.to_owned()));
     }
 
     fn who_tries_in_vain_to_end_it_early_does_not_put_its_end_off(debian) {

@@ -95,6 +95,41 @@ support::on_both_debians! {
         assert_eq!(value_of(&machine, WORKER).as_deref(), Some(FIRST_VALUE));
     }
 
+    fn a_unit_that_joins_gets_the_value_with_the_next_rotation_and_one_that_leaves_is_named(debian) {
+        let machine = with_worker(debian, "[\"my-backend.service\"]");
+        let units = |units: &str| machine.put(FILE, 0o644, rotation::toml("").replace("[\"my-backend.service\"]", units));
+        let plain = "[Service]\nExecStart=sleep infinity\n";
+        machine.put("/etc/systemd/system/plain.service", 0o644, format!("{plain}Environment=JWT_SECRET=its-own\n"));
+        machine.sh("systemctl daemon-reload; systemctl start plain.service");
+        rotation::rotate_ok(&machine);
+        // One has a value that is not known, one had the value of before, and one has none.
+        units("[\"my-backend.service\", \"my-worker.service\", \"plain.service\"]");
+        machine.ok(&["rekeyctl", "reload"]);
+        let said = rotation::rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        rotation::assert_says(&said, "plain.service has joined, and has a value of its own in JWT_SECRET");
+        machine.put("/etc/systemd/system/plain.service", 0o644, plain);
+        machine.sh("systemctl daemon-reload; systemctl restart plain.service");
+        assert!(machine.ok(&["rekeyctl", "status", NAME]).contains("rekeyctl rotate my-backend-jwt delivers it"));
+        rotation::rotate_ok(&machine);
+        let value = rotation::assert_new_value(&machine);
+        for unit in [WORKER, "plain.service"] {
+            assert_eq!(value_of(&machine, unit).as_deref(), Some(&*value), "{unit}");
+        }
+        machine.ok(&["rekeyctl", "doctor"]);
+
+        units("[\"my-backend.service\", \"plain.service\"]");
+        machine.ok(&["rekeyctl", "reload"]);
+        let told = "gives the value to my-worker.service, which is in no target";
+        assert!(machine.ok(&["rekeyctl", "status", NAME]).contains(told));
+        let said = machine.exec(&["rekeyctl", "doctor"]);
+        assert!(said.status == 1 && said.stdout.contains(told), "{said}");
+        rotation::assert_says(&rotation::rotate(&machine), "WARNING: my-worker.service has the value too, and keeps the old one");
+        assert_eq!(value_of(&machine, WORKER).as_deref(), Some(&*value));
+        machine.sh("rm /etc/systemd/system/my-worker.service.d/90-rekeyd-*; systemctl daemon-reload");
+        machine.ok(&["rekeyctl", "doctor"]);
+    }
+
     fn a_unit_that_is_masked_meanwhile_keeps_the_old_value_and_so_do_the_others(debian) {
         let machine = with_worker(debian, "[\"my-backend.service\", \"my-worker.service\"]");
         begin(&machine);

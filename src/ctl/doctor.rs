@@ -176,6 +176,10 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
             Err(error) => ill(&format!("the value in force cannot be proven: {}", words(&error)), String::new()),
         },
     }
+    for drift in &status.drift {
+        let (what, advice) = drift.split_once(" — ").unwrap_or((drift, ""));
+        findings.push(Finding::ill(what, advice).of(name));
+    }
     let is_scheduled = loaded.settings.secrets.values().any(|one| one.name.as_str() == name && one.schedule.is_some());
     if is_scheduled && status.next.is_none() {
         let advice = format!("rekeyctl reload; systemctl status rekeyd-rotate@{name}.timer");

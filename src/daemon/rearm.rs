@@ -21,10 +21,13 @@ pub fn run() -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     let systemd = Systemd::default();
-    let settings = config::load(&Dirs::default()).settings;
+    let dirs = Dirs::default();
+    let settings = config::load(&dirs).settings;
     let mut exit = ExitCode::SUCCESS;
     for name in names {
         let armed = match store::standing(root, &name) {
+            // What nobody has configured any more could only be refused.
+            Ok(standing) if standing.transaction.is_none() && !dirs.has_secret(&name) => continue,
             Ok(standing) => {
                 let dead_man = settings.secrets.get(&name).is_none_or(|settings| settings.dead_man);
                 runtime.block_on(timers::arm(&systemd, &name, &standing, dead_man))

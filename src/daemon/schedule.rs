@@ -147,6 +147,7 @@ pub async fn match_timers(daemon: &Daemon, settings: &Settings) -> Result<Reload
         systemd.stop(orphan).await.map_err(failed)?;
         reloaded.stopped.push(orphan.clone());
     }
+    reloaded.stopped.extend(stop_orphans(daemon, settings).await?);
     for timer in wanted.into_iter().filter(|timer| !running.contains(timer)) {
         match start_anew(systemd, &timer).await {
             Ok(()) => reloaded.started.push(timer),
@@ -155,6 +156,24 @@ pub async fn match_timers(daemon: &Daemon, settings: &Settings) -> Result<Reload
         }
     }
     if broken.is_empty() { Ok(reloaded) } else { Err(Error::Failed(broken.join("; "))) }
+}
+
+/// Stops the timers of retries and ends of overlaps whose secret is not configured any more: it could only be refused. Where
+/// it is again, they are armed again.
+async fn stop_orphans(daemon: &Daemon, settings: &Settings) -> Result<Vec<String>, Error> {
+    let mut stopped = Vec::new();
+    for timer in
+        daemon.systemd.active_units(&["rekeyd-retry@*.timer", "rekeyd-retire@*.timer"]).await.map_err(failed)?
+    {
+        let name = timer.split_once('@').and_then(|(_, name)| name.strip_suffix(".timer"));
+        let name = name.and_then(|name| SecretName::try_from(name.to_owned()).ok());
+        let is_orphan = |name: &SecretName| !settings.secrets.contains_key(name) && !daemon.dirs.has_secret(name);
+        if name.is_some_and(|name| is_orphan(&name)) {
+            daemon.systemd.stop(&timer).await.map_err(failed)?;
+            stopped.push(timer);
+        }
+    }
+    Ok(stopped)
 }
 
 /// Starts a timer so that it counts from now. Without a stamp it would count from the last date that systemd remembers, for as

@@ -82,7 +82,12 @@ pub async fn drift(
         match look {
             Ok(Ok(sightings)) => {
                 is_whole &= sightings.iter().all(|sighting| sighting.kind != policy::Kind::Unseen);
-                drift.extend(policy::drift(view.primary, &sightings));
+                for new in policy::drift(view.primary, &sightings) {
+                    // Several targets may come upon the same.
+                    if !drift.contains(&new) {
+                        drift.push(new);
+                    }
+                }
             }
             Ok(Err(fault)) if fault.code == FaultCode::FileUnusable => {
                 drift.push(Drift::Uncertain(fault.message, fault.advice));

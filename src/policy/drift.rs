@@ -34,6 +34,11 @@ impl Sighting {
         Self { place, kind: Kind::Process, has, restart: restart.into() }
     }
 
+    /// A drop-in of ours that gives the value to what takes no part any more.
+    pub fn left_behind(path: impl fmt::Display, unit: String) -> Self {
+        Self { place: path.to_string(), kind: Kind::LeftBehind, has: Has::Nothing, restart: unit }
+    }
+
     /// What runs, where it could not be looked at.
     pub fn unseen() -> Self {
         Self { place: String::new(), kind: Kind::Unseen, has: Has::Nothing, restart: String::new() }
@@ -54,6 +59,8 @@ pub enum Kind {
     Process,
     /// In what runs, and takes another value when it is started next.
     LeftAlone,
+    /// With what takes no part any more.
+    LeftBehind,
     /// Nowhere: what runs could not be looked at.
     Unseen,
 }
@@ -104,6 +111,8 @@ pub enum Drift {
     FromElsewhere(String, String),
     /// What runs has another value than its file, as it is meant to, and takes that at its next start; and what starts it.
     Waits(String, String),
+    /// A drop-in of ours gives the value to a unit that is in no target.
+    LeftBehind(String, String),
     /// A file became one of which it is not certain what it has, or it is gone; and what to do.
     Uncertain(String, String),
 }
@@ -117,6 +126,7 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
     let one = |Sighting { place, kind, has: what, restart }: &Sighting| {
         let place = place.clone();
         match (kind, what) {
+            (Kind::LeftBehind, _) => Some(Drift::LeftBehind(place, restart.clone())),
             (_, Has::Generation(generation)) if *generation == in_force => None,
             (Kind::File, Has::Unknown(_)) if has(Kind::Process, *what) => Some(Drift::EditedAndTaken(place)),
             (Kind::File, Has::Unknown(_)) => Some(Drift::Edited(place, restart_of_processes())),
@@ -183,6 +193,10 @@ impl Drift {
             Self::Removed(..) => "write the value in force, before what reads it starts again".to_owned(),
             Self::Older(_, _, restart) => restart.clone(),
             Self::Waits(_, restart) => format!("{restart} starts it now"),
+            Self::LeftBehind(_, unit) => format!(
+                "name it in `units` again; or give {unit} its value in another way, remove that file, systemctl daemon-reload, \
+                 and restart it"
+            ),
             Self::Uncertain(_, advice) => advice.clone(),
         }
     }
@@ -202,6 +216,12 @@ impl fmt::Display for Drift {
                 write!(f, "{place} with the value that they were started with, until their next start")
             }
             Self::FromElsewhere(place, _) => write!(f, "{place} with a value that is in no file and not known here"),
+            Self::LeftBehind(path, unit) => {
+                write!(
+                    f,
+                    "{path} gives the value to {unit}, which is in no target: no rotation restarts it, or proves what it has"
+                )
+            }
             Self::Uncertain(problem, _) => f.write_str(problem),
         }
     }
@@ -216,6 +236,7 @@ mod tests {
             Kind::File => Sighting::file("file", has),
             Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
             Kind::LeftAlone => Sighting::left_alone("processes".to_owned(), has, "again"),
+            Kind::LeftBehind => Sighting::left_behind("file", "unit".to_owned()),
             Kind::Unseen => Sighting::unseen(),
         }
     }

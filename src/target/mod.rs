@@ -124,6 +124,11 @@ impl<'a> Known<'a> {
         &self.key
     }
 
+    /// The values, each with its number.
+    pub fn all(&self) -> &'a [(Generation, SecretValue)] {
+        self.values
+    }
+
     /// The values.
     pub fn values(&self) -> impl Iterator<Item = &'a SecretValue> {
         self.values.iter().map(|(_, value)| value)

@@ -20,13 +20,21 @@ use crate::sys::files::{self, FileError};
 use crate::target::Disclosed;
 use crate::text::systemd;
 
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 /// Below `delivered/SECRET`, during a rotation: for each unit the way in which it got the value before.
-const FORMER: &str = "former";
+pub(super) const FORMER: &str = "former";
 
 impl SystemdTarget {
-    /// Writes a view and reads it back as systemd will. `back` restores the way of before.
+    /// Writes a view and reads it back as systemd will. `back` restores the way of before, and the names.
     pub(super) async fn put(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
+        if back {
+            return self.as_before().put_named(view, back).await;
+        }
+        self.remember_names()?;
+        self.put_named(view, back).await
+    }
+
+    async fn put_named(&self, view: &Disclosed<'_>, back: bool) -> Result<(), Fault> {
         let mut ways = Vec::new();
         for unit in &self.units {
             let former = self.former(unit);
@@ -40,6 +48,13 @@ impl SystemdTarget {
         let mut forms = self.forms_in(&root.join("current"));
         forms.extend(ways.iter().filter_map(Way::form));
         files::ensure_dir(&dir, 0o700).map_err(not_writable)?;
+        // Credentials are files by their names, and systemd has the old drop-in loaded until it reloads.
+        let in_place = self.in_place();
+        if !in_place.variables().eq(self.variables()) {
+            for form in in_place.forms_in(&root.join("current")).iter().filter(|form| **form != Form::Variables) {
+                in_place.write(*form, &dir, view).await?;
+            }
+        }
         for form in &forms {
             self.write(*form, &dir, view).await?;
         }

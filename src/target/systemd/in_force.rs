@@ -64,8 +64,10 @@ impl SystemdTarget {
         let subject = self.subject(&root);
         let env_file = subject.stable(Form::Variables, "").display().to_string();
         let overridden = |what: String| {
+            let advice = || format!("take it out of there: systemctl cat {unit} shows where it comes from");
+            let advice = self.let_go_of_another(&what).unwrap_or_else(advice);
             Fault::new(FaultCode::Overridden, format!("{what}, which wins over what rekeyd delivers to {unit}"))
-                .advise(format!("take it out of there: systemctl cat {unit} shows where it comes from"))
+                .advise(advice)
         };
         if way.deliver.is_credential() {
             let path_env = way.path_env.as_deref().into_iter();

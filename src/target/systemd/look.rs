@@ -28,6 +28,7 @@ impl SystemdTarget {
                 seen.extend(self.units.iter().filter_map(|unit| self.lost_drop_in(unit)));
             }
             seen.extend(self.units.iter().filter_map(|unit| self.lost_view(unit)));
+            seen.extend(self.sightings_left_behind());
         }
         for unit in &self.units {
             for name in self.running_as(unit).await? {
@@ -85,20 +86,22 @@ impl SystemdTarget {
         format!("rekeyctl rotate {}", self.secret)
     }
 
-    async fn running(&self, status: &UnitStatus, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
-        let is_credential = self.loads_credential(status);
+    /// What the processes of a unit have: as a variable or a credential, since it may have been started before it was
+    /// delivered to in another way.
+    pub(super) async fn running(&self, status: &UnitStatus, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
         let question = Question::Processes {
             control_group: status.control_group.clone(),
             pids: self.systemd.processes(&status.id).await?,
             variables: vec![self.env.clone()],
-            credentials: is_credential.then(|| credential_path(&status.id, &self.env)).into_iter().collect(),
+            credentials: vec![credential_path(&status.id, &self.env)],
             key: hex::encode(known.key()),
         };
         let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Vec::new()) };
         let mut counted: Vec<(Has, u32)> = Vec::new();
         for process in &processes {
-            let has = if is_credential { &process.credentials } else { &process.digests };
-            let has = known.told(has.first().and_then(Option::as_deref));
+            let told = |all: &[Option<String>]| known.told(all.first().and_then(Option::as_deref));
+            let of_credential = told(&process.credentials);
+            let has = if of_credential == Has::Nothing { told(&process.digests) } else { of_credential };
             match counted.iter_mut().find(|(other, _)| *other == has) {
                 Some((_, count)) => *count += 1,
                 None => counted.push((has, 1)),

@@ -1,21 +1,22 @@
 //! systemd units: a drop-in that points to a stable path, below which the view is swapped; restarts as jobs.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Accepts, Disclosed, Errand, Health, Known, Means, Target};
+use super::{Accepts, Disclosed, Errand, Health, Known, Means, Past, Target};
 use crate::config::{
-    Activate, DaemonReload, Deliver, ProbeSettings, Retire, SecretSettings, SystemdTarget as Settings,
+    Activate, DaemonReload, Deliver, ProbeSettings, Retire, SecretSettings, SystemdTarget as Settings, TargetSettings,
 };
 use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
-use crate::rotation::{Fault, FaultCode, View};
+use crate::rotation::{Fault, FaultCode, Generation, View};
 use crate::secret::SecretValue;
 use crate::store;
 
@@ -27,6 +28,8 @@ mod evidence;
 mod in_force;
 mod listen;
 mod look;
+mod members;
+mod names;
 mod survey;
 mod tally;
 mod template;
@@ -61,6 +64,10 @@ pub struct SystemdTarget {
     /// Whether running units go on accepting a value that was retired, until they are restarted.
     keeps_retired: bool,
     units: Vec<String>,
+    /// Those of all targets of the secret.
+    all_units: Vec<String>,
+    /// The values that the store has.
+    known: Arc<Mutex<Arc<[(Generation, SecretValue)]>>>,
     /// Whether the units get the value from us, by a drop-in; else another target puts it where they read it.
     delivers: bool,
     way: Way,
@@ -85,6 +92,8 @@ impl SystemdTarget {
             previous_env: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             keeps_retired: secret.overlap.as_ref().is_some_and(|overlap| overlap.retire == Retire::WithNextRestart),
             units: settings.units.clone(),
+            all_units: secret.targets.iter().flat_map(TargetSettings::units).cloned().collect(),
+            known: Arc::new(Mutex::new(Arc::from([]))),
             delivers: true,
             way: Way { deliver: settings.deliver, path_env: settings.path_env.clone() },
             activate: settings.activate,
@@ -160,8 +169,16 @@ impl Target for SystemdTarget {
         Ok(count)
     }
 
+    fn recognize(&self, past: &Past<'_>) {
+        let copy =
+            |(generation, value): &(Generation, SecretValue)| (*generation, SecretValue::new(value.reveal().to_vec()));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = past.known.all().iter().map(copy).collect();
+    }
+
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        Survey { target: self, in_force, health, deadline }.units().await
+        let mut found = Survey { target: self, in_force, health, deadline }.units().await?;
+        self.name_left_behind(&mut found).await?;
+        Ok(found)
     }
 
     async fn deliver(&self, errand: &Errand<'_>) -> Result<Vec<Noted>, Fault> {
@@ -181,24 +198,26 @@ impl Target for SystemdTarget {
     }
 
     async fn reload_reason(&self) -> Result<Option<String>, Fault> {
-        self.why_reload().await
+        self.in_place().why_reload().await
     }
 
     async fn in_force(&self) -> Result<(), Fault> {
-        self.check_in_force().await
+        self.in_place().check_in_force().await
     }
 
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
-        let consumers = self.consumers(errand.found).await?;
+        let target = self.in_place();
+        let consumers = target.consumers(errand.found).await?;
         let (mut activated, mut failed) = (Vec::new(), None);
-        if self.activate == Activate::None {
-            return self.leave_alone(errand.view, &consumers).await;
+        if target.activate == Activate::None {
+            return target.leave_alone(errand.view, &consumers).await;
         }
-        for together in consumers.chunks(self.max_unavailable) {
+        for together in consumers.chunks(target.max_unavailable) {
             // The last ones are waited for by the proof. On the way back the others are not kept waiting.
             let is_followed = !errand.back && together.last() != consumers.last();
-            let ports = if is_followed { self.listening(together).await? } else { Vec::new() };
-            let jobs = together.iter().map(|unit| self.activate_unit(errand.view, unit, errand.back, errand.deadline));
+            let ports = if is_followed { target.listening(together).await? } else { Vec::new() };
+            let jobs =
+                together.iter().map(|unit| target.activate_unit(errand.view, unit, errand.back, errand.deadline));
             // All of them come to an end, also where one fails: the way back must not meet a job that is under way.
             for came in join_all(jobs).await {
                 match came {
@@ -207,17 +226,18 @@ impl Target for SystemdTarget {
                     came => activated.push(came?),
                 }
             }
-            self.await_listening(&ports, &activated, errand.deadline).await?;
+            target.await_listening(&ports, &activated, errand.deadline).await?;
         }
         failed.map_or(Ok(activated), Err)
     }
 
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
-        let consumers = self.consumers(errand.found).await?;
-        if self.activate == Activate::None {
-            return self.evidence_of_delivery(errand, &consumers).await;
+        let target = self.in_place();
+        let consumers = target.consumers(errand.found).await?;
+        if target.activate == Activate::None {
+            return target.evidence_of_delivery(errand, &consumers).await;
         }
-        self.gather(errand.view, &consumers, errand.deadline).await
+        target.gather(errand.view, &consumers, errand.deadline).await
     }
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {
@@ -225,7 +245,7 @@ impl Target for SystemdTarget {
     }
 
     async fn look(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {
-        self.sightings(known).await
+        self.in_place().sightings(known).await
     }
 
     fn tidy(&self, keep: &View) {

@@ -14,7 +14,7 @@ use crate::helper::{Answer, Condition, Program, Question};
 use crate::record::{Found, Handover};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::files;
-use crate::target::{BY_HAND, Disclosed, Health};
+use crate::target::{Disclosed, Health};
 
 /// A view, a drop-in and the records of a rotation take a fraction of this.
 const ROOM: u64 = 1 << 20;
@@ -103,7 +103,7 @@ impl Survey<'_> {
         // Processes that were there before a reload keep the value that they were started with.
         let mut processes = None;
         if running && target.activate == Activate::Restart && self.health == Health::Needed {
-            processes = Some(target.check_drift(&status, self.in_force, self.deadline).await?);
+            processes = Some(target.in_place().check_drift((configured, &status), self.in_force, self.deadline).await?);
         }
         let restarts = running && target.activate != Activate::None;
         let dependents = if restarts { target.systemd.active_dependents(&status).await? } else { Vec::new() };
@@ -193,7 +193,7 @@ impl SystemdTarget {
     /// it is not overwritten. How many they are.
     async fn check_drift(
         &self,
-        status: &UnitStatus,
+        (configured, status): (&str, &UnitStatus),
         in_force: &Disclosed<'_>,
         deadline: Instant,
     ) -> Result<u32, Fault> {
@@ -203,18 +203,12 @@ impl SystemdTarget {
         }
         // A process that is just being started may not have its environment yet.
         let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
-        self.wait_for_value(&status.id, in_force, limit).await.map_err(|fault| {
-            // A process that has none at all is no change by hand: it may legitimately need none.
-            if fault.code != FaultCode::WrongValue {
-                return fault;
+        match self.wait_for_value(&status.id, in_force, limit).await {
+            Err(fault) if matches!(fault.code, FaultCode::WrongValue | FaultCode::NoValue) => {
+                self.explain(configured, status, fault).await.map(|()| tally.of())
             }
-            let message = format!("{}{BY_HAND}", fault.message);
-            Fault::new(fault.code, message).advise(format!(
-                "if that value is meant to stay, take it over: rekeyctl adopt {}; if not, systemctl restart {} brings \
-                     back the one that rekeyd knows",
-                self.secret, status.id
-            ))
-        })
+            waited => waited,
+        }
     }
 }
 

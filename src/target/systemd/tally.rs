@@ -71,13 +71,17 @@ impl SystemdTarget {
         let pids = self.systemd.processes(&status.id).await?;
         let is_credential = self.loads_credential(status);
         let deliver = if is_credential { Deliver::Credential } else { Deliver::EnvironmentFile };
-        let wanted = self.wanted(deliver, view);
+        let former = self.former_previous();
+        let mut wanted = self.wanted(deliver, view);
+        // Where that is gone, or given on by its new name, it is as it should be.
+        let previous = wanted.get(1).and_then(|(_, value)| *value);
+        wanted.extend(former.as_deref().map(|name| (name, previous)));
         let credentials = wanted.iter().filter(|_| is_credential).map(|(name, _)| credential_path(&status.id, name));
         let key: [u8; 32] = random().map_err(StoreError::from)?;
         let question = Question::Processes {
             control_group: status.control_group.clone(),
             pids,
-            variables: self.variables().map(str::to_owned).collect(),
+            variables: wanted.iter().map(|(name, _)| (*name).to_owned()).collect(),
             credentials: credentials.collect(),
             key: hex::encode(key),
         };
@@ -107,8 +111,11 @@ impl SystemdTarget {
             return;
         }
         let has = if tally.is_credential { process.credentials } else { process.digests };
-        let same: Vec<bool> =
-            has.iter().zip(wanted).map(|(has, wanted)| is_same_digest(has.as_deref(), wanted.as_deref())).collect();
+        let named = self.variables().count();
+        let is_same = |(at, (has, wanted)): (usize, (&Digest, &Digest))| {
+            is_same_digest(has.as_deref(), wanted.as_deref()) || (at >= named && has.is_none())
+        };
+        let same: Vec<bool> = has.iter().zip(wanted).enumerate().map(is_same).collect();
         match has.first().is_some_and(Option::is_some) {
             true if same.iter().all(|same| *same) => tally.matching += 1,
             // Until its next restart it may accept a value that was retired.
@@ -144,12 +151,18 @@ impl SystemdTarget {
                 .advise(format!("the credential replaces it; see what sets it: systemctl cat {unit}"));
         }
         if let (1.., Some(previous)) = (tally.accepts_others, &self.previous_env) {
+            let former = self.former_previous();
+            let previous = former.as_ref().unwrap_or(previous);
             let message = format!(
                 "{} of {of} processes of {unit} have another {previous} than the view {} says",
                 tally.accepts_others, view.view
             );
             return Fault::new(FaultCode::WrongValue, message)
                 .advise(format!("see what else sets {previous}: systemctl cat {unit}"));
+        }
+        if tally.matching == 0 && self.waits_for_its_first(unit) {
+            return Fault::new(FaultCode::NoValue, format!("{unit} has joined, and was not given {env} yet"))
+                .advise(format!("rekeyctl rotate {} gives it the new value", self.secret));
         }
         if tally.matching + tally.other == 0 && tally.is_credential {
             return Fault::new(FaultCode::NoValue, format!("no process of {unit} sees its credential {env}"))

@@ -56,8 +56,10 @@ impl SystemdTarget {
     ) -> Result<(), Fault> {
         let path = path.display();
         let overridden = |what: String, culprit: &str| {
-            Err(Fault::new(FaultCode::Overridden, what)
-                .advise(format!("take {env} out of {culprit}, or give the drop-in a name that sorts before 90-rekeyd")))
+            let advice =
+                || format!("take {env} out of {culprit}, or give the drop-in a name that sorts before 90-rekeyd");
+            let advice = self.let_go_of_another(&what).unwrap_or_else(advice);
+            Err(Fault::new(FaultCode::Overridden, what).advise(advice))
         };
         let named = |word: &str| word.strip_prefix(env).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
         if self.way.deliver.is_credential() {

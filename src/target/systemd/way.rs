@@ -208,6 +208,17 @@ pub(super) fn credential_path(unit: &str, name: &str) -> String {
     format!("/run/credentials/{unit}/{name}")
 }
 
+/// The names of what a drop-in gives by itself or as credentials, in order.
+pub(super) fn names_given(text: &str) -> Vec<String> {
+    let name = |(directive, value): (String, String)| match directive.as_str() {
+        "LoadCredential" | "LoadCredentialEncrypted" => Some(value.split_once(':')?.0.to_owned()),
+        // The path of a credential is told without quotes.
+        "Environment" => Some(value.strip_prefix('"')?.split_once('=')?.0.to_owned()),
+        _ => None,
+    };
+    directives(text, "Service").into_iter().filter_map(name).collect()
+}
+
 /// The value that a drop-in itself gives to a variable.
 pub(super) fn inline(text: &str, name: &str) -> Option<Zeroizing<Vec<u8>>> {
     let directives = directives(text, "Service");
@@ -267,6 +278,8 @@ mod tests {
             let text = text(&way);
             assert_eq!(text.contains("s3cr"), way.deliver == Deliver::Environment, "{text}");
             assert_eq!(text.contains("UnsetEnvironment=JWT_SECRET\n"), way.deliver.is_credential(), "{text}");
+            assert_eq!(names_given(&text).is_empty(), way.deliver == Deliver::EnvironmentFile, "{text}");
+            assert!(names_given(&text).iter().all(|name| name == "JWT_SECRET"), "{text}");
         }
         assert_eq!(inline(&text(&way(Deliver::Environment, None)), "JWT_SECRET").unwrap().as_slice(), b"s3cr%t");
     }
