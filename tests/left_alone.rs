@@ -75,7 +75,7 @@ support::on_both_debians! {
         assert_eq!(rotate(&machine).status, 0);
         let told = status(&machine);
         assert_eq!((told["waiting"].as_array().unwrap().len(), &told["drift"]), (2, &serde_json::json!([])), "{told:#}");
-        machine.sh(&format!("systemctl stop job.service; sed -i '/^activate/d; /^deliver/d' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
+        machine.sh(&format!("systemctl stop job.service; systemctl reset-failed job.service; sed -i '/^activate/d; /^deliver/d' /etc/rekeyd/secrets.d/{NAME}.toml; rekeyctl reload"));
         let said = rotate(&machine);
         assert_eq!(said.status, 3, "{said}");
         assert_says(&said, "it is one of before, and was not restarted since");
