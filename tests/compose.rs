@@ -9,7 +9,7 @@ use support::rotation::{self, NAME, adopt, assert_says, rotate, stage, status};
 use support::{Backend, Builder, Debian, Machine, Output, poll, seconds, token};
 
 const WEB_ENV: &str = "# Ours.\nPORT=3000\nJWT_SECRET=first-value # sessions\nLAST=1\n";
-const ENV_FILE: &str = "env-file = \"/srv/app/web.env\"\n";
+pub(crate) const ENV_FILE: &str = "env-file = \"/srv/app/web.env\"\n";
 /// The `up` of Compose at work, and not the one that only says what it would do (`--dry-run up`).
 const COMPOSE: &str = "^[^ ]*docker-compose .*[^n] up -d";
 /// Waits until it has made a container, and the old one has still to stop.
@@ -18,7 +18,7 @@ const HALFWAY: &str = "until docker ps -a --format '{{.Names}}' | grep -q _app-;
 const END_WORKER: &str = "pkill -KILL -P $(docker inspect --format '{{.State.Pid}}' app-worker-1)";
 /// Takes its time to stop: the signal means nothing to it.
 const SLOW: &str = "stop_signal: SIGWINCH\n    stop_grace_period: 6s";
-const PROBE: &str = "[[probe]]\ntype = \"jwt\"\n\
+pub(crate) const PROBE: &str = "[[probe]]\ntype = \"jwt\"\n\
     login = { url = \"http://127.0.0.1:3000/api/auth/login\", json-file = \"/etc/rekeyd/login.json\", token = \"/token\" }\n\
     protected = { url = \"http://127.0.0.1:3000/api/me\" }\ntimeout = \"3s\"\n";
 
@@ -507,7 +507,7 @@ fn goes_back(machine: &Machine, path: &str, before: &str) {
 }
 
 /// Three services, of which two have the secret by these lines.
-fn yaml(web: &str, worker: &str) -> String {
+pub(crate) fn yaml(web: &str, worker: &str) -> String {
     format!(
         "# Ours.\nservices:\n  web: # the API\n    image: toy:1\n    command: [ toy-backend ]\n    network_mode: host\n    \
          stop_signal: SIGKILL\n    volumes: [ \"/etc/toy/web:/etc/toy:ro\" ]\n    healthcheck:\n      \
@@ -523,7 +523,7 @@ fn with(text: &str, value: &str) -> String {
 }
 
 /// A machine to boot with a project, whose files are a user's.
-fn stack(debian: Debian, yaml: &str, place: &str, probe: &str) -> Builder {
+pub(crate) fn stack(debian: Debian, yaml: &str, place: &str, probe: &str) -> Builder {
     let toml = format!(
         "[secret]\nenv = \"JWT_SECRET\"\n[proof]\nsettle = \"1s\"\nwatch = \"http://127.0.0.1:3000/api/health\"\n[[target]]\n\
          type = \"compose\"\nproject-directory = \"/srv/app\"\nservices = [\"web\", \"worker\"]\nuser = \"app\"\n{place}{probe}"
@@ -555,7 +555,7 @@ fn prepare(machine: &Machine, compose: &str) {
     poll(seconds(20), "it serves", || (token::ask(machine, 3000, "/api/me", "", "").0 != 0).then_some(()));
 }
 
-fn started(builder: Builder) -> Machine {
+pub(crate) fn started(builder: Builder) -> Machine {
     let machine = builder.boot();
     prepare(&machine, "docker compose");
     adopt(machine)
@@ -624,7 +624,7 @@ fn variables(machine: &Machine, service: &str) -> Vec<String> {
 }
 
 /// The service web runs with a new value and signs with it; which one.
-fn serves(machine: &Machine) -> String {
+pub(crate) fn serves(machine: &Machine) -> String {
     let value = variable(machine, "web");
     assert_ne!(value, FIRST_VALUE);
     assert!(token::is_signed_with(&token::login(machine), &value));
@@ -637,7 +637,7 @@ fn compose_pid(machine: &Machine) -> Option<String> {
     said.stdout.lines().next().map(str::to_owned)
 }
 
-fn ends(machine: &Machine, how: &str) {
+pub(crate) fn ends(machine: &Machine, how: &str) {
     poll(seconds(60), "it is over", || {
         let said = machine.exec(&["rekeyctl", "status", "--json", NAME]);
         let status: serde_json::Value = serde_json::from_str(&said.stdout).ok()?;

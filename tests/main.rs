@@ -7,6 +7,7 @@ mod bus;
 mod command;
 mod completions;
 mod compose;
+mod compose_beside;
 mod custody;
 mod dead_man;
 mod deliver;

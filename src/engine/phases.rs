@@ -17,6 +17,8 @@ use crate::target::{Errand, Health, Target};
 const UNKNOWN_WORKERS: u32 = 4;
 /// How often processes are looked at while they are asked.
 const WATCH: Duration = Duration::from_secs(2);
+/// How soon whoever was away is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Engine<'_> {
     /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
@@ -263,7 +265,7 @@ impl Engine<'_> {
             fault = self.watch_over(&evidence) => return Err(fault),
         };
         for (_, target) in self.moving() {
-            target.is_still_there(&evidence).await?;
+            check_still_there(target, &evidence, deadline).await?;
         }
         evidence.extend(probed);
         for (_, target) in self.moving() {
@@ -278,12 +280,7 @@ impl Engine<'_> {
             sleep(WATCH).await;
             for (_, target) in self.moving() {
                 match target.is_still_there(evidence).await {
-                    // Whoever cannot say it at the moment is asked again.
-                    Err(fault)
-                        if !matches!(fault.code, FaultCode::ManagerUnreachable | FaultCode::EngineUnreachable) =>
-                    {
-                        return fault;
-                    }
+                    Err(fault) if !is_of_absence(&fault) => return fault,
                     _ => {}
                 }
             }
@@ -332,6 +329,21 @@ impl Engine<'_> {
 
     pub(super) fn found(&self) -> &[Found] {
         self.ledger.standing().transaction.as_ref().map_or(&[], |transaction| &transaction.found)
+    }
+}
+
+/// Whoever is to say it is away at the moment, and is asked again.
+fn is_of_absence(fault: &Fault) -> bool {
+    matches!(fault.code, FaultCode::ManagerUnreachable | FaultCode::EngineUnreachable)
+}
+
+/// That the consumer is still the one that was proven, as soon as anybody can say it.
+async fn check_still_there(target: &dyn Target, evidence: &[Evidence], deadline: Instant) -> Result<(), Fault> {
+    loop {
+        match target.is_still_there(evidence).await {
+            Err(fault) if is_of_absence(&fault) && Instant::now() + WATCH < deadline => sleep(ASK_AGAIN).await,
+            other => return other,
+        }
     }
 }
 

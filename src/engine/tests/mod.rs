@@ -36,6 +36,8 @@ struct World {
     ticks: u32,
     /// Steps that fail, with the value given: `(step, new value only)`.
     fails: Vec<(&'static str, bool)>,
+    /// How often nobody can say whether the consumer is still there.
+    away: usize,
     old: Vec<u8>,
 }
 
@@ -130,7 +132,10 @@ impl Target for SimTarget {
         if has_it { Ok(Vec::new()) } else { Err(Fault::new(FaultCode::WrongValue, "the process has another value")) }
     }
     async fn is_still_there(&self, _: &[Evidence]) -> Result<(), Fault> {
-        Ok(())
+        let mut world = lock(&self.0);
+        let is_away = world.away > 0;
+        world.away = world.away.saturating_sub(1);
+        if is_away { Err(Fault::new(FaultCode::EngineUnreachable, "away")) } else { Ok(()) }
     }
     fn tidy(&self, _: &View) {}
 }
@@ -266,6 +271,7 @@ fn rotate_by(course: Option<Course>, fails: &[(&'static str, bool)], kill_at: im
         process: (old.clone(), Vec::new()),
         old,
         fails: fails.to_vec(),
+        away: fails.iter().filter(|(step, _)| *step == "away").count(),
         ..World::default()
     }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -340,6 +346,13 @@ fn a_fault_of_the_new_value_is_rolled_back_also_when_killed_at_any_moment() {
             assert_eq!(ending.standing.next_generation(), Generation(3), "{what}: a rejected value is offered again");
         }
     }
+}
+
+#[test]
+fn nobody_to_say_whether_the_consumer_is_still_there_is_no_sign_that_it_is_not() {
+    let ending = rotate(&[("away", false); 3], []);
+    assert_eq!(ending.outcome, Outcome::Committed);
+    assert_promise(&ending, "away for a while");
 }
 
 #[test]

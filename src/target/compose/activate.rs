@@ -1,6 +1,7 @@
 //! Making services take up the view: one call of Compose for all of them, and what really came of it.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,8 +17,12 @@ use crate::sys::command::End;
 use crate::sys::docker::Container;
 use crate::target::Errand;
 
+/// When a movement began to recreate services, and the ids of the containers that there were then.
+pub(super) type First = OnceLock<(Instant, BTreeSet<String>)>;
+
 impl ComposeTarget {
-    pub(super) async fn recreate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
+    /// `first` is filled by the first one of several attempts at the same movement.
+    pub(super) async fn recreate(&self, errand: &Errand<'_>, first: &First) -> Result<Vec<Activated>, Fault> {
         let ours = self.ours(errand.found);
         let Some(project) = ours.iter().find_map(|(found, _)| Project::recorded(&found.details)) else {
             // There never was a container.
@@ -31,6 +36,8 @@ impl ComposeTarget {
         self.hashes(&tool, &project).await?;
         let began = Instant::now();
         let before = self.containers(&project.name).await?;
+        let ids = || before.iter().map(|(_, container)| container.id.clone()).collect();
+        let (began, old) = first.get_or_init(|| (began, ids()));
         let of =
             |service: &str| before.iter().filter(|(of, _)| of == service).map(|(_, container)| container).collect();
         let (mut due, mut stopped) = (Vec::new(), Vec::new());
@@ -50,11 +57,10 @@ impl ComposeTarget {
         if !due.is_empty() && !has_it {
             self.start(&tool, &project, &due, &before, errand).await?;
         }
-        let old: BTreeSet<&str> = before.iter().map(|(_, container)| container.id.as_str()).collect();
         let mut activated = Vec::new();
         for (found, service) in &due {
-            let made = (!has_it).then(|| Made { scale: scale(found), before: &old });
-            activated.push(self.has_come_up(&project, found, service, made, began, errand).await?);
+            let made = Made { scale: scale(found), before: old };
+            activated.push(self.has_come_up(&project, found, service, made, *began, errand).await?);
         }
         for (found, service, has_containers) in stopped {
             // Whoever starts it again would start the container that there is.
@@ -72,17 +78,16 @@ impl ComposeTarget {
         project: &Project,
         found: &Found,
         service: &str,
-        made: Option<Made<'_>>,
+        made: Made<'_>,
         began: Instant,
         errand: &Errand<'_>,
     ) -> Result<Activated, Fault> {
         let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
         let report = |line: &str| errand.report.progress(line);
-        let now = self.wait_until_well(&project.name, service, made, limit, &report).await?;
+        let now = self.wait_until_well(&project.name, service, Some(made), limit, &report).await?;
         self.check_made(found, &now, errand)?;
         let unit = found.unit.clone();
-        let is_new = |made: Made<'_>| now.iter().any(|container| !made.before.contains(container.id.as_str()));
-        if !made.is_some_and(is_new) {
+        if now.iter().all(|container| made.before.contains(&container.id)) {
             return Ok(Activated::AlreadyRunning { unit });
         }
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -147,7 +152,8 @@ impl ComposeTarget {
         errand.report.progress(&format!("{}: {said}", self.target_name(project)));
         let graces: Vec<Duration> = before.iter().map(|(_, container)| container.grace()).collect();
         let mut end = self.up(tool, project, &arguments, self.longest(&graces)).await?;
-        if end != End::Well && self.has_leftovers(project, due, before).await? {
+        // Where nothing has changed, the engine may have been restarted meanwhile. What is built is not built twice for that.
+        if end != End::Well && (self.has_leftovers(project, due, before).await? || !self.settings.build) {
             // Compose 2.26 stumbles once over what an interrupted one has left, and then goes its way. The engine may have been
             // at work for it still.
             end = self.up(tool, project, &arguments, self.longest(&graces)).await?;

@@ -24,7 +24,7 @@ pub(super) struct Made<'a> {
     /// How many there must be.
     pub scale: usize,
     /// The ids of those that there were: how often these were started again says nothing of the value.
-    pub before: &'a BTreeSet<&'a str>,
+    pub before: &'a BTreeSet<String>,
 }
 
 impl ComposeTarget {
@@ -46,7 +46,7 @@ impl ComposeTarget {
                 trouble = Some("not all of its containers are there".to_owned());
             }
             for container in &containers {
-                match how(&unit, container, made.is_some_and(|made| !made.before.contains(container.id.as_str())))? {
+                match how(&unit, container, made.is_some_and(|made| !made.before.contains(&container.id)))? {
                     Well => {}
                     NotYet(state) => trouble = Some(format!("the container {} is {state}", container.name())),
                 }

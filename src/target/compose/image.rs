@@ -8,7 +8,7 @@ use super::project::Project;
 use super::tool::{Tool, by_hand};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
-use crate::sys::docker::Container;
+use crate::sys::docker::{Container, EngineError};
 use crate::target::Errand;
 
 /// The image that a service runs, and its name.
@@ -82,6 +82,7 @@ impl ComposeTarget {
             }
             let said = match self.engine.name_image(id, name).await {
                 Ok(()) => format!("{name} is the image again that it was"),
+                Err(error @ EngineError::Away { .. }) => return Err(error.into()),
                 // The service is better up with what there is; that it is not what it was is said at the end.
                 Err(error) => format!("{name} is not the image that it was, and cannot be made so: {error}"),
             };

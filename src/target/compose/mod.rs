@@ -5,7 +5,7 @@
 //! and in the processes.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use crate::secret::{Format, SecretValue};
 use crate::sys::command::Runner;
 use crate::sys::docker::{Container, Engine, EngineError};
 
+mod absence;
 mod activate;
 mod bystanders;
 mod drift;
@@ -163,11 +164,12 @@ impl Target for ComposeTarget {
     }
 
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
-        self.recreate(errand).await
+        let first = OnceLock::new();
+        self.despite_absence(errand, || self.recreate(errand, &first)).await
     }
 
     async fn evidence(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
-        self.gather(errand).await
+        self.despite_absence(errand, || self.gather(errand)).await
     }
 
     async fn is_still_there(&self, evidence: &[Evidence]) -> Result<(), Fault> {

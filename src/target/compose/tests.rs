@@ -13,8 +13,11 @@ use crate::policy::{Drift, drift};
 use crate::rotation::Generation;
 use crate::secret::digest;
 use crate::sys::command::{Command, End, NotRun, Prints, Ran};
+use crate::target::Report;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// Of a container of `docker compose run`.
+const RUN: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
 /// A Compose of which every call ends like this.
 struct Ends(End);
@@ -64,8 +67,15 @@ fn target(directory: &Path, in_file: &str) -> ComposeTarget {
     }
 }
 
-/// An engine with one container of the service, which sees the file.
+/// An engine with one container of the service, which sees the file, and one of `docker compose run`.
 async fn engine(listener: UnixListener, directory: PathBuf) {
+    loop {
+        answer(&listener, &directory).await;
+    }
+}
+
+/// Answers one question.
+async fn answer(listener: &UnixListener, directory: &Path) {
     let labels = serde_json::json!({
         "com.docker.compose.project": "app",
         "com.docker.compose.project.working_dir": directory,
@@ -73,22 +83,25 @@ async fn engine(listener: UnixListener, directory: PathBuf) {
         "com.docker.compose.service": "web",
     });
     let mount = serde_json::json!({ "Type": "bind", "Source": directory.join("jwt.secret"), "Destination": "/run/secrets/jwt" });
-    loop {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let (mut head, mut line) = (String::new(), String::new());
-        let mut reader = BufReader::new(&mut stream);
-        while reader.read_line(&mut line).await.unwrap() > 2 {
-            head.push_str(&line);
-            line.clear();
-        }
-        let answer = if head.contains(ID) {
-            serde_json::json!({ "Id": ID, "Name": "/app-web-1", "State": { "Status": "running", "Pid": 7 },
-                "Config": { "Env": [], "Labels": labels }, "Mounts": [mount] })
-        } else {
-            serde_json::json!([{ "Id": ID, "Labels": labels }])
-        };
-        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{answer}").as_bytes()).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let (mut head, mut line) = (String::new(), String::new());
+    let mut reader = BufReader::new(&mut stream);
+    while reader.read_line(&mut line).await.unwrap() > 2 {
+        head.push_str(&line);
+        line.clear();
     }
+    let names = [(ID, "/app-web-1"), (RUN, "/app-web-run-1")];
+    let answer = if let Some((id, name)) = names.into_iter().find(|(id, _)| head.contains(id)) {
+        serde_json::json!({ "Id": id, "Name": name, "State": { "Status": "running", "Pid": 7 },
+            "Config": { "Env": [], "Labels": labels }, "Mounts": [mount] })
+    } else if head.contains("/version") {
+        serde_json::json!({ "Version": "28.2.2" })
+    } else {
+        let mut of_run = labels.clone();
+        of_run["com.docker.compose.oneoff"] = "True".into();
+        serde_json::json!([{ "Id": RUN, "Labels": of_run }, { "Id": ID, "Labels": labels }])
+    };
+    stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{answer}").as_bytes()).await.unwrap();
 }
 
 /// A helper that sees one process in each container, which sees this in each file.
@@ -188,4 +201,97 @@ async fn a_file_with_format_raw_is_read_as_it_stands() {
     assert_eq!(target.value_in_file().await.unwrap().reveal(), b"a$b");
     target.settings.dialect = crate::text::env_file::Dialect::Compose;
     assert!(target.value_in_file().await.is_err(), "Compose would put a variable there");
+}
+
+/// Keeps what it is told, and starts an engine at the first line where there is one to be started.
+struct Watcher {
+    told: Mutex<Vec<String>>,
+    engine: Option<(PathBuf, PathBuf)>,
+}
+
+impl Report for Watcher {
+    fn progress(&self, line: &str) {
+        let mut told = self.told.lock().unwrap();
+        if let (true, Some((socket, directory))) = (told.is_empty(), &self.engine) {
+            tokio::spawn(engine(UnixListener::bind(socket).unwrap(), directory.clone()));
+        }
+        told.push(line.to_owned());
+    }
+}
+
+/// A step of a rotation, on the way there or back, that has so long.
+fn errand<'a>(found: &'a [Found], view: &'a Disclosed<'a>, back: bool, time: u64, report: &'a Watcher) -> Errand<'a> {
+    let deadline = Instant::now() + Duration::from_millis(time);
+    Errand { view, before: None, back, found, noted: &[], mark: "1-1", deadline, report }
+}
+
+/// What comes of it when the engine goes away after its first answer, and comes back when that is told, if `comes_back`; and
+/// what was told.
+async fn without_engine(is_way_back: bool, comes_back: bool, time: u64) -> (Result<(), Fault>, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (directory, socket) = (dir.path().to_owned(), dir.path().join("engine"));
+    let target = target(&directory, "one");
+    tokio::spawn(helper(UnixListener::bind(directory.join("helper")).unwrap(), "one"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let goes_away = async {
+        answer(&listener, &directory).await;
+        std::fs::remove_file(&socket).unwrap();
+    };
+    let details =
+        [("project", "app"), ("directory", "/srv/app"), ("tool", "docker compose"), ("tool-version", "2.26.1")];
+    let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let configured = target.settings.consumer("web");
+    let found = [Found { configured, unit: "compose app/web".to_owned(), running: true, details, ..Found::default() }];
+    let (view, value) = (View::of(Generation::FIRST), SecretValue::new(b"one".to_vec()));
+    let view = Disclosed { view: &view, primary: &value, accepted: Vec::new(), previous: None };
+    let engine = comes_back.then(|| (socket.clone(), directory.clone()));
+    let watcher = Watcher { told: Mutex::default(), engine };
+    let errand = errand(&found, &view, is_way_back, time, &watcher);
+    let acts = async {
+        if is_way_back {
+            target.activate(&errand).await.map(|activated| assert_eq!(activated.len(), 1))
+        } else {
+            target.evidence(&errand).await.map(|evidence| assert_eq!(evidence.len(), 3))
+        }
+    };
+    let (came, ()) = tokio::join!(acts, goes_away);
+    (came, watcher.told.into_inner().unwrap())
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_in_mid_rotation_is_waited_for() {
+    for is_way_back in [false, true] {
+        let (came, told) = without_engine(is_way_back, true, 60_000).await;
+        came.unwrap();
+        assert!(told[0].contains("waiting for Docker's engine") && told[0].contains("s at the most"), "{told:?}");
+        assert!(told[1].contains("answers again"), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_said_that_an_engine_did_not_come_back() {
+    let (came, told) = without_engine(false, false, 1500).await;
+    let fault = came.unwrap_err();
+    assert_eq!((fault.code, told.len()), (FaultCode::EngineUnreachable, 1));
+    assert!(fault.message.contains("did not come back"), "{fault}");
+    assert!(fault.advice.contains("systemctl status docker.socket"), "{}", fault.advice);
+}
+
+#[tokio::test]
+async fn what_compose_could_not_do_without_its_engine_is_done_once_that_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = target(dir.path(), "one");
+    let (view, value) = (View::of(Generation::FIRST), SecretValue::new(b"one".to_vec()));
+    let view = Disclosed { view: &view, primary: &value, accepted: Vec::new(), previous: None };
+    let engine = Some((dir.path().join("engine"), dir.path().to_owned()));
+    let watcher = Watcher { told: Mutex::default(), engine };
+    let errand = errand(&[], &view, false, 60_000, &watcher);
+    let tries = Mutex::new(0);
+    let act = || async {
+        *tries.lock().unwrap() += 1;
+        if *tries.lock().unwrap() == 2 { Ok(()) } else { Err(Fault::new(FaultCode::ToolFailed, "it fails")) }
+    };
+    target.despite_absence(&errand, act).await.unwrap();
+    let fault = target.despite_absence(&errand, act).await.unwrap_err();
+    assert_eq!((fault.message.as_str(), *tries.lock().unwrap()), ("it fails", 3), "the engine is there");
 }
