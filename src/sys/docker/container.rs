@@ -54,6 +54,14 @@ struct HostConfig {
     pid: String,
     #[serde(rename = "IpcMode", default)]
     ipc: String,
+    #[serde(rename = "LogConfig", default)]
+    log: LogConfig,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct LogConfig {
+    #[serde(rename = "Type", default)]
+    driver: String,
 }
 
 /// How a container is.
@@ -122,6 +130,16 @@ impl Container {
     /// Its name.
     pub fn name(&self) -> &str {
         self.name.trim_start_matches('/')
+    }
+
+    /// The beginning of its id, as docker prints it.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// What keeps what it prints: `json-file`, `journald`.
+    pub fn log_driver(&self) -> &str {
+        &self.host.log.driver
     }
 
     /// The name that its image had when it was made: `app:latest`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ComposeTarget;
-use super::evidence::Made;
+use super::evidence::{Fate, Made};
 use super::project::{Project, is_odd, proper};
 use super::stale::STALE;
 use super::tool::{Tool, by_hand};
@@ -84,7 +84,7 @@ impl ComposeTarget {
     ) -> Result<Activated, Fault> {
         let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
         let report = |line: &str| errand.report.progress(line);
-        let now = self.wait_until_well(&project.name, service, Some(made), limit, &report).await?;
+        let now = self.wait_until_well(&project.name, service, Some(made), Fate::of(errand), limit, &report).await?;
         self.check_made(found, &now, errand)?;
         let unit = found.unit.clone();
         if now.iter().all(|container| made.before.contains(&container.id)) {

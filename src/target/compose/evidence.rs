@@ -27,6 +27,24 @@ pub(super) struct Made<'a> {
     pub before: &'a BTreeSet<String>,
 }
 
+/// What becomes of a container that fails, and with it of what it printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is left as it is.
+    Left,
+    /// The way back makes another one in its place.
+    Replaced,
+    /// Nobody knows here.
+    Open,
+}
+
+impl Fate {
+    /// Who is on the way back goes no further back, and who only looks goes nowhere.
+    pub(super) fn of(errand: &Errand<'_>) -> Self {
+        if errand.back || errand.mark.is_empty() { Self::Left } else { Self::Replaced }
+    }
+}
+
 impl ComposeTarget {
     /// Waits until all containers of a service are healthy, or up where they have no check of their own.
     pub(super) async fn wait_until_well(
@@ -34,6 +52,7 @@ impl ComposeTarget {
         project: &str,
         service: &str,
         made: Option<Made<'_>>,
+        fate: Fate,
         limit: Instant,
         report: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<Container>, Fault> {
@@ -43,15 +62,17 @@ impl ComposeTarget {
             let containers = self.of_service(project, service).await?;
             let mut trouble = None;
             if containers.is_empty() || containers.len() < made.map_or(1, |made| made.scale) {
-                trouble = Some("not all of its containers are there".to_owned());
+                trouble = Some(("not all of its containers are there".to_owned(), "docker ps -a".to_owned()));
             }
             for container in &containers {
-                match how(&unit, container, made.is_some_and(|made| !made.before.contains(&container.id)))? {
+                match how(&unit, container, made.is_some_and(|made| !made.before.contains(&container.id)), fate)? {
                     Well => {}
-                    NotYet(state) => trouble = Some(format!("the container {} is {state}", container.name())),
+                    NotYet(state) => {
+                        trouble = Some((format!("{} is {state}", named(container)), output(container, fate)))
+                    }
                 }
             }
-            let Some(trouble) = trouble else { return Ok(containers) };
+            let Some((trouble, output)) = trouble else { return Ok(containers) };
             if trouble != told {
                 report(&format!("{unit}: {trouble}"));
                 told.clone_from(&trouble);
@@ -59,7 +80,7 @@ impl ComposeTarget {
             if Instant::now() >= limit {
                 let message = format!("{unit} was not ready in time: {trouble}");
                 return Err(Fault::new(FaultCode::NotReady, message)
-                    .advise("see why: docker ps -a, docker logs; or give it more time with `timeout`"));
+                    .advise(format!("give it more time with `timeout`; or see why: {output}")));
             }
             sleep(POLL).await;
         }
@@ -71,6 +92,7 @@ impl ComposeTarget {
         unit: &str,
         containers: &[Container],
         view: &Disclosed<'_>,
+        fate: Fate,
     ) -> Result<Tally, Fault> {
         let limit = Instant::now() + SLACK;
         loop {
@@ -78,7 +100,7 @@ impl ComposeTarget {
             if tally.is_proof() {
                 return Ok(tally);
             }
-            self.check_steady(unit, containers).await?;
+            self.check_steady(unit, containers, fate).await?;
             if Instant::now() >= limit {
                 return Err(self.no_proof(unit, containers, view, &tally));
             }
@@ -88,7 +110,7 @@ impl ComposeTarget {
 
     /// All evidence for the services of this target, watched side by side through `settle`.
     pub(super) async fn gather(&self, errand: &Errand<'_>) -> Result<Vec<Evidence>, Fault> {
-        let (view, mut evidence, mut watched) = (errand.view, Vec::new(), Vec::new());
+        let (view, fate, mut evidence, mut watched) = (errand.view, Fate::of(errand), Vec::new(), Vec::new());
         for (found, service) in self.ours(errand.found) {
             let project = Project::recorded(&found.details);
             let containers = match &project {
@@ -101,17 +123,17 @@ impl ComposeTarget {
             };
             let limit = errand.deadline.min(Instant::now() + self.settings.timeout);
             let report = |line: &str| errand.report.progress(line);
-            let containers = self.wait_until_well(&project.name, &service, None, limit, &report).await?;
+            let containers = self.wait_until_well(&project.name, &service, None, fate, limit, &report).await?;
             if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, view)) {
                 return Err(self.made_with_another(&found.unit, other, view));
             }
-            self.wait_for_value(&found.unit, &containers, view).await?;
+            self.wait_for_value(&found.unit, &containers, view, fate).await?;
             watched.push((found.unit.clone(), containers));
         }
         let began = Instant::now();
         loop {
             for (unit, before) in &watched {
-                self.check_steady(unit, before).await?;
+                self.check_steady(unit, before, fate).await?;
             }
             if began.elapsed() >= self.settle {
                 break;
@@ -123,7 +145,7 @@ impl ComposeTarget {
         let is_any_up = !watched.is_empty();
         for (unit, containers) in watched {
             // Workers are often started one after the other: only now all of them are there.
-            let tally = self.wait_for_value(&unit, &containers, view).await?;
+            let tally = self.wait_for_value(&unit, &containers, view, fate).await?;
             let (matching, of, without) = (tally.matching, tally.of(), tally.without);
             let started = |container: &Container| (container.id.clone(), container.state.started_at.clone());
             let containers: BTreeMap<String, String> = containers.iter().map(started).collect();
@@ -139,14 +161,14 @@ impl ComposeTarget {
     }
 
     /// The same containers and starts as before, and no check that fails.
-    async fn check_steady(&self, unit: &str, before: &[Container]) -> Result<(), Fault> {
+    async fn check_steady(&self, unit: &str, before: &[Container], fate: Fate) -> Result<(), Fault> {
         for container in before {
             let now = self.engine.container(&container.id).await?;
             let is_same =
                 |now: &Container| now.state.status == "running" && now.state.started_at == container.state.started_at;
             match now {
                 Some(now) if is_same(&now) && now.health() != Some("unhealthy") => {}
-                now => return Err(unsettled(unit, container.name(), now.as_ref())),
+                now => return Err(unsettled(unit, container, now.as_ref(), fate)),
             }
         }
         Ok(())
@@ -158,8 +180,10 @@ impl ComposeTarget {
             let now = self.engine.container(id).await?;
             let is_same =
                 now.as_ref().is_some_and(|now| now.state.status == "running" && now.state.started_at == *started_at);
-            if !is_same {
-                return Err(unsettled(unit, id.get(..12).unwrap_or(id), now.as_ref()));
+            match now {
+                _ if is_same => {}
+                Some(now) => return Err(unsettled(unit, &now, Some(&now), Fate::Open)),
+                None => return Err(removed(unit, id.get(..12).unwrap_or(id))),
             }
         }
         Ok(())
@@ -174,10 +198,10 @@ impl ComposeTarget {
                 "running" if now.health() == Some("unhealthy") => "is unhealthy, as its own check says".to_owned(),
                 "running" if was_restarted => "ended and was started again".to_owned(),
                 "restarting" => "ends again and again".to_owned(),
-                "exited" | "dead" if !now.was_stopped() => format!("ended with status {}", now.state.exit_code),
+                "exited" | "dead" if !now.was_stopped() => ended(&now),
                 _ => continue,
             };
-            return Some(format!("the container {} of {unit} {how}", now.name()));
+            return Some(format!("{} of {unit} {how}", named(&now)));
         }
         None
     }
@@ -204,11 +228,11 @@ enum Way {
 }
 use Way::{NotYet, Well};
 
-fn how(unit: &str, container: &Container, is_new: bool) -> Result<Way, Fault> {
-    let (name, state) = (container.name(), &container.state);
+fn how(unit: &str, container: &Container, is_new: bool, fate: Fate) -> Result<Way, Fault> {
+    let state = &container.state;
     let failed = |how: String| {
-        Fault::new(FaultCode::UnitFailed, format!("the container {name} of {unit} {how}"))
-            .advise(format!("docker logs {name}"))
+        Fault::new(FaultCode::UnitFailed, format!("{} of {unit} {how}", named(container)))
+            .advise(output(container, fate))
     };
     if is_new && container.restarts > 0 {
         let message = format!("ended and was started again {} times", container.restarts);
@@ -218,24 +242,60 @@ fn how(unit: &str, container: &Container, is_new: bool) -> Result<Way, Fault> {
         ("running", None | Some("healthy")) => Ok(Well),
         ("running", Some("unhealthy")) => Err(failed("is unhealthy, as its own check says".to_owned())),
         ("running", Some(_)) => Ok(NotYet("not healthy yet".to_owned())),
-        ("restarting", _) => Err(failed(format!("ended with status {} and is started again", state.exit_code))),
-        ("exited" | "dead", _) if state.out_of_memory => Err(failed("was killed for want of memory".to_owned())),
-        ("exited" | "dead", _) => Err(failed(format!("ended with status {}", state.exit_code))),
+        ("restarting", _) => Err(failed(format!("{} and is started again", ended(container)))),
+        ("exited" | "dead", _) => Err(failed(ended(container))),
         (other, _) => Ok(NotYet(other.to_owned())),
     }
 }
 
-fn unsettled(unit: &str, name: &str, now: Option<&Container>) -> Fault {
+fn unsettled(unit: &str, container: &Container, now: Option<&Container>, fate: Fate) -> Fault {
     let how = match now {
-        None => "was removed".to_owned(),
+        None => return removed(unit, container.name()),
+        Some(now) if now.state.status != "running" && now.state.out_of_memory => {
+            format!("is {} (status {}, killed for want of memory)", now.state.status, now.state.exit_code)
+        }
         Some(now) if now.state.status != "running" => {
             format!("is {} (status {})", now.state.status, now.state.exit_code)
         }
         Some(now) if now.health() == Some("unhealthy") => "is unhealthy, as its own check says".to_owned(),
         Some(_) => "was started again".to_owned(),
     };
-    let message = format!("the container {name} of {unit} {how} soon after its start");
-    Fault::new(FaultCode::Unsettled, message).advise(format!("docker logs {name}"))
+    let message = format!("{} of {unit} {how} soon after its start", named(container));
+    Fault::new(FaultCode::Unsettled, message).advise(output(container, fate))
+}
+
+fn removed(unit: &str, name: &str) -> Fault {
+    let message = format!("the container {name} of {unit} was removed soon after its start");
+    Fault::new(FaultCode::Unsettled, message)
+        .advise("somebody else did that: `docker events --filter type=container` tells of the next time")
+}
+
+/// Which one it is: the next one has the same name.
+fn named(container: &Container) -> String {
+    format!("the container {} ({})", container.name(), container.short_id())
+}
+
+fn ended(container: &Container) -> String {
+    let state = &container.state;
+    let why = if state.out_of_memory { "was killed for want of memory, and " } else { "" };
+    format!("{why}ended with status {}", state.exit_code)
+}
+
+/// Where that is what it printed. It is not told here: secrets may be in it.
+fn output(container: &Container, fate: Fate) -> String {
+    let id = container.short_id();
+    match (container.log_driver(), fate) {
+        ("journald", _) => format!("journalctl CONTAINER_ID={id}"),
+        ("" | "json-file" | "local" | "none", Fate::Left) => format!("docker logs {id}"),
+        ("" | "json-file" | "local" | "none", Fate::Open) => {
+            format!("docker logs {id}, as long as it is there: a way back replaces it")
+        }
+        ("" | "json-file" | "local" | "none", Fate::Replaced) => {
+            "to keep what it printed, which the way back removes with it, give the service `logging: { driver: journald }`"
+                .to_owned()
+        }
+        (driver, _) => format!("see what it printed where its logging driver, {driver}, keeps it"),
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +306,31 @@ mod tests {
     fn that_a_container_was_started_again_counts_for_one_that_was_just_made() {
         let text = r#"{"Id":"ab","Name":"/web","RestartCount":2,"State":{"Status":"running"},"Config":{}}"#;
         let container: Container = serde_json::from_str(text).unwrap();
-        assert!(matches!(how("compose app/web", &container, false), Ok(Well)));
-        assert!(how("compose app/web", &container, true).is_err_and(|fault| fault.code == FaultCode::UnitFailed));
+        assert!(matches!(how("compose app/web", &container, false, Fate::Left), Ok(Well)));
+        assert!(
+            how("compose app/web", &container, true, Fate::Left)
+                .is_err_and(|fault| fault.code == FaultCode::UnitFailed)
+        );
+    }
+
+    #[test]
+    fn the_reason_to_go_back_points_to_nothing_that_is_gone_by_then() {
+        let ended = |driver: &str, out_of_memory: bool, fate: Fate| {
+            let text = format!(
+                r#"{{"Id":"{}","Name":"/web","State":{{"Status":"exited","ExitCode":137,"OOMKilled":{out_of_memory}}},
+                    "Config":{{}},"HostConfig":{{"LogConfig":{{"Type":"{driver}"}}}}}}"#,
+                "0123456789ab".repeat(5)
+            );
+            let container: Container = serde_json::from_str(&text).unwrap();
+            how("compose app/web", &container, true, fate).err().expect("it has failed")
+        };
+        let fault = ended("json-file", true, Fate::Replaced);
+        let message = "the container web (0123456789ab) of compose app/web was killed for want of memory, and ended with status 137";
+        assert_eq!(fault.message, message);
+        assert!(!fault.advice.contains("docker logs") && fault.advice.contains("removes with it"), "{}", fault.advice);
+        assert_eq!(ended("json-file", false, Fate::Left).advice, "docker logs 0123456789ab");
+        assert!(ended("json-file", false, Fate::Open).advice.starts_with("docker logs 0123456789ab, as long as"));
+        assert_eq!(ended("journald", false, Fate::Replaced).advice, "journalctl CONTAINER_ID=0123456789ab");
+        assert!(ended("syslog", false, Fate::Replaced).advice.contains("syslog"));
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
+use super::evidence::Fate;
 use super::project::{HASH, Project, is_odd, proper};
 use super::tool::{Tool, by_hand};
 use super::{ComposeTarget, image};
@@ -122,10 +123,11 @@ impl ComposeTarget {
     ) -> Result<(), Fault> {
         let unit = unit(project, service);
         let limit = deadline.min(Instant::now() + self.settings.timeout);
-        let containers = self.wait_until_well(&project.name, service, None, limit, &|_| {}).await.map_err(|fault| {
-            let code = if fault.code == FaultCode::NotReady { fault.code } else { FaultCode::UnitSick };
-            Fault { code, message: format!("{}: it is sick already", fault.message), ..fault }
-        })?;
+        let containers =
+            self.wait_until_well(&project.name, service, None, Fate::Left, limit, &|_| {}).await.map_err(|fault| {
+                let code = if fault.code == FaultCode::NotReady { fault.code } else { FaultCode::UnitSick };
+                Fault { code, message: format!("{}: it is sick already", fault.message), ..fault }
+            })?;
         let drifted = |fault: Fault| {
             Fault::new(
                 fault.code,
@@ -142,7 +144,7 @@ impl ComposeTarget {
         if let Some(other) = containers.iter().find(|container| !self.is_made_with(container, in_force)) {
             return Err(drifted(self.made_with_another(&unit, other, in_force)));
         }
-        self.wait_for_value(&unit, &containers, in_force).await.map(drop).map_err(drifted)
+        self.wait_for_value(&unit, &containers, in_force, Fate::Left).await.map(drop).map_err(drifted)
     }
 
     /// The value that the live containers have and the file says.
