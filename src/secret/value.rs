@@ -40,6 +40,11 @@ impl SecretValue {
         self.0.ct_eq(&other.0).into()
     }
 
+    /// Whether it stands somewhere in a text.
+    pub fn is_within(&self, text: &[u8]) -> bool {
+        !self.is_empty() && text.windows(self.0.len()).any(|part| part.ct_eq(&self.0).into())
+    }
+
     /// How many bytes the value has.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -161,6 +161,13 @@ impl Container {
         pairs.find(|(_, has)| SecretValue::new(has.as_bytes().to_vec()).is_same(value)).map(|(name, _)| name)
     }
 
+    /// A variable that it is started with and that has this value as a part of its own.
+    pub fn variable_around(&self, value: &SecretValue) -> Option<&str> {
+        let variables = self.config.env.iter().flat_map(|variables| &variables.0);
+        let mut pairs = variables.filter_map(|assignment| assignment.split_once('='));
+        pairs.find(|(_, text)| value.is_within(text.as_bytes())).map(|(name, _)| name)
+    }
+
     /// A label; empty where it has none of that name.
     pub fn label(&self, name: &str) -> &str {
         self.config.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str)

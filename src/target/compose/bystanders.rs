@@ -10,6 +10,9 @@ use crate::rotation::Fault;
 use crate::secret::SecretValue;
 use crate::sys::docker::Container;
 
+/// A value of so many bytes stands nowhere by chance.
+const SURELY: usize = 16;
+
 /// The services that the secret's targets of a project's directory name.
 pub(super) fn named(secret: &SecretSettings, directory: &Path) -> Vec<String> {
     let of_project = secret.targets.iter().filter_map(|target| match target {
@@ -38,6 +41,30 @@ impl ComposeTarget {
             ComposePlace::SecretFile(file) => container.sees(file),
             _ => None,
         };
-        seen_as.or_else(|| container.variable_with(value)).map(str::to_owned)
+        let whole = seen_as.or_else(|| container.variable_with(value)).map(str::to_owned);
+        whole.or_else(|| {
+            // A short one may be there by chance.
+            let within = container.variable_around(value).filter(|_| value.len() >= SURELY)?;
+            Some(format!("within {within}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_within_a_longer_variable_is_seen_where_it_is_long_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = ComposeTarget::simulated(dir.path());
+        let text = r#"{"Id":"ab","Name":"/app-db-run-1","State":{"Status":"running"},"Config":{"Env":["A=1",
+            "DATABASE_URL=postgres://u:0123456789abcdef@db/app","SHORT=x0123456789abcdey"]}}"#;
+        let container: Container = serde_json::from_str(text).unwrap();
+        let has_as = |value: &str| target.has_as(&container, &SecretValue::new(value.as_bytes().to_vec()));
+        assert_eq!(has_as("0123456789abcdef").as_deref(), Some("within DATABASE_URL"));
+        assert_eq!(has_as("0123456789abcde"), None, "it may be there by chance");
+        assert_eq!(has_as("0123456789abcdee"), None);
+        assert_eq!(has_as("1").as_deref(), Some("A"));
     }
 }

@@ -33,6 +33,13 @@ impl Runner for Ends {
     }
 }
 
+impl ComposeTarget {
+    /// A service `web` whose file, which is the value, says `one`.
+    pub(super) fn simulated(directory: &Path) -> Self {
+        target(directory, "one")
+    }
+}
+
 /// A service `web` whose file, which is the value, says `in_file`.
 fn target(directory: &Path, in_file: &str) -> ComposeTarget {
     let path = directory.join("jwt.secret");
