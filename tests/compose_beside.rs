@@ -6,7 +6,7 @@ use crate::{compose, support};
 
 use compose::{ENV_FILE, PROBE, ends, serves, stack, started, yaml};
 use support::backend::FIRST_VALUE;
-use support::rotation::NAME;
+use support::rotation::{NAME, assert_says, rotate};
 use support::{poll, seconds};
 
 support::on_one_debian! {
@@ -27,6 +27,23 @@ support::on_one_debian! {
         machine.sh("systemctl start docker.socket docker.service");
         poll(seconds(60), "it is told that it is back", || told("Docker's engine answers again"));
         ends(&machine, "committed");
+        serves(&machine);
+    }
+
+    Thirteen => fn what_compose_run_started_keeps_the_old_value_and_is_told_of(debian) {
+        let machine = started(stack(debian, &yaml("env_file: [web.env]", "env_file: [web.env]"), ENV_FILE, PROBE));
+        machine.sh("cd /srv/app && docker compose run -d --no-deps --entrypoint /bin/sleep worker infinity 2>&1");
+        let run = || machine.sh("docker ps -q --no-trunc --filter label=com.docker.compose.oneoff=True");
+        let before = run();
+        assert!(!before.trim().is_empty());
+        let foretold = machine.ok(&["rekeyctl", "rotate", "--dry-run", NAME]);
+        assert!(foretold.contains("keeps the old one until it ends"), "{foretold}");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 0, "{said}");
+        assert_says(&said, "--scale web=1 --scale worker=1 web worker");
+        assert_says(&said, "WARNING: the container app-worker-run-");
+        assert_says(&said, "(JWT_SECRET) keeps the old value until it ends");
+        assert_eq!(run(), before);
         serves(&machine);
     }
 }

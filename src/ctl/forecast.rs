@@ -52,6 +52,9 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
         lines.extend(found.bystanders.iter().map(|other| {
             format!("  WARNING   {other} has the value too, and keeps the old one: name it as well, or give it another")
         }));
+        lines.extend(found.passing.iter().map(|other| {
+            format!("  WARNING   {other} has the value too, and keeps the old one until it ends: nobody replaces it")
+        }));
     }
     lines.extend(outage(forecast, restarts));
     let runs = |found: &Found| found.running || found.is_deployed();

@@ -216,7 +216,7 @@ fn kind(record: &Record) -> (Priority, &'static str) {
             (Warning, message_id::STEP_PASSED)
         }
         Happening::Passed { seen: Seen::Ready { found, .. }, .. }
-            if found.iter().any(|found| !found.bystanders.is_empty()) =>
+            if found.iter().any(|found| !found.bystanders.is_empty() || !found.passing.is_empty()) =>
         {
             (Warning, message_id::STEP_PASSED)
         }

@@ -44,6 +44,9 @@ pub struct Found {
     /// Others that have the value from where the target does, and keep it as it is: nobody has said that they take part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bystanders: Vec<String>,
+    /// What has the value, too, and keeps the old one until it ends by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passing: Vec<String>,
     /// What else its target must know of how it was: ids of what runs or serves, by their names there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,

@@ -268,7 +268,9 @@ fn found_in_words(found: &Found) -> String {
     let with = (!found.dependents.is_empty()).then(|| format!(", with {}", found.dependents.join(", ")));
     let beside = (!found.bystanders.is_empty())
         .then(|| format!("; WARNING: {} has the value too, and keeps the old one", found.bystanders.join(", ")));
-    [Some(state), with, beside].into_iter().flatten().collect()
+    let passing = (!found.passing.is_empty())
+        .then(|| format!("; WARNING: {} keeps the old value until it ends", found.passing.join(", ")));
+    [Some(state), with, beside, passing].into_iter().flatten().collect()
 }
 
 fn activated_in_words(activated: &Activated) -> String {
@@ -343,5 +345,26 @@ fn outcome_in_words(outcome: &Outcome, took_us: u64, standing: &Standing) -> Str
             fault_in_words(rollback)
         ),
         Outcome::Refused { cause } => format!("refused, nothing was touched: {}", fault_in_words(cause)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_the_old_value_is_told_with_what_was_found() {
+        let found = Found {
+            unit: "compose app/web".to_owned(),
+            running: true,
+            bystanders: vec!["compose app/db (within DATABASE_URL)".to_owned()],
+            passing: vec!["the container app-web-run-1 (JWT_SECRET)".to_owned()],
+            ..Found::default()
+        };
+        assert_eq!(
+            found_in_words(&found),
+            "compose app/web is running; WARNING: compose app/db (within DATABASE_URL) has the value too, and keeps the old \
+             one; WARNING: the container app-web-run-1 (JWT_SECRET) keeps the old value until it ends"
+        );
     }
 }

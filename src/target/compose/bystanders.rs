@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use super::ComposeTarget;
-use super::project::Project;
+use super::project::{Present, Project};
 use super::survey::unit;
 use crate::config::{ComposePlace, SecretSettings, TargetSettings};
-use crate::rotation::Fault;
 use crate::secret::SecretValue;
 use crate::sys::docker::Container;
 
@@ -24,15 +23,24 @@ pub(super) fn named(secret: &SecretSettings, directory: &Path) -> Vec<String> {
 
 impl ComposeTarget {
     /// Those that run, each with what it has the value as.
-    pub(super) async fn bystanders(&self, project: &Project, value: &SecretValue) -> Result<Vec<String>, Fault> {
-        let containers = self.containers(&project.name).await?;
-        let others = containers.iter().filter(|(service, other)| !self.named.contains(service) && other.is_up());
+    pub(super) fn bystanders(&self, project: &Project, present: &Present, value: &SecretValue) -> Vec<String> {
+        let others =
+            present.of_services.iter().filter(|(service, other)| !self.named.contains(service) && other.is_up());
         let mut told: Vec<String> = others
             .filter_map(|(service, other)| Some(format!("{} ({})", unit(project, service), self.has_as(other, value)?)))
             .collect();
         told.sort();
         told.dedup();
-        Ok(told)
+        told
+    }
+
+    /// The containers of `docker compose run`, of whatever service, that have the value.
+    pub(super) fn passing(&self, present: &Present, value: &SecretValue) -> Vec<String> {
+        let up = present.one_offs.iter().map(|(_, one)| one).filter(|one| one.is_up());
+        let mut told: Vec<String> =
+            up.filter_map(|one| Some(format!("the container {} ({})", one.name(), self.has_as(one, value)?))).collect();
+        told.sort();
+        told
     }
 
     /// What a container has the value as.

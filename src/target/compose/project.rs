@@ -157,40 +157,73 @@ impl ComposeTarget {
 
     /// All containers of the project, each with its service; those of `compose run` are others.
     pub(super) async fn containers(&self, project: &str) -> Result<Vec<(String, Container)>, Fault> {
-        let mut containers = Vec::new();
-        for listed in self.listed().await? {
+        Ok(self.present(project).await?.of_services)
+    }
+
+    /// All that is there of the project.
+    pub(super) async fn present(&self, project: &str) -> Result<Present, Fault> {
+        let mut present = Present::default();
+        for listed in self.listed_with_one_offs().await? {
             if label(&listed, PROJECT) != project {
                 continue;
             }
             // One that is just being removed is gone.
-            if let Some(container) = self.engine.container(&listed.id).await? {
-                containers.push((label(&listed, SERVICE).to_owned(), container));
+            let Some(container) = self.engine.container(&listed.id).await? else { continue };
+            let those = if is_one_off(&listed) { &mut present.one_offs } else { &mut present.of_services };
+            those.push((listed.service().to_owned(), container));
+        }
+        Ok(present)
+    }
+
+    /// The containers of one service.
+    pub(super) async fn of_service(&self, project: &str, service: &str) -> Result<Vec<Container>, Fault> {
+        let mut containers = Vec::new();
+        for listed in self.listed().await? {
+            if label(&listed, PROJECT) == project && listed.service() == service {
+                containers.extend(self.engine.container(&listed.id).await?);
             }
         }
         Ok(containers)
     }
 
-    /// Those of one service.
-    pub(super) async fn of_service(&self, project: &str, service: &str) -> Result<Vec<Container>, Fault> {
-        let containers = self.containers(project).await?.into_iter();
-        Ok(containers.filter(|(of, _)| of == service).map(|(_, container)| container).collect())
-    }
-
     /// All containers of any project, but those of `compose run`.
     pub(super) async fn listed_now(&self) -> Result<Vec<Listed>, EngineError> {
         let mut all = self.engine.labelled(PROJECT).await?;
-        all.retain(|container| label(container, ONE_OFF) != "True");
+        all.retain(|container| !is_one_off(container));
         Ok(all)
     }
 
     async fn listed(&self) -> Result<Vec<Listed>, Fault> {
+        let mut all = self.listed_with_one_offs().await?;
+        all.retain(|container| !is_one_off(container));
+        Ok(all)
+    }
+
+    async fn listed_with_one_offs(&self) -> Result<Vec<Listed>, Fault> {
         let until = Instant::now() + COMING;
         loop {
-            match self.listed_now().await {
+            match self.engine.labelled(PROJECT).await {
                 Err(EngineError::Away { .. }) if Instant::now() < until => sleep(COMING / 50).await,
                 listed => return Ok(listed?),
             }
         }
+    }
+}
+
+/// The containers of a project, each with its service.
+#[derive(Default)]
+pub(super) struct Present {
+    /// Those that `up` starts.
+    pub of_services: Vec<(String, Container)>,
+    /// Those of `compose run`, which nobody replaces.
+    pub one_offs: Vec<(String, Container)>,
+}
+
+impl Present {
+    /// The containers of one service.
+    pub fn of(&self, service: &str) -> Vec<Container> {
+        let of_service = self.of_services.iter().filter(|(of, _)| of == service);
+        of_service.map(|(_, container)| container.clone()).collect()
     }
 }
 
@@ -214,6 +247,10 @@ pub(super) fn proper(name: &str) -> Option<&str> {
 
 fn label<'l>(container: &'l Listed, name: &str) -> &'l str {
     container.labels.get(name).map_or("", String::as_str)
+}
+
+fn is_one_off(container: &Listed) -> bool {
+    label(container, ONE_OFF) == "True"
 }
 
 fn joined(names: &BTreeSet<&str>) -> String {

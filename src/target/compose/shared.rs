@@ -19,9 +19,8 @@ struct Dependent<'a> {
 
 impl ComposeTarget {
     /// Refuses where a service that is not recreated has a namespace of one that is.
-    pub(super) async fn check_shared(&self, project: &Project) -> Result<(), Fault> {
-        let containers = self.containers(&project.name).await?;
-        let Some(Dependent { service, key, of }) = dependent(&containers, &self.settings.services) else {
+    pub(super) fn check_shared(&self, project: &Project, containers: &[(String, Container)]) -> Result<(), Fault> {
+        let Some(Dependent { service, key, of }) = dependent(containers, &self.settings.services) else {
             return Ok(());
         };
         let message = format!(

@@ -50,6 +50,7 @@ impl ComposeTarget {
         self.check_owners(&project)?;
         let tool = self.tool_of(tool, &project).await?;
         let hashes = self.hashes(&tool, &project).await?;
+        let present = self.present(&project.name).await?;
         let mut found = Vec::new();
         for service in &self.settings.services {
             let Some(hash) = hashes.of.get(service) else {
@@ -59,7 +60,7 @@ impl ComposeTarget {
                     Fault::new(FaultCode::UnitUnusable, message).advise(format!("it has these: {}", known.join(", ")))
                 );
             };
-            let containers = self.of_service(&project.name, service).await?;
+            let containers = present.of(service);
             let unit = unit(&project, service);
             let was_stopped = self.was_stopped(service);
             let running = match is_running(&unit, &containers, was_stopped, &by_hand(&tool, &project, "up -d")) {
@@ -83,14 +84,15 @@ impl ComposeTarget {
             });
         }
         if let Some(first) = found.first_mut() {
-            first.bystanders = self.bystanders(&project, in_force.primary).await?;
+            first.bystanders = self.bystanders(&project, &present, in_force.primary);
+            first.passing = self.passing(&present, in_force.primary);
         }
         let may_differ = self.tell_stale(&tool, &project, &mut found).await?;
         if hashes.is_unset && may_differ {
             return Err(is_unset(&tool, &project));
         }
         if health == Health::Needed {
-            self.check_shared(&project).await?;
+            self.check_shared(&project, &present.of_services)?;
             self.check_stale(&tool, &project, &found).await?;
         }
         Ok(found)

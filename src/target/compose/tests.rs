@@ -152,6 +152,20 @@ async fn the_value_of_a_file_is_taken_over_only_where_containers_see_it() {
     assert!(fault.advice.contains("up -d --force-recreate --no-deps web; then adopt it"), "{}", fault.advice);
 }
 
+#[tokio::test]
+async fn what_compose_run_started_is_told_of_and_no_container_of_a_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = service(dir.path(), "one", "one");
+    let present = target.present("app").await.unwrap();
+    let value = SecretValue::new(b"one".to_vec());
+    assert_eq!(target.passing(&present, &value), ["the container app-web-run-1 (/run/secrets/jwt)"]);
+    assert_eq!((present.of("web").len(), present.one_offs.len()), (1, 1));
+    assert_eq!(target.of_service("app", "web").await.unwrap()[0].id, ID);
+    assert_eq!(target.processes().await.unwrap(), 1);
+    let project = target.project().await.unwrap().unwrap();
+    assert!(target.bystanders(&project, &present, &value).is_empty());
+}
+
 /// What is told of a service whose container sees `seen` where the file says `in_file`, and where `one` and `two` are known.
 async fn drift_of(in_file: &str, seen: &'static str) -> Vec<Drift> {
     let dir = tempfile::tempdir().unwrap();

@@ -126,6 +126,7 @@ impl Survey<'_> {
             handover,
             together,
             bystanders: Vec::new(),
+            passing: Vec::new(),
             details,
         })
     }
