@@ -83,7 +83,8 @@ impl Slot {
     pub fn is_plain_in(&self, text: &[u8]) -> Result<bool, Refusal> {
         match self {
             Self::Compose { service, key, .. } => compose_file::is_plain(text, service, key),
-            Self::Env { .. } | Self::Whole | Self::Ecosystem(_) => Ok(false),
+            Self::Ecosystem(variable) => ecosystem::is_plain(text, variable),
+            Self::Env { .. } | Self::Whole => Ok(false),
         }
     }
 

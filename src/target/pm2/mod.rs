@@ -18,6 +18,7 @@ use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{Format, SecretValue};
 use crate::sys::command::Runner;
 use crate::text::Slot;
+use crate::text::compose_file::Quotes;
 use crate::text::ecosystem::Variable;
 
 mod activate;
@@ -30,6 +31,9 @@ mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
+
+/// That an app's value in the ecosystem file has no quotes.
+const PLAIN: &str = "plain";
 
 /// Some apps of one user.
 pub struct Pm2Target {
@@ -80,6 +84,7 @@ impl Pm2Target {
                 environment: self.settings.environment.clone(),
                 key: key.to_owned(),
                 format: self.settings.format,
+                quotes: Quotes::Always,
             })
         };
         self.settings.apps.iter().map(variable).collect()
@@ -98,9 +103,23 @@ impl Pm2Target {
 
     /// Gives each key what there is for it, and reads all back.
     async fn file(&self, errand: Option<&Errand<'_>>) -> Result<Seen, Fault> {
-        let wanted = |is_previous: bool| errand.map(|errand| file::wanted(errand, is_previous));
-        let slots: Vec<_> = self.places().into_iter().map(|(slot, is_previous)| (slot, wanted(is_previous))).collect();
+        let slot = |(mut slot, is_previous): (Slot, bool)| {
+            if let (Some(errand), false) = (errand, is_previous) {
+                self.unquote(&mut slot, errand);
+            }
+            (slot, errand.map(|errand| file::wanted(errand, is_previous)))
+        };
+        let slots: Vec<_> = self.places().into_iter().map(slot).collect();
         self.files.put(self.path(), &slots).await?.map_err(Fault::from)
+    }
+
+    /// On the way back a value that had no quotes, as preflight found it, is written as it was.
+    fn unquote(&self, slot: &mut Slot, errand: &Errand<'_>) {
+        let Slot::Ecosystem(variable) = slot else { return };
+        let was_plain = |(app, found): &(&str, &Found)| *app == variable.app && found.details.contains_key(PLAIN);
+        if errand.back && self.ours(errand.found).iter().any(was_plain) {
+            variable.quotes = Quotes::IfNeeded;
+        }
     }
 
     /// Gives the file the view, and reads it back.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::Pm2Target;
 use super::daemon::{REST, State, new_key};
 use super::list::Instance;
+use super::{PLAIN, Pm2Target};
 use crate::record::{Found, Handover};
 use crate::rotation::{Fault, FaultCode, Generation, View};
 use crate::secret::SecretValue;
 use crate::target::{Disclosed, Health, file};
+use crate::text::Slot;
 
 impl Pm2Target {
     pub(super) async fn preflight(
@@ -26,7 +27,10 @@ impl Pm2Target {
         for app in &self.settings.apps {
             found.push(self.found(&state, app, health)?);
         }
-        self.check_file(in_force, health).await?;
+        let plain = self.check_file(in_force, health).await?;
+        for found in found.iter_mut().filter(|found| plain.contains(&found.unit)) {
+            found.details.insert(PLAIN.to_owned(), "yes".to_owned());
+        }
         for app in self.settings.apps.iter().filter(|_| health == Health::Needed) {
             let running: Vec<_> = state.of(app).into_iter().filter(|instance| instance.is_online()).collect();
             if running.is_empty() {
@@ -83,9 +87,15 @@ impl Pm2Target {
         Ok(Found { configured: unit.clone(), unit, running: !is_stopped, handover, details, ..Found::default() })
     }
 
-    /// Whether the file is as it was left, and can be written.
-    pub(super) async fn check_file(&self, in_force: &Disclosed<'_>, health: Health) -> Result<(), Fault> {
+    /// Whether the file is as it was left, and can be written. The consumers whose values have no quotes there.
+    pub(super) async fn check_file(&self, in_force: &Disclosed<'_>, health: Health) -> Result<Vec<String>, Fault> {
         let file = self.file(None).await?;
+        let places = self.places().into_iter().zip(&file.plain);
+        let plain = places.filter_map(|((slot, is_other), plain)| match slot {
+            Slot::Ecosystem(variable) if *plain && !is_other => Some(self.unit(&variable.app)),
+            _ => None,
+        });
+        let plain = plain.collect();
         let shown = self.path().display();
         if self.settings.env_file.is_none() {
             let missing = self
@@ -102,7 +112,8 @@ impl Pm2Target {
                 .map_err(|fault| file::changed_by_hand(&fault, "reload the apps and ", &self.secret))?;
         }
         file::check_usable(file, self.path(), self.settings.expose)?;
-        file::rehearse(&self.files, self.path(), &self.places(), in_force, self.make).await
+        file::rehearse(&self.files, self.path(), &self.places(), in_force, self.make).await?;
+        Ok(plain)
     }
 
     /// The file is right, and the processes are not.

@@ -8,6 +8,7 @@ use super::*;
 use crate::helper::{Pm2, Saved};
 use crate::rotation::Generation;
 use crate::sys::command::{Command, NotRun, Prints, Ran};
+use crate::target::Report;
 use crate::text::env_file::Dialect;
 
 /// Nothing is run.
@@ -99,4 +100,46 @@ fn an_app_that_is_not_saved_keeps_nobody_from_going_back() {
     assert!(target.tell_unsaved(&state, Health::Needed, &mut found).is_err());
     target.tell_unsaved(&state, Health::Irrelevant, &mut found).unwrap();
     assert!(saved::may_be_unsaved(&found));
+}
+
+/// Nothing is told.
+struct Untold;
+
+impl Report for Untold {
+    fn progress(&self, _: &str) {}
+}
+
+#[tokio::test]
+async fn what_is_taken_back_in_a_file_in_yaml_is_byte_for_byte_what_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ecosystem.config.yaml");
+    let text =
+        "apps:\n  - name: web\n    env:\n      JWT_SECRET: the-old-one # sessions\n      JWT_SECRET_PREVIOUS: \"\"\n";
+    std::fs::write(&path, text).unwrap();
+    let mut target = target(path.clone(), Dialect::Dotenv);
+    target.settings.env_file = None;
+    target.settings.ecosystem.clone_from(&path);
+    target.settings.format = crate::text::ecosystem::Format::Yaml;
+    let (view, old) = (View::of(Generation::FIRST), SecretValue::new(b"the-old-one".to_vec()));
+    let new = SecretValue::new(b"1234".to_vec());
+    let of = |primary| Disclosed { view: &view, primary, accepted: Vec::new(), previous: None };
+    let (before, after) = (of(&old), of(&new));
+    let plain = target.check_file(&before, Health::Needed).await.unwrap();
+    assert_eq!(plain, [target.unit("web")]);
+    let details = [(PLAIN.to_owned(), "yes".to_owned())].into();
+    let found = [Found { unit: target.unit("web"), details, ..Found::default() }];
+    let errand = |view, back| Errand {
+        view,
+        before: None,
+        back,
+        found: &found,
+        noted: &[],
+        mark: "1-1",
+        deadline: Instant::now() + Duration::from_secs(60),
+        report: &Untold,
+    };
+    target.write(&errand(&after, false)).await.unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().contains("JWT_SECRET: '1234' # sessions"));
+    target.write(&errand(&before, true)).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }

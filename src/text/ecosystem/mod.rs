@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::compose_file::Quotes;
 use super::env_file::spliced;
 use super::refusal::{self, Problem, Refusal, problem};
 use crate::secret::SecretValue;
@@ -60,6 +61,9 @@ pub struct Variable {
     pub key: String,
     /// What the file is written in.
     pub format: Format,
+    /// How the value is written: in the quotes that are there; where YAML has none, in single ones, or without.
+    #[serde(default)]
+    pub quotes: Quotes,
 }
 
 /// A value, and where it is written.
@@ -68,6 +72,14 @@ struct Found {
     /// Without quotes.
     written: Range<usize>,
     quote: Quote,
+}
+
+impl Found {
+    /// Where it is written, with its quotes.
+    fn with_quotes(&self) -> Range<usize> {
+        let one = usize::from(self.quote != Quote::None);
+        self.written.start - one..self.written.end + one
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,6 +109,14 @@ pub fn offset_of(text: &[u8], variable: &Variable) -> Result<Option<usize>, Refu
     Ok(find(text, variable)?.map(|found| found.written.start))
 }
 
+/// Whether the value of the variable is written without quotes.
+///
+/// # Errors
+/// As for [`value_of`].
+pub fn is_plain(text: &[u8], variable: &Variable) -> Result<bool, Refusal> {
+    Ok(find(text, variable)?.is_some_and(|found| found.quote == Quote::None))
+}
+
 /// The text with `value` in the place of the value of the variable.
 ///
 /// # Errors
@@ -112,11 +132,18 @@ pub fn replace(text: &[u8], variable: &Variable, value: &SecretValue) -> Result<
         Refusal::of(text, found.written.start, refusal::Problem { at: 0, what, advice })
     };
     let written = written(value, found.quote).ok_or_else(unwritable)?;
-    let edited = spliced(text, found.written.clone(), &[&written]);
-    match find(&edited, variable) {
-        Ok(Some(again)) if again.value.is_same(value) => Ok(edited),
-        _ => Err(unwritable()),
+    let with = |range: Range<usize>, new: &[u8]| {
+        let edited = spliced(text, range, &[new]);
+        let again = find(&edited, variable);
+        matches!(again, Ok(Some(again)) if again.value.is_same(value)).then_some(edited)
+    };
+    if variable.quotes == Quotes::IfNeeded
+        && variable.format == Format::Yaml
+        && let Some(edited) = with(found.with_quotes(), value.reveal())
+    {
+        return Ok(edited);
     }
+    with(found.written.clone(), &written).ok_or_else(unwritable)
 }
 
 fn find(text: &[u8], variable: &Variable) -> Result<Option<Found>, Refusal> {

@@ -6,7 +6,7 @@ use super::*;
 
 fn variable(format: Format) -> Variable {
     let (app, key) = ("api".to_owned(), "JWT_SECRET".to_owned());
-    Variable { app, environment: Some("production".to_owned()), key, format }
+    Variable { app, environment: Some("production".to_owned()), key, format, quotes: Quotes::Always }
 }
 
 fn read(text: &str, format: Format) -> Result<String, String> {
@@ -66,6 +66,32 @@ fn a_value_that_is_written_out_is_found_in_each_format() {
         read("export default { name: 'api', env_production: { JWT_SECRET: 'x' } }", Format::Module).unwrap(),
         "x"
     );
+}
+
+#[test]
+fn a_value_that_had_no_quotes_in_yaml_comes_back_without_them() {
+    let always = variable(Format::Yaml);
+    let if_needed = Variable { quotes: Quotes::IfNeeded, ..variable(Format::Yaml) };
+    let value = |text: &str| SecretValue::new(text.as_bytes().to_vec());
+    for old in ["VALUE", "a'b\"c\\d", "a b#c", "a:b", "VALUE-"] {
+        let text = YAML.replace("VALUE", old);
+        // A number, a word with a meaning, and what goes on as a comment.
+        for new in ["0123456789abcdef", "1234", "true", "a #b"] {
+            assert!(is_plain(text.as_bytes(), &always).unwrap(), "{old}");
+            let forth = replace(text.as_bytes(), &always, &value(new)).unwrap();
+            assert!(!is_plain(&forth, &always).unwrap(), "{new}");
+            let back = replace(&forth, &if_needed, &value(old)).unwrap();
+            assert_eq!(String::from_utf8_lossy(&back), text);
+        }
+    }
+    for (odd, written) in [("1234", "'1234'"), ("a: b", "'a: b'"), ("a #b", "'a #b'"), ("'a", "'''a'"), ("", "''")] {
+        let text = YAML.replace("VALUE", "'VALUE'");
+        let back = replace(text.as_bytes(), &if_needed, &value(odd)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&back), YAML.replace("VALUE", written), "it would be read as another");
+    }
+    let json = Variable { quotes: Quotes::IfNeeded, ..variable(Format::Json) };
+    let back = replace(JSON.as_bytes(), &json, &value("other")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&back), JSON.replace("VALUE", "other"));
 }
 
 #[test]
