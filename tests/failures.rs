@@ -45,6 +45,16 @@ support::on_both_debians! {
         assert_serves_with(&machine, FIRST_VALUE);
     }
 
+    fn after_an_emergency_the_former_value_does_not_come_back_by_itself(debian) {
+        let machine = adopted(debian, &Backend::good().fault("exits-after-settle 2500"));
+        machine.ok(&["rekeyctl", "rotate", "--emergency", NAME]);
+        let told = || machine.journal(&["REKEYD_SECRET=my-backend-jwt", "PRIORITY=3"]);
+        poll(seconds(20), "it is told", || told().iter().any(|entry| entry.to_string().contains("put back by a person alone")).then_some(()));
+        assert_eq!((&status(&machine)["generation"], &status(&machine)["rotation"]), (&2.into(), &serde_json::Value::Null));
+        machine.ok(&["rekeyctl", "rollback", NAME]);
+        assert_serves_with(&machine, FIRST_VALUE);
+    }
+
     fn what_a_person_stops_after_the_commit_stays_stopped(debian) {
         // It does not even end well when it is told to.
         let backend = Backend::good().service("ExecStopPost=/bin/false");

@@ -14,7 +14,7 @@ use crate::dbus::rekeyd1::RotateFlags;
 use crate::dbus::unit::UnitStatus;
 use crate::record::journal::{Entry, Priority};
 use crate::record::{Actor, Evidence, Happening, Record, RotationId, Seen, message_id};
-use crate::rotation::{Intent, Outcome};
+use crate::rotation::{Intent, Outcome, Plan};
 
 /// How often the units are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -25,6 +25,12 @@ struct Proven {
     invocation: String,
     /// Whether it was seen to run no more.
     has_ended: bool,
+}
+
+/// The rotation whose consumers are looked after.
+struct Committed {
+    rotation: RotationId,
+    emergency: bool,
 }
 
 /// Goes on, at the start of the daemon, where it ended in the middle of looking after consumers.
@@ -51,14 +57,16 @@ pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
     if left.is_zero() {
         return;
     }
-    let proof = proof(&daemon.store.history(&settings.name).unwrap_or_default(), &rotation);
+    let records = daemon.store.history(&settings.name).unwrap_or_default();
+    let proof = proof(&records, &rotation);
     let units: Vec<Proven> = proof.iter().filter_map(proven).collect();
     let is_of_others =
         |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. } | Evidence::Instances { .. });
     let others: Vec<Evidence> = proof.into_iter().filter(is_of_others).collect();
     let is_anyone = !units.is_empty() || !others.is_empty();
     if is_anyone {
-        tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), (rotation, left), units, others));
+        let committed = Committed { emergency: plan(&records, &rotation).is_some_and(|plan| plan.emergency), rotation };
+        tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), (committed, left), units, others));
     }
 }
 
@@ -74,20 +82,29 @@ fn proven(evidence: &Evidence) -> Option<Proven> {
 /// The last proof of a rotation to a new value.
 fn proof(records: &[Record], rotation: &RotationId) -> Vec<Evidence> {
     let of_it = || records.iter().filter(|record| record.rotation.as_ref() == Some(rotation));
-    let makes =
-        |record: &Record| matches!(&record.what, Happening::Requested { plan, .. } if plan.intent == Intent::Rotate);
     let proof = of_it().rev().find_map(|record| match &record.what {
         Happening::Passed { seen: Seen::Proven { evidence }, .. } => Some(evidence),
         _ => None,
     });
-    proof.filter(|_| of_it().any(makes)).cloned().unwrap_or_default()
+    proof
+        .filter(|_| plan(records, rotation).is_some_and(|plan| plan.intent == Intent::Rotate))
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// What a rotation intended.
+fn plan<'r>(records: &'r [Record], rotation: &RotationId) -> Option<&'r Plan> {
+    records.iter().filter(|record| record.rotation.as_ref() == Some(rotation)).find_map(|record| match &record.what {
+        Happening::Requested { plan, .. } => Some(plan),
+        _ => None,
+    })
 }
 
 /// Until one has failed, or all have passed: units, and `others` that systemd does not tell of.
 async fn look_after(
     daemon: Arc<Daemon>,
     settings: SecretSettings,
-    (rotation, left): (RotationId, Duration),
+    (committed, left): (Committed, Duration),
     mut units: Vec<Proven>,
     others: Vec<Evidence>,
 ) {
@@ -97,7 +114,7 @@ async fn look_after(
     while began.elapsed() < left && !(units.is_empty() && others.is_empty()) && !daemon.is_stopping() {
         sleep(LOOK).await;
         let standing = charge.standing();
-        if standing.transaction.is_some() || standing.last.is_none_or(|last| last.id != rotation) {
+        if standing.transaction.is_some() || standing.last.is_none_or(|last| last.id != committed.rotation) {
             // It is another rotation's consumer now.
             return;
         }
@@ -122,12 +139,12 @@ async fn look_after(
         still.retain(|proven| !moved.contains(&proven.unit));
         units = still;
         if let Some(status) = failed {
-            return take_back(&daemon, &settings, &rotation, &status.in_words(), Some(&status)).await;
+            return take_back(&daemon, &settings, &committed, &status.in_words(), Some(&status)).await;
         }
         let parts = (!others.is_empty()).then(|| daemon.parts(&settings, &charge));
         for target in parts.iter().flat_map(|parts| parts.targets()) {
             if let Some(how) = target.failed_since(&others).await {
-                return take_back(&daemon, &settings, &rotation, &how, None).await;
+                return take_back(&daemon, &settings, &committed, &how, None).await;
             }
         }
     }
@@ -136,7 +153,7 @@ async fn look_after(
 async fn take_back(
     daemon: &Arc<Daemon>,
     settings: &SecretSettings,
-    rotation: &RotationId,
+    committed: &Committed,
     how: &str,
     unit: Option<&UnitStatus>,
 ) {
@@ -145,9 +162,20 @@ async fn take_back(
     let what = format!("{how}, {after} s after the rotation was committed");
     let mut entry = Entry::new(Priority::Error, message_id::FAILED_LATER, format!("{}: {what}", settings.name));
     entry.secret = Some(settings.name.to_string());
-    entry.rotation = Some(rotation.to_string());
+    entry.rotation = Some(committed.rotation.to_string());
     entry.reason = Some(what.clone());
+    if committed.emergency {
+        let advice = format!(
+            "the value before may be in the wrong hands, and is put back by a person alone: rekeyctl rollback {}",
+            settings.name
+        );
+        entry.message = format!("{} — {advice}", entry.message);
+        entry.advice = Some(advice);
+    }
     daemon.journal.send(entry, &super::charge::units(settings));
+    if committed.emergency {
+        return;
+    }
     if let Some(status) = unit.filter(|status| status.active_state == "inactive") {
         // The rollback would take it for stopped on purpose, and leave it so.
         let _ = daemon.systemd.start(&status.id).await;

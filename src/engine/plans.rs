@@ -21,7 +21,10 @@ impl Engine<'_> {
                 self.settings.name
             )));
         }
-        let Some(overlap) = self.settings.overlap.as_ref().filter(|_| !emergency) else {
+        if emergency {
+            return Ok(Plan::replace_in_an_emergency(in_force, new));
+        }
+        let Some(overlap) = self.settings.overlap.as_ref() else {
             return Ok(Plan::replace(in_force, new));
         };
         if overlap.strategy == Course::Window {

@@ -25,6 +25,7 @@ pub fn sentence(record: &Record, standing: &Standing) -> String {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             let with = batch.as_ref().map_or_else(String::new, |batch| format!(", together with {batch}"));
             let what = match plan.intent {
+                Intent::Rotate if plan.emergency => "rotation in an emergency",
                 Intent::Rotate => "rotation",
                 Intent::Retire => "end of the overlap",
                 Intent::Initial => "first rotation, without a way back,",

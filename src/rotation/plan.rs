@@ -40,11 +40,14 @@ pub struct Plan {
     /// The generations that are made for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub makes: Vec<Generation>,
+    /// Whether the value before is not to come back by itself: it may be in the wrong hands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 
 impl Plan {
     fn of(intent: Intent, from: View, to: View) -> Self {
-        Self { intent, first: Movement { from, to }, then: Vec::new(), makes: Vec::new() }
+        Self { intent, first: Movement { from, to }, then: Vec::new(), makes: Vec::new(), emergency: false }
     }
 
     /// Goes by way of `between`.
@@ -62,6 +65,11 @@ impl Plan {
     /// To a new value, at once: `{old}` → `{new}`.
     pub fn replace(in_force: View, new: Generation) -> Self {
         Self::of(Intent::Rotate, in_force, View::of(new)).making(&[new])
+    }
+
+    /// The same, in an emergency.
+    pub fn replace_in_an_emergency(in_force: View, new: Generation) -> Self {
+        Self { emergency: true, ..Self::replace(in_force, new) }
     }
 
     /// To the first value, where none is known: `{new}` from nowhere. What is its start is never gone back to.
