@@ -46,7 +46,7 @@ support::on_both_debians! {
             assert_eq!(said.status, 0, "{said}");
             assert_says(&said, "my-backend.service is not restarted for it; job.service is not restarted for it");
             assert_says(&said, "/current/env has it; my-backend.service goes on as it is");
-            assert_says(&said, "my-backend.service, job.service use the previous value until their next start");
+            assert_says(&said, "my-backend.service, job.service go on with what they had until their next start");
             assert!(!said.stdout.contains("in force and proven"), "{said}");
             assert_eq!((run(&machine), value(&machine).as_str()), (before.clone(), FIRST_VALUE));
             assert_ne!(delivered(&machine), FIRST_VALUE);
@@ -54,7 +54,7 @@ support::on_both_debians! {
             assert_eq!((&told["generation"], &told["drift"]), (&generation.into(), &serde_json::json!([])), "{told:#}");
             assert_eq!(told["waiting"].as_array().unwrap().len(), 2, "{told:#}");
         }
-        assert!(machine.ok(&["rekeyctl", "audit", NAME]).contains("nobody has proven it: my-backend.service"));
+        assert!(machine.ok(&["rekeyctl", "audit", NAME]).contains("nobody has proven it: my-backend.service, job.service lose it"));
         machine.ok(&["systemctl", "restart", UNIT]);
         poll(seconds(10), "it has the new value", || (value(&machine) == delivered(&machine)).then_some(()));
         // The start is looked at a moment after it.

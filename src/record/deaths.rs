@@ -78,12 +78,14 @@ fn proof(generation: Generation, evidence: &[Evidence]) -> String {
         }
         _ => None,
     });
-    let waits = evidence.iter().find_map(|seen| match seen {
-        Evidence::AtNextRestart { unit } => {
-            Some(format!("nobody has proven it: {unit} loses it with its next restart"))
-        }
+    let waiting = evidence.iter().filter_map(|seen| match seen {
+        Evidence::AtNextRestart { unit } => Some(unit.as_str()),
         _ => None,
     });
+    let waiting: Vec<&str> = waiting.collect();
+    let lose = if waiting.len() == 1 { "loses it with its" } else { "lose it with their" };
+    let waits =
+        (!waiting.is_empty()).then(|| format!("nobody has proven it: {} {lose} next restart", waiting.join(", ")));
     let processes = evidence.iter().filter_map(|seen| match seen {
         // Processes that hide what they have say nothing of it.
         Evidence::Process { unit, of, matching: 1.., .. } => Some(format!("none of {of} processes of {unit} has it")),

@@ -304,7 +304,7 @@ fn committed_in_words(took_us: u64, standing: &Standing) -> String {
         Some(last) if !last.retires && !last.waiting.is_empty() => {
             let units = last.waiting.join(", ");
             format!(
-                "{in_force} is delivered and read back, after {took}; {units} use the previous value until their next start"
+                "{in_force} is delivered and read back, after {took}; {units} go on with what they had until their next start"
             )
         }
         Some(last) if !last.read_back.is_empty() => {
