@@ -245,6 +245,10 @@ impl Fake {
             }
             None => {}
         }
+        if state.world.set.get("removes-at").is_some_and(|at| *at == state.asked.len().to_string()) {
+            // Somebody removes the variable, just before this request.
+            state.world.variables.remove("JWT_SECRET");
+        }
         if state.world.set.get("push-at").is_some_and(|at| at == step) {
             state.world.set.remove("push-at");
             state.world.push();

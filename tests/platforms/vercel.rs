@@ -114,13 +114,9 @@ fn variables(world: &mut World, request: &Request) -> Done {
         body["pagination"] = json!({"count": envs.len(), "next": 1, "prev": null});
     }
     let answer = Answer::json(200, &body);
-    if let Some(left) = world.set.remove("replace-record") {
+    if world.counts_down("replace-record") == Some(0) {
         // Somebody removes it and makes it anew, between this list and the patch.
-        let (key, left) = match left.as_str() {
-            "1" => ("record", "new"),
-            _ => ("replace-record", "1"),
-        };
-        world.set.insert(key.to_owned(), left.to_owned());
+        world.set.insert("record".to_owned(), "new".to_owned());
     }
     Ok(answer)
 }

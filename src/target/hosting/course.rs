@@ -77,7 +77,12 @@ impl HostingTarget {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn last_written_at(&self, key: &str) -> Option<Timestamp> {
+    pub(super) fn was_written(&self, key: &str) -> bool {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.contains_key(key)
+    }
+
+    pub(super) fn last_written_at(&self, key: &str) -> Option<Timestamp> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key)?.1
     }
 
@@ -173,11 +178,7 @@ impl HostingTarget {
         }
         let mut times = BTreeMap::new();
         for (key, value) in wanted {
-            // What stands in the place of a value that nobody accepts is of no matter.
-            let is_idle = Some(key) == self.previous_key.as_deref() && course.errand.view.previous.is_none();
-            if course.errand.back && self.touched() == Touched::Yes && !is_idle {
-                self.check_nobody_else_wrote(course, key).await?;
-            }
+            self.check_before_writing(course, key).await?;
             let was = self.touched();
             self.touch(Touched::Yes);
             self.platform.has_written();
@@ -206,37 +207,6 @@ impl HostingTarget {
             }
         }
         Ok(times)
-    }
-
-    /// Whether somebody has written a variable since we did, at a time that is known.
-    pub(super) async fn is_written_since(
-        &self,
-        course: &Course<'_>,
-        key: &str,
-        ours: Option<Timestamp>,
-    ) -> Result<bool, Fault> {
-        let Some(ours) = ours else { return Ok(false) };
-        let at = self.answer(course, || self.platform.written_at(key, course.until)).await;
-        Ok(at.map_err(|refusal| self.after(refusal))?.is_some_and(|at| at > ours))
-    }
-
-    /// A value that somebody wrote meanwhile is not written over, where it can be seen.
-    async fn check_nobody_else_wrote(&self, course: &Course<'_>, key: &str) -> Result<(), Fault> {
-        let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
-        let is_theirs = match shown.map_err(|refusal| self.after(refusal))? {
-            Some(shown) => !self.is_known(&shown),
-            // Of a write of ours that was not answered nobody knows when it was.
-            None => self.is_written_since(course, key, self.last_written_at(key)).await?,
-        };
-        if !is_theirs {
-            return Ok(());
-        }
-        let text = format!("{}: {key} was changed by hand since the rotation began, and is left so", self.label);
-        let secret = &self.secret;
-        Err(Fault::new(FaultCode::ChangedByHand, text).advise(format!(
-            "write the former value there and deploy it, then rekeyctl release {secret}; or go on from what is there: \
-             rekeyctl forget {secret}, then rekeyctl rotate --initial {secret}"
-        )))
     }
 
     /// Waits until nothing of others is under way any more. What was made before the write would come up with the former

@@ -35,11 +35,12 @@ mod settle;
 mod step;
 mod stop;
 mod trigger;
+mod variables;
 mod vercel;
 mod words;
 
 use api::{Refusal, Said};
-use platform::{Deployment, Ids, NEWEST, Platform, SERVING, SINCE, State};
+use platform::{Deployment, Ids, NEWEST, Platform, SERVING, SINCE, Shown, State};
 
 pub use inspect::inspect;
 
@@ -120,11 +121,15 @@ impl Target for HostingTarget {
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
         let until = Instant::now() + Duration::from_secs(30);
-        let shown = self.platform.shows(&self.key, until).await.map_err(|refusal| self.before(refusal))?;
-        shown.ok_or_else(|| {
-            Fault::new(FaultCode::ValueHidden, format!("{} does not show the value of {}", self.label, self.key))
-                .advise(format!("begin with a new value: rekeyctl rotate --initial {}", self.secret))
-        })
+        match self.platform.shows(&self.key, until).await.map_err(|refusal| self.before(refusal))? {
+            Shown::Value(value) => Ok(value),
+            Shown::Gone if !self.create => Err(self.before(missing(&self.label, std::slice::from_ref(&self.key)))),
+            Shown::Gone | Shown::Hidden => {
+                let text = format!("{} does not show the value of {}", self.label, self.key);
+                Err(Fault::new(FaultCode::ValueHidden, text)
+                    .advise(format!("begin with a new value: rekeyctl rotate --initial {}", self.secret)))
+            }
+        }
     }
 
     async fn processes(&self) -> Result<usize, Fault> {
@@ -161,6 +166,7 @@ impl Target for HostingTarget {
         }
         let touched = self.touched();
         let times = self.write(&course).await?;
+        details.extend(times.keys().map(|key| (platform::has(key), "yes".to_owned())));
         details.extend(times.iter().filter_map(|(key, at)| Some((platform::written(key), (*at)?.to_string()))));
         let at = times.into_values().flatten().max();
         match errand.back {

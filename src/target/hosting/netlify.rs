@@ -10,18 +10,17 @@ use tokio::time::Instant;
 use super::answer::Intent;
 use super::api::{Api, Refusal, Request, Said};
 use super::platform::{
-    COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, reaches, seen_to_change,
+    COMMIT, Deployment, Ids, Platform, SERVING, Shown, Sight, State, Wanted, Write, has, reaches, seen_to_change,
 };
 use super::secrets::Hidden;
 use crate::config::{Hosting, NetlifySite};
 use crate::rotation::FaultCode;
-use crate::secret::SecretValue;
 
 mod deployments;
 mod shapes;
 mod variables;
 
-use shapes::{Build, Raw, Site};
+use shapes::{Build, Raw, Site, Variable};
 
 /// One site, and the contexts of its variables that are written.
 pub(super) struct Netlify {
@@ -90,6 +89,7 @@ impl Platform for Netlify {
             }
             let kind = if variable.is_secret { "a secret" } else { "readable" };
             sight.told.push(format!("{key} is there, {kind}"));
+            sight.ids.insert(has(key), "yes".to_owned());
         }
         sight.newest = self.newest(until).await?;
         sight.serving = self.serving(until).await?;
@@ -116,20 +116,25 @@ impl Platform for Netlify {
         Ok(sight)
     }
 
-    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>> {
-        let Some(variable) = self.variable(key, until).await?.filter(|variable| !variable.is_secret) else {
-            return Ok(None);
+    async fn shows(&self, key: &str, until: Instant) -> Said<Shown> {
+        let has_all = |it: &Variable| self.settings.contexts.iter().all(|context| it.has(context));
+        let Some(variable) = self.variable(key, until).await?.filter(has_all) else {
+            return Ok(Shown::Gone);
         };
+        if variable.is_secret {
+            return Ok(Shown::Hidden);
+        }
         let first = self.settings.contexts.first();
         let value = variable.values.into_iter().find(|value| first.is_some_and(|context| value.is_of(context)));
         // A mask is no value.
         let value = value.and_then(|value| value.value).filter(|value| value.text().bytes().any(|byte| byte != b'*'));
-        Ok(value.map(Hidden::into_value))
+        Ok(Shown::of(value.map(Hidden::into_value)))
     }
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
         let (key, value) = (write.key, super::text(write.value)?);
-        if self.create && self.variable(key, until).await?.is_none() && self.create(key, value, until).await? {
+        let may_make = self.create && !write.found.contains_key(&has(key));
+        if may_make && self.variable(key, until).await?.is_none() && self.create(key, value, until).await? {
             let made = self.variable(key, until).await.map_err(Refusal::taken)?;
             return Ok(made.and_then(|variable| variable.updated()));
         }

@@ -31,7 +31,7 @@ pub(super) fn written(key: &str) -> String {
 /// After so long a clock of whole seconds has moved on.
 const NEXT_SECOND: Duration = Duration::from_millis(1200);
 
-/// Says of a variable that preflight has seen it.
+/// Says of a variable that it was there: preflight has seen it, or it was written.
 pub(super) fn has(key: &str) -> String {
     format!("has {key}")
 }
@@ -116,6 +116,22 @@ pub(super) struct Wanted<'a> {
     pub found: &'a Ids,
 }
 
+/// What a platform shows of a variable.
+pub(super) enum Shown {
+    /// There is none, or none for what is meant.
+    Gone,
+    /// It is there; its value is not told.
+    Hidden,
+    Value(SecretValue),
+}
+
+impl Shown {
+    /// What is told of one that is there, or may be.
+    pub fn of(value: Option<SecretValue>) -> Self {
+        value.map_or(Self::Hidden, Self::Value)
+    }
+}
+
 /// What is to be written.
 pub(super) struct Write<'a> {
     pub key: &'a str,
@@ -164,8 +180,8 @@ pub(super) trait Platform: Send + Sync {
     /// that what comes up in between is not taken for what served before.
     async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight>;
 
-    /// The value of a variable, where the platform shows it.
-    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>>;
+    /// Whether a variable is there, and its value where the platform shows it.
+    async fn shows(&self, key: &str, until: Instant) -> Said<Shown>;
 
     /// Writes one variable in place, makes sure by what is no secret that it took and is as it was in all else, and says
     /// when that was where the platform tells.

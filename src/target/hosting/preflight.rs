@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::api::{Refusal, Said};
-use super::platform::{Deployment, NEWEST, SINCE, Sight, State};
+use super::platform::{Deployment, NEWEST, SINCE, Shown, Sight, State};
 use super::settle::was_made_with;
 use super::{HostingTarget, VIEW, step};
 use crate::record::Found;
@@ -117,10 +117,13 @@ impl HostingTarget {
             if is_unknown || missing.iter().any(|missing| missing == key) {
                 continue;
             }
-            let shown = self.platform.shows(key, deadline).await?;
-            let Some(shown) = shown.filter(|shown| !shown.is_same(wanted)) else {
-                self.remember_written(key, wanted, None);
-                continue;
+            let shown = match self.platform.shows(key, deadline).await? {
+                Shown::Gone => return Err(super::missing(&self.label, &[key.to_owned()])),
+                Shown::Value(shown) if !shown.is_same(wanted) => shown,
+                Shown::Value(_) | Shown::Hidden => {
+                    self.remember_written(key, wanted, None);
+                    continue;
+                }
             };
             has_all = false;
             if !self.is_known(&shown) {

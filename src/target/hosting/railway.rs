@@ -13,12 +13,11 @@ use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
 use super::pages::pages;
 use super::platform::{
-    COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has, reaches, seen_to_change,
+    COMMIT, Deployment, Ids, Platform, SERVING, Shown, Sight, State, Wanted, Write, has, reaches, seen_to_change,
 };
 use super::secrets::Hidden;
 use crate::config::{Hosting, RAILWAY_SETTLE, RailwayDeploy, RailwayService};
 use crate::rotation::FaultCode;
-use crate::secret::SecretValue;
 
 /// The documents that are sent. They are valid by Railway's schema: the stand-ins of the tests hold each one against it.
 pub(super) mod documents {
@@ -225,8 +224,13 @@ impl Platform for Railway {
         Ok(sight)
     }
 
-    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>> {
-        Ok(self.values(until).await?.remove(key).flatten().map(Hidden::into_value))
+    async fn shows(&self, key: &str, until: Instant) -> Said<Shown> {
+        Ok(match self.values(until).await?.remove(key) {
+            Some(value) => Shown::of(value.map(Hidden::into_value)),
+            // Not every sealed one is known to be listed among the values.
+            None if self.record(key, until).await?.is_some() => Shown::Hidden,
+            None => Shown::Gone,
+        })
     }
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {

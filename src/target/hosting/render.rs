@@ -11,12 +11,11 @@ use tokio::time::Instant;
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
 use super::pages::pages;
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, State, Wanted, Write, has};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Shown, Sight, State, Wanted, Write, has};
 use super::secrets::Hidden;
 use super::words::plain;
 use crate::config::{Hosting, RenderDeploy, RenderService};
 use crate::rotation::FaultCode;
-use crate::secret::SecretValue;
 
 mod shapes;
 
@@ -248,8 +247,8 @@ impl Platform for Render {
         Ok(sight)
     }
 
-    async fn shows(&self, key: &str, until: Instant) -> Said<Option<SecretValue>> {
-        Ok(self.value(key, until).await?.map(Hidden::into_value))
+    async fn shows(&self, key: &str, until: Instant) -> Said<Shown> {
+        Ok(self.value(key, until).await?.map_or(Shown::Gone, |value| Shown::Value(value.into_value())))
     }
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {

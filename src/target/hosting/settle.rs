@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::answer::Kind;
 use super::api::Refusal;
 use super::course::Course;
-use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, State, written};
+use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, Shown, State, written};
 use super::step::{self, ASIDE};
 use super::{HostingTarget, MARK, VIEW};
 use crate::rotation::{Fault, FaultCode};
@@ -99,13 +99,12 @@ impl HostingTarget {
             if nobody_wrote && Some(key) == self.previous_key.as_deref() {
                 continue;
             }
-            let shown = self.answer(course, || self.platform.shows(key, course.until)).await;
-            let shown = shown.map_err(|refusal| self.after(refusal))?;
-            let is_theirs = match shown {
-                Some(shown) => !shown.is_same(wanted),
+            let is_theirs = match self.shown(course, key).await? {
+                Shown::Gone => return Err(self.is_gone(key)),
+                Shown::Value(shown) => !shown.is_same(wanted),
                 // Who merely looks knows the times of the last rotation that was committed, and one that went back wrote later.
-                None if course.errand.mark.is_empty() => false,
-                None => {
+                Shown::Hidden if course.errand.mark.is_empty() => false,
+                Shown::Hidden => {
                     let ours = course.noted.get(&written(key)).and_then(|at| at.parse().ok());
                     self.is_written_since(course, key, ours).await?
                 }

@@ -107,6 +107,7 @@ impl HostingTarget {
 
     /// Makes one. Where the answer is lost, it is looked for before it is asked for again, for as long as there is time.
     async fn trigger(&self, course: &Course<'_>) -> Result<Deployment, Fault> {
+        self.check_none_is_gone(course).await?;
         let wanted = Wanted { mark: course.errand.mark, found: course.found };
         let (mut pauses, began) = (AGAIN.iter().copied(), Instant::now());
         loop {

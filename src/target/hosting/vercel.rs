@@ -9,11 +9,10 @@ use tokio::time::Instant;
 
 use super::answer::{Intent, Kind};
 use super::api::{Api, Refusal, Request, Said, json};
-use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Sight, Wanted, Write, seen_to_change};
+use super::platform::{COMMIT, Deployment, Ids, Platform, SERVING, Shown, Sight, Wanted, Write, has, seen_to_change};
 use super::words::plain;
 use crate::config::{Environment, Hosting, VercelProject};
 use crate::rotation::FaultCode;
-use crate::secret::SecretValue;
 
 mod deployments;
 mod shapes;
@@ -136,6 +135,7 @@ impl Platform for Vercel {
                     }
                     sight.told.push(format!("{key} is there, of the type {}", plain(&record.kind)));
                     sight.ids.insert(format!("record {key}"), record.id.clone());
+                    sight.ids.insert(has(key), "yes".to_owned());
                 }
                 None => sight.missing.push((*key).to_owned()),
             }
@@ -150,13 +150,14 @@ impl Platform for Vercel {
         Ok(sight)
     }
 
-    async fn shows(&self, _key: &str, _until: Instant) -> Said<Option<SecretValue>> {
-        Ok(None)
+    async fn shows(&self, key: &str, until: Instant) -> Said<Shown> {
+        Ok(if self.record(key, until).await?.is_some() { Shown::Hidden } else { Shown::Gone })
     }
 
     async fn write(&self, write: &Write<'_>, until: Instant) -> Said<Option<Timestamp>> {
         let (key, value) = (write.key, super::text(write.value)?);
-        if self.create && self.record(key, until).await?.is_none() && self.create(key, value, until).await? {
+        let may_make = self.create && !write.found.contains_key(&has(key));
+        if may_make && self.record(key, until).await?.is_none() && self.create(key, value, until).await? {
             let made = self.record(key, until).await.map_err(Refusal::taken)?.ok_or_else(|| self.not_taken(key))?;
             return Ok(made.updated());
         }

@@ -291,8 +291,8 @@ fn a_way_back_that_fails_too_tells_both_errors() {
 #[test]
 fn a_record_of_vercel_that_is_replaced_between_list_and_patch_is_found_again() {
     let lab = at(At::Vercel);
-    // The second list is that of the write; the one of preflight comes before.
-    lab.fake().with(|world| world.set.insert("replace-record".to_owned(), "2".to_owned()));
+    // The fourth list is that of the write; two of preflight, and the look before it, come before.
+    lab.fake().with(|world| world.set.insert("replace-record".to_owned(), "3".to_owned()));
     lab.assert_committed(&lab.rotate());
     let writes: Vec<String> =
         lab.fake().asked().into_iter().filter(|it| it.step == "write").map(|it| it.line).collect();

@@ -25,6 +25,7 @@ mod pages;
 mod platforms;
 mod promotions;
 mod proxies;
+mod removed;
 mod requests;
 mod served;
 mod settling;
