@@ -283,6 +283,10 @@ impl Fake {
             let newest = state.world.deployments.last().map(|it| it.id.clone()).unwrap_or_default();
             state.world.look(&newest);
         }
+        if step == "list" && state.world.is_set("older-goes-on") {
+            let older = state.world.deployments[1].id.clone();
+            state.world.look(&older);
+        }
         let answer = if step == "list" && state.world.is_stale() {
             let newest = state.world.deployments.pop();
             let answer = self.perform(&mut state, request);

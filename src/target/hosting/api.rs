@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -76,6 +77,8 @@ pub(super) struct Api {
     bucket: AtomicU64,
     /// Whether a write was sent since somebody last looked.
     has_written: AtomicBool,
+    /// Its own time at its last answer, in seconds; 0 where that was not told.
+    clock: AtomicI64,
 }
 
 /// A request to it.
@@ -151,12 +154,19 @@ impl Api {
             token: settings.token.clone(),
             bucket: AtomicU64::new(0),
             has_written: AtomicBool::new(false),
+            clock: AtomicI64::new(0),
         }
     }
 
     /// Whether a write was sent, be it in vain, since this was last asked.
     pub fn has_written(&self) -> bool {
         self.has_written.swap(false, Ordering::Relaxed)
+    }
+
+    /// Its own time at its last answer, where that was told.
+    pub fn clock(&self) -> Option<Timestamp> {
+        let second = self.clock.load(Ordering::Relaxed);
+        Timestamp::from_second(second).ok().filter(|_| second > 0)
     }
 
     /// How many requests there may be in a while, where the last answer said.
@@ -247,6 +257,9 @@ impl Api {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         if let Some(most) = number("x-ratelimit-limit") {
             self.bucket.store(most, Ordering::Relaxed);
+        }
+        if let Some(now) = http::its_clock(&headers) {
+            self.clock.store(now.as_second(), Ordering::Relaxed);
         }
         let line = http::line(request.method, &self.url(request));
         let came = Came::Status(status, headers.contains_key("retry-after"));

@@ -218,7 +218,7 @@ impl HostingTarget {
             |it: &Deployment| it.state == State::Blocked && written.is_some_and(|at| it.created >= Some(at));
         let began = Instant::now();
         loop {
-            let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
+            let made = self.answer(course, || self.listed_since(course, since)).await;
             let made = made.map_err(|refusal| self.after(refusal))?;
             let is_in_the_way =
                 |it: &Deployment| is_pending(it) && !self.may_be_ours(course, it) && !waits_for_long(it);
@@ -237,10 +237,23 @@ impl HostingTarget {
     pub(super) async fn newest(&self, course: &Course<'_>) -> Said<Option<Deployment>> {
         let newest = self.platform.newest(course.until).await?;
         if newest.is_none() && course.found.contains_key(NEWEST) {
-            let text = format!("{} shows no deployment, although it had some", self.label);
-            return Err(Refusal::of(Kind::Unavailable, text));
+            return Err(self.shows_none());
         }
         Ok(newest)
+    }
+
+    /// Deployments that were made at that time or later, the newest first. That there is none is no answer as long as the
+    /// newest one is of later.
+    pub(super) async fn listed_since(&self, course: &Course<'_>, since: Option<Timestamp>) -> Said<Vec<Deployment>> {
+        let made = self.platform.made_since(since, course.until).await?;
+        if made.is_empty() {
+            let newest = self.newest(course).await?;
+            let is_later = |it: &Deployment| course.found.get(NEWEST) != Some(&it.id) && it.created > since;
+            if newest.as_ref().is_some_and(is_later) {
+                return Err(self.shows_none());
+            }
+        }
+        Ok(made)
     }
 
     /// Whether a deployment was certainly made for this rotation.

@@ -38,11 +38,11 @@ pub async fn inspect(secret: &SecretSettings, settings: &Hosting) -> Result<Vec<
         }
         None => return Err(target.before(target.serves_nothing())),
     }
-    if let Some(newest) = sight.newest.filter(|newest| matches!(newest.state, State::Going | State::Blocked)) {
-        if newest.state == State::Blocked {
-            return Err(target.before(target.is_under_way(&newest)));
+    if let Some(at) = target.in_the_way(&sight.recent) {
+        if at.state == State::Blocked {
+            return Err(target.before(target.is_under_way(at)));
         }
-        lines.push(format!("{} is under way ({}), and would be waited for", step::name(&newest), step::told(&newest)));
+        lines.push(format!("{} is under way ({}), and would be waited for", step::name(at), step::told(at)));
     }
     Ok(lines)
 }

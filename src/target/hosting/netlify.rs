@@ -91,7 +91,7 @@ impl Platform for Netlify {
             sight.told.push(format!("{key} is there, {kind}"));
             sight.ids.insert(has(key), "yes".to_owned());
         }
-        sight.newest = self.newest(until).await?;
+        sight.recent = self.recent(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             let path = ["deploys", serving.id.as_str()];
@@ -151,8 +151,12 @@ impl Platform for Netlify {
         self.api.has_written()
     }
 
-    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.list(|_| true, until).await?.into_iter().next())
+    async fn recent(&self, until: Instant) -> Said<Vec<Deployment>> {
+        self.list(|_| true, until).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.api.clock()
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {

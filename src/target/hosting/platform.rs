@@ -43,8 +43,8 @@ pub(super) struct Sight {
     pub ids: Ids,
     /// What serves now; none where nothing does.
     pub serving: Option<Deployment>,
-    /// The newest deployment, where it is another one.
-    pub newest: Option<Deployment>,
+    /// A page of the list of deployments, the newest first.
+    pub recent: Vec<Deployment>,
     /// Variables that are not there.
     pub missing: Vec<String>,
     /// What a person who looks should know, beside that.
@@ -176,7 +176,7 @@ pub(super) async fn seen_to_change<F: Future<Output = Said<Times>>>(
 /// One platform. Every call asks it anew and remembers nothing, so that a daemon that was killed knows as much.
 #[async_trait]
 pub(super) trait Platform: Send + Sync {
-    /// Looks for all that can be known to fail beforehand; for the newest deployment before it looks for what serves, so
+    /// Looks for all that can be known to fail beforehand; for the newest deployments before it looks for what serves, so
     /// that what comes up in between is not taken for what served before.
     async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight>;
 
@@ -195,8 +195,16 @@ pub(super) trait Platform: Send + Sync {
     /// Whether a write was sent, be it in vain, since this was last asked.
     fn has_written(&self) -> bool;
 
+    /// A page of the list of deployments, the newest first.
+    async fn recent(&self, until: Instant) -> Said<Vec<Deployment>>;
+
     /// The newest deployment.
-    async fn newest(&self, until: Instant) -> Said<Option<Deployment>>;
+    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
+        Ok(self.recent(until).await?.into_iter().next())
+    }
+
+    /// The time by the platform's own clock, as its last answer tells it.
+    fn clock(&self) -> Option<Timestamp>;
 
     /// Deployments that were made at that time or later, the newest first.
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>>;

@@ -5,45 +5,79 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::answer::Kind;
 use super::api::{Refusal, Said};
 use super::platform::{Deployment, NEWEST, SINCE, Shown, Sight, State};
 use super::settle::was_made_with;
 use super::{HostingTarget, VIEW, step};
 use crate::record::Found;
 use crate::rotation::FaultCode;
+use crate::sys::http::time_left;
 use crate::target::{Disclosed, Health};
 
 /// How long deployments of somebody else are waited for.
 const UNDER_WAY: Duration = Duration::from_secs(5 * 60);
+/// No build takes as long. What seems to be on its way since, under newer ones, was given up: it will not come up.
+const GIVEN_UP: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl HostingTarget {
     /// What there is once no deployment of somebody else is under way: what served before one was waited for may not
     /// serve any more.
     async fn survey_at_rest(&self, deadline: Instant) -> Said<Sight> {
         let until = deadline.min(Instant::now() + UNDER_WAY);
+        let began = Instant::now();
         loop {
             let sight = self.platform.survey(&self.keys(), deadline).await?;
             if !sight.missing.is_empty() && !self.create {
                 return Err(super::missing(&self.label, &sight.missing));
             }
-            if !sight.newest.as_ref().is_some_and(is_pending) {
-                return Ok(sight);
+            if sight.recent.is_empty() && sight.serving.is_some() {
+                let pause = self.platform.pause(began.elapsed());
+                if Instant::now() + pause >= until {
+                    return Err(self.shows_none());
+                }
+                sleep(pause).await;
+                continue;
             }
-            self.wait_for_others(sight.newest, until).await?;
+            match self.in_the_way(&sight.recent) {
+                Some(at) => self.wait_for_others(at.clone(), until).await?,
+                None => return Ok(sight),
+            }
         }
     }
 
-    async fn wait_for_others(&self, mut newest: Option<Deployment>, until: Instant) -> Said<()> {
+    async fn wait_for_others(&self, mut at: Deployment, until: Instant) -> Said<()> {
         let began = Instant::now();
-        while let Some(at) = newest.as_ref().filter(|at| is_pending(at)) {
+        loop {
             let pause = self.platform.pause(began.elapsed());
             if at.state == State::Blocked || Instant::now() + pause >= until {
-                return Err(self.is_under_way(at));
+                return Err(self.is_under_way(&at));
             }
             sleep(pause).await;
-            newest = self.platform.newest(until).await?;
+            let recent = self.platform.recent(until).await?;
+            match self.in_the_way(&recent) {
+                Some(now) => at = now.clone(),
+                None if recent.is_empty() => {}
+                None => return Ok(()),
+            }
         }
-        Ok(())
+    }
+
+    /// What may still become what serves: the newest one, or an older one, which need not have ended before it.
+    pub(super) fn in_the_way<'d>(&self, recent: &'d [Deployment]) -> Option<&'d Deployment> {
+        // The platform's clock, as far as it is known.
+        let now = recent.iter().filter_map(|it| it.created).max().max(self.platform.clock());
+        let is_given_up =
+            |it: &Deployment| it.created.zip(now).is_some_and(|(created, now)| time_left(created, now) >= GIVEN_UP);
+        let newest = recent.first().map(|it| &it.id);
+        recent.iter().find(|it| is_pending(it) && (Some(&it.id) == newest || !is_given_up(it)))
+    }
+
+    /// That a service which has deployments shows none is no answer.
+    pub(super) fn shows_none(&self) -> Refusal {
+        let text = format!("{} shows no deployment, although it has some", self.label);
+        let advice = "see whether its page there shows them, and ask again later";
+        Refusal { advice: advice.to_owned(), ..Refusal::of(Kind::Unavailable, text) }
     }
 
     pub(super) fn is_under_way(&self, at: &Deployment) -> Refusal {
@@ -83,7 +117,7 @@ impl HostingTarget {
 
     pub(super) async fn sight(&self, view: &Disclosed<'_>, health: Health, deadline: Instant) -> Said<Found> {
         self.forget_all_written();
-        let Sight { mut ids, serving, newest, missing, .. } = self.survey_at_rest(deadline).await?;
+        let Sight { mut ids, serving, recent, missing, .. } = self.survey_at_rest(deadline).await?;
         if health == Health::Needed {
             let serving = serving.as_ref().ok_or_else(|| self.serves_nothing())?;
             self.check_is_well(serving)?;
@@ -94,7 +128,7 @@ impl HostingTarget {
         if has_view && self.certain.load(Ordering::Relaxed) {
             ids.insert(VIEW.to_owned(), view.view.to_string());
         }
-        if let Some(newest) = newest.as_ref().or(serving.as_ref()) {
+        if let Some(newest) = recent.first().or(serving.as_ref()) {
             ids.insert(NEWEST.to_owned(), newest.id.clone());
             ids.extend(newest.created.map(|at| (SINCE.to_owned(), at.to_string())));
         }

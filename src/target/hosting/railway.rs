@@ -184,6 +184,7 @@ impl Railway {
 impl Platform for Railway {
     async fn survey(&self, keys: &[&str], until: Instant) -> Said<Sight> {
         self.check_token(until).await?;
+        let recent = self.recent(until).await?;
         let service = self.look_at_service(until).await?;
         let records = self.records(until).await?;
         self.check_references(keys, &service.service_name, &records)?;
@@ -213,7 +214,11 @@ impl Platform for Railway {
         if let Some(serving) = sight.serving.as_ref().filter(is_deployed_as_it_is) {
             self.check_can_be_deployed_again(&serving.id, until).await?;
         }
-        sight.newest = service.latest_deployment.map(|raw| self.deployment_of(raw));
+        // Lists may be late; without any they say nothing.
+        let latest = service.latest_deployment.map(|raw| self.deployment_of(raw));
+        let is_listed = |latest: &Deployment| recent.is_empty() || recent.iter().any(|it| it.id == latest.id);
+        sight.recent = latest.filter(|latest| !is_listed(latest)).into_iter().collect();
+        sight.recent.extend(recent);
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
@@ -245,8 +250,12 @@ impl Platform for Railway {
         self.api.has_written()
     }
 
-    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.made_since(None, until).await?.into_iter().next())
+    async fn recent(&self, until: Instant) -> Said<Vec<Deployment>> {
+        self.made_since(None, until).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.api.clock()
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {

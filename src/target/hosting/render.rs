@@ -233,11 +233,10 @@ impl Platform for Render {
                 "a variable of a linked group is found with `group` alone: one of the service's own would hide it";
             sight.told.push(told.to_owned());
         }
-        let (newest, live) = self.newest_and_live(until).await?;
-        (sight.newest, sight.serving) = (newest.first().cloned(), live);
+        (sight.recent, sight.serving) = self.newest_and_live(until).await?;
         if let Some(serving) = &sight.serving {
             if self.settings.redeploy == RenderDeploy::Only {
-                let why = Self::other_build(&newest, serving);
+                let why = Self::other_build(&sight.recent, serving);
                 sight.told.extend(why.map(|why| format!("{why}: the commit that is live would be built anew")));
             }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
@@ -271,8 +270,12 @@ impl Platform for Render {
         self.api.has_written()
     }
 
-    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.newest_of(&[], until).await?.into_iter().next())
+    async fn recent(&self, until: Instant) -> Said<Vec<Deployment>> {
+        self.newest_of(&[], until).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.api.clock()
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {

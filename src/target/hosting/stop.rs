@@ -35,7 +35,7 @@ impl HostingTarget {
 
     async fn stop_what_is_going(&self, course: &Course<'_>) -> Result<(), Fault> {
         let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-        let made = self.answer(course, || self.platform.made_since(since, course.until)).await;
+        let made = self.answer(course, || self.listed_since(course, since)).await;
         let made = made.map_err(|refusal| self.after(refusal))?;
         for at in made {
             // What this way back has made itself, before it was interrupted, goes on.

@@ -88,7 +88,7 @@ impl HostingTarget {
         if self.platform.marks() {
             // Variables may have another clock than deployments: a mark says more than any time.
             let since = course.found.get(SINCE).and_then(|at| at.parse().ok());
-            let made = self.platform.made_since(since, course.until).await?;
+            let made = self.listed_since(course, since).await?;
             return Ok(made.into_iter().rfind(|it| it.mark.as_deref() == Some(course.errand.mark)));
         }
         let made = self.made_since(course).await?;

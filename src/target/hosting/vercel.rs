@@ -141,7 +141,7 @@ impl Platform for Vercel {
             }
         }
         self.check_publishes(&project, &mut sight)?;
-        sight.newest = self.newest(until).await?;
+        sight.recent = self.recent(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
@@ -172,8 +172,12 @@ impl Platform for Vercel {
         self.api.has_written()
     }
 
-    async fn newest(&self, until: Instant) -> Said<Option<Deployment>> {
-        Ok(self.list(&[], |list| !list.is_empty(), until).await?.into_iter().next())
+    async fn recent(&self, until: Instant) -> Said<Vec<Deployment>> {
+        self.list(&[], |list| !list.is_empty(), until).await
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.api.clock()
     }
 
     async fn made_since(&self, since: Option<Timestamp>, until: Instant) -> Said<Vec<Deployment>> {

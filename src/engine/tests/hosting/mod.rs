@@ -20,6 +20,7 @@ mod kills;
 mod mixed;
 mod obstacles;
 mod originals;
+mod others;
 mod pages;
 #[path = "../../../../tests/platforms/mod.rs"]
 mod platforms;
