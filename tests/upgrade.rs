@@ -73,7 +73,7 @@ support::on_both_debians! {
     }
 
     fn upgraded_in_a_rotation_that_takes_long_the_new_one_goes_on_with_it(debian) {
-        let toml = rotation::toml("").replace("settle = \"1s\"", "settle = \"20s\"");
+        let toml = rotation::toml("").replace("settle = \"1s\"", "settle = \"45s\"");
         let machine = Machine::on(debian).backend(&Backend::good()).secret(NAME, &toml).file(FILE, 0o644, CHANGED).boot();
         let machine = rotation::adopt(machine);
         apt::make_later(&machine);
@@ -81,7 +81,7 @@ support::on_both_debians! {
         let value = poll(seconds(20), "the backend runs with the new value", || rotation::new_value(&machine));
         apt::upgrade(&machine);
         assert!(machine.journal(&["REKEYD_RESULT=committed"]).is_empty(), "it had ended before the upgrade");
-        poll(seconds(60), "it is finished", || rotation::status(&machine)["rotation"].is_null().then_some(()));
+        poll(seconds(120), "it is finished", || rotation::status(&machine)["rotation"].is_null().then_some(()));
         assert_eq!(rotation::assert_committed(&machine, 2), value);
         assert_nothing_failed(&machine);
     }
