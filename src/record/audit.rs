@@ -44,7 +44,7 @@ pub type Written = (Timestamp, String);
 
 impl Comparison {
     /// Takes from what is missing in the journal what is explained by `written`, all entries of the daemon in the order of
-    /// time: a daemon that goes on, or is told to stop, writes more than what was [on its way](ON_ITS_WAY).
+    /// time: a daemon that goes on, or is told to stop, writes more than what was on its way.
     pub fn explain(&mut self, written: &[Written]) {
         let ended = |missing: &Missing| {
             let (before, after) = written.split_at(written.partition_point(|(at, _)| *at <= missing.at));

@@ -39,6 +39,9 @@ mod way;
 use survey::Survey;
 use way::Way;
 
+/// Values of the store, each with its number.
+type Values = Arc<[(Generation, SecretValue)]>;
+
 /// The directories that a systemd target writes to.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -67,7 +70,7 @@ pub struct SystemdTarget {
     /// Those of all targets of the secret.
     all_units: Vec<String>,
     /// The values that the store has.
-    known: Arc<Mutex<Arc<[(Generation, SecretValue)]>>>,
+    known: Arc<Mutex<Values>>,
     /// Whether the units get the value from us, by a drop-in; else another target puts it where they read it.
     delivers: bool,
     way: Way,
