@@ -1,14 +1,20 @@
 //! Rotations that go together: they share each restart, and all of them commit or all go back. One rotation is a batch
 //! of one.
 
-use futures_util::future::join_all;
-use tokio::time::{Instant, timeout_at};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Engine, Ran, micros};
 use crate::proof::impact::Watching;
 use crate::record::{Happening, Progress, Seen};
 use crate::rotation::{Fault, FaultCode, Outcome, Phase, Step};
 use crate::store::StoreError;
+
+/// For so long what is elsewhere may take on the way back before what is at home is brought back without it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Performs the rotations that are under way until all have ended or the system goes down.
 ///
@@ -88,12 +94,16 @@ struct Member<'m, 'a> {
     back: Option<bool>,
     /// From the first activation on, or since it was taken up again.
     watching: Option<Watching>,
+    /// Whether all that is at home has what was delivered last.
+    is_home: AtomicBool,
+    /// Commands that have run for what was delivered last.
+    ran: Vec<String>,
 }
 
 impl<'m, 'a> Member<'m, 'a> {
     fn new(engine: &'m mut Engine<'a>) -> Self {
         let deadline = Instant::now() + engine.settings.deadline;
-        Self { engine, deadline, back: None, watching: None }
+        Self { engine, deadline, back: None, watching: None, is_home: AtomicBool::new(false), ran: Vec::new() }
     }
 
     /// The phase that it is in.
@@ -157,7 +167,7 @@ impl<'m, 'a> Member<'m, 'a> {
     /// Performs a phase that concerns nobody else.
     async fn perform(&self, phase: &Phase) -> Came {
         let began = Instant::now();
-        let came = self.in_time(phase, self.engine.perform(phase, self.deadline)).await;
+        let came = self.in_time(phase, self.engine.perform(phase, self.deadline, &self.is_home)).await;
         let came = came.and_then(|seen| self.with_impact(phase, seen));
         Came { took_us: micros(began.elapsed()), came }
     }
@@ -241,7 +251,15 @@ async fn act(due: &mut [&mut Member<'_, '_>]) -> Result<Ran, StoreError> {
         if let (true, Some(first)) = (is(Step::Prove), due.first()) {
             first.engine.host.before_evidence().await;
         }
-        join_all(due.iter().zip(&phases).map(|(member, phase)| member.perform(phase))).await
+        let work = join_all(due.iter().zip(&phases).map(|(member, phase)| member.perform(phase)));
+        let goes_back = is(Step::Deliver) && phases.iter().all(Phase::is_back);
+        if goes_back && due.iter().any(|member| member.engine.is_mixed()) {
+            let (came, ran) = home_first(due, &phases, work).await;
+            due.iter_mut().for_each(|member| member.ran.clone_from(&ran));
+            came
+        } else {
+            work.await
+        }
     };
     if came.iter().any(|came| came.came.is_err())
         && let Some(first) = due.first()
@@ -258,6 +276,45 @@ async fn act(due: &mut [&mut Member<'_, '_>]) -> Result<Ran, StoreError> {
         member.engine.record(Some(&id), what)?;
     }
     Ok(Ran::Ended)
+}
+
+/// On the way back of those that are here and elsewhere: what is at home does not go on with the value that is taken back
+/// for as long as a platform is waited for. It is activated while that goes on, and told to once more in its turn. All of
+/// it can be done twice, so that what was recorded before, that it is delivered, is enough for whoever takes it up again.
+async fn home_first(
+    due: &[&mut Member<'_, '_>],
+    phases: &[Phase],
+    work: impl Future<Output = Vec<Came>>,
+) -> (Vec<Came>, Vec<String>) {
+    let mut work = std::pin::pin!(work);
+    if let Ok(came) = timeout(PATIENCE, &mut work).await {
+        return (came, Vec::new());
+    }
+    if !due.iter().all(|member| member.is_home.load(Ordering::Relaxed)) {
+        return (work.await, Vec::new());
+    }
+    join(work, bring_home(due, phases)).await
+}
+
+async fn bring_home(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<String> {
+    let (mut ran, mut needed) = (Vec::new(), false);
+    for (member, phase) in due.iter().zip(phases) {
+        needed |= matches!(member.in_time(phase, member.engine.reload_reason()).await, Ok(Some(_)));
+    }
+    let Some((first, phase)) = due.first().zip(phases.first()) else { return ran };
+    if let Err(fault) = first.in_time(phase, first.engine.host.daemon_reload(needed)).await {
+        first.engine.host.progress(&format!("WARNING: {fault}; the way back goes on"));
+    }
+    for (member, phase) in due.iter().zip(phases) {
+        let brought = member.engine.bring_home(phase, &mut ran, member.deadline);
+        let line = match member.in_time(phase, brought).await {
+            Ok(home) if home.is_empty() => continue,
+            Ok(home) => format!("{} went back already; the others are waited for", home.join(" and ")),
+            Err(fault) => format!("WARNING: {fault}; the way back goes on"),
+        };
+        member.engine.host.progress(&line);
+    }
+    ran
 }
 
 /// One daemon-reload for all where one is needed, then each consumer once, when it is certain that it would start with
@@ -284,7 +341,7 @@ async fn activate(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<Came> {
             obstacle = Some((member.engine.settings.name.clone(), fault));
         }
     }
-    let mut restarted = Vec::new();
+    let mut restarted: Vec<String> = due.iter().flat_map(|member| member.ran.iter().cloned()).collect();
     let mut came = Vec::new();
     for ((member, phase), reason) in due.iter().zip(phases).zip(reasons) {
         let name = &member.engine.settings.name;

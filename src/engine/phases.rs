@@ -1,5 +1,6 @@
 //! What each phase of a rotation does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -23,7 +24,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 impl Engine<'_> {
     /// Performs one phase but the activation, which a batch does together. Nothing is taken for granted but the ledger:
     /// the phase may have been performed before, by a daemon that was killed before it could say so.
-    pub(super) async fn perform(&self, phase: &Phase, deadline: Instant) -> Result<Seen, Fault> {
+    ///
+    /// `is_home` is told once all that is at home has what is delivered.
+    pub(super) async fn perform(&self, phase: &Phase, deadline: Instant, is_home: &AtomicBool) -> Result<Seen, Fault> {
         let view = self.view_in(phase)?;
         match phase {
             Phase::Preflight => {
@@ -39,7 +42,7 @@ impl Engine<'_> {
             }
             Phase::Generate => self.make(),
             Phase::Forth { step: Step::Deliver, .. } | Phase::Back { step: Step::Deliver, .. } => {
-                self.deliver(phase, &view, deadline).await
+                self.deliver(phase, &view, deadline, is_home).await
             }
             Phase::Forth { step: Step::Prove, .. } | Phase::Back { step: Step::Prove, .. } => {
                 if self.waits_for_restart(phase) {
@@ -128,15 +131,25 @@ impl Engine<'_> {
     }
 
     /// On the way back every target gets its due, whatever became of the others.
-    async fn deliver(&self, phase: &Phase, view: &View, deadline: Instant) -> Result<Seen, Fault> {
+    async fn deliver(
+        &self,
+        phase: &Phase,
+        view: &View,
+        deadline: Instant,
+        is_home: &AtomicBool,
+    ) -> Result<Seen, Fault> {
         let values = self.disclose(view)?;
         let (view, mark) = (values.of(view), self.mark(phase));
         let before = self.views_before(phase);
         let before = disclosed(before.as_deref());
         let errand = Errand { before: before.as_deref(), ..self.errand(&view, phase, &mark, deadline) };
         let (mut targets, mut exposed, mut noted, mut left) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        is_home.store(false, Ordering::Relaxed);
         let mut failed = None;
         for (_, target) in in_turn(phase, self.targets.iter().map(|target| &**target).enumerate()) {
+            if phase.is_back() && !target.is_local() && left.is_empty() && failed.is_none() {
+                is_home.store(true, Ordering::Relaxed);
+            }
             match target.deliver(&errand).await {
                 Ok(more) => {
                     noted.extend(more);
@@ -151,7 +164,41 @@ impl Engine<'_> {
                 Err(fault) => return Err(fault),
             }
         }
+        is_home.store(left.is_empty() && failed.is_none(), Ordering::Relaxed);
         failed.map_or(Ok(Seen::Delivered { targets, exposed, noted, left }), Err)
+    }
+
+    /// Whether some targets are at home and others are not.
+    pub(super) fn is_mixed(&self) -> bool {
+        let is_local = |target: &Box<dyn Target>| target.is_local();
+        self.targets.iter().any(is_local) && !self.targets.iter().all(is_local)
+    }
+
+    /// Makes what is at home take the view that was delivered, and proves it, while others are waited for. What each
+    /// then is told to do once more is done already; of commands nobody can see that, so that they are added to `ran`.
+    pub(super) async fn bring_home(
+        &self,
+        phase: &Phase,
+        ran: &mut Vec<String>,
+        deadline: Instant,
+    ) -> Result<Vec<String>, Fault> {
+        let view = self.view_in(phase)?;
+        let values = self.disclose(&view)?;
+        let (view, mark) = (values.of(&view), self.mark(phase));
+        let errand = self.errand(&view, phase, &mark, deadline);
+        let mut home = Vec::new();
+        for (number, target) in self.moving().filter(|(_, target)| target.is_local()) {
+            let command = self.settings.targets.get(number).and_then(TargetSettings::restart_command);
+            if command.as_ref().is_none_or(|command| !ran.contains(command)) {
+                target.activate(&errand).await?;
+                ran.extend(command);
+            }
+            home.push(target);
+        }
+        for target in &home {
+            target.evidence(&errand).await?;
+        }
+        Ok(home.into_iter().map(|target| target.label()).collect())
     }
 
     /// The targets that go where the rotation goes, with their numbers: all but those that were left as they are.

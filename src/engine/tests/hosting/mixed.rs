@@ -69,6 +69,51 @@ fn what_is_at_home_has_the_old_value_again_also_where_a_platform_is_gone_on_the_
     }
 }
 
+/// One of which a platform is away for minutes, from the first request of the way back on.
+fn away_on_the_way_back(course: Course) -> Lab {
+    let lab = mixed(course);
+    lock(&lab.world).fails = vec![("prove", true)];
+    lab.fakes[0].fail_at("write", if course == Course::OneStep { 2 } else { 4 }, 60, What::Unheard);
+    lab
+}
+
+const WENT_BACK: &str = "went back already; the others are waited for";
+
+#[test]
+fn what_is_at_home_goes_back_without_waiting_for_a_platform_that_is_away() {
+    for course in [Course::OneStep, Course::PublishFirst] {
+        let lab = away_on_the_way_back(course);
+        assert_back(&lab, &lab.rotate(), &format!("{course:?}"));
+        let told = lab.told.lock().unwrap().clone();
+        let went_back = told.iter().position(|line| line.contains(WENT_BACK)).unwrap();
+        let delivered = told.iter().rposition(|line| line.contains("\"delivered\"")).unwrap();
+        assert!(went_back < delivered, "{course:?}: {told:#?}");
+        if course == Course::OneStep {
+            assert_eq!(lock(&lab.world).restarts, 2, "once forth and once back");
+        }
+    }
+    // Where nothing holds it up, it has its usual turn.
+    let lab = mixed(Course::OneStep);
+    lock(&lab.world).fails = vec![("prove", true)];
+    assert_back(&lab, &lab.rotate(), "at once");
+    assert!(lab.told.lock().unwrap().iter().all(|line| !line.contains(WENT_BACK)));
+}
+
+#[test]
+fn killed_at_any_moment_of_such_a_way_back_it_is_finished_without_another_deployment() {
+    let whole = away_on_the_way_back(Course::OneStep);
+    whole.rotate();
+    let (total, triggers) = (lock(&whole.world).ticks, whole.triggers());
+    for at in total - 14..=total {
+        let lab = away_on_the_way_back(Course::OneStep);
+        lock(&lab.world).kill_at = BTreeSet::from([at]);
+        let first = std::panic::catch_unwind(AssertUnwindSafe(|| lab.rotate()));
+        assert!(first.is_err(), "killed at {at} of {total}");
+        assert_back(&lab, &lab.run(lab.live(Wish::Nothing)).unwrap(), &format!("killed at {at} of {total}"));
+        assert_eq!((lock(&lab.world).restarts, lab.triggers()), (2, triggers), "killed at {at} of {total}");
+    }
+}
+
 #[track_caller]
 fn assert_back(lab: &Lab, outcome: &Outcome, what: &str) {
     assert!(matches!(outcome, Outcome::RolledBack { .. }), "{what}: {outcome:?}");
