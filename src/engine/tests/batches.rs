@@ -11,6 +11,8 @@ struct Consumer {
     reloads: u32,
     ticks: u32,
     kill_at: Option<u32>,
+    /// The same for the life after that, counted from its beginning.
+    then_at: Option<u32>,
     /// `(step, of which secret)`: fails with its new value.
     fails: Option<(&'static str, usize)>,
     old: [Vec<u8>; 2],
@@ -28,6 +30,7 @@ impl Both {
         let mut consumer = self.get();
         consumer.ticks += 1;
         if consumer.kill_at == Some(consumer.ticks) {
+            (consumer.ticks, consumer.kill_at) = (0, consumer.then_at.take());
             drop(consumer);
             std::panic::panic_any("killed");
         }
@@ -178,6 +181,15 @@ async fn live(root: &Path, both: &Both) -> Option<[Standing; 2]> {
 
 /// Rotates both, with this fault and kill, and as many lives as it takes.
 fn rotate(fails: Option<(&'static str, usize)>, kill_at: Option<u32>) -> ([Standing; 2], Both) {
+    rotate_killed(fails, kill_at, None)
+}
+
+/// The same with another kill in the life after the first one.
+fn rotate_killed(
+    fails: Option<(&'static str, usize)>,
+    kill_at: Option<u32>,
+    then_at: Option<u32>,
+) -> ([Standing; 2], Both) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");
     let old = ["the old value, which is long enough", "another old value, long enough too"].map(|old| old.into());
@@ -187,7 +199,7 @@ fn rotate(fails: Option<(&'static str, usize)>, kill_at: Option<u32>) -> ([Stand
     runtime.block_on(live(&root, &both)).unwrap();
     {
         let mut consumer = both.get();
-        (consumer.ticks, consumer.kill_at) = (0, kill_at);
+        (consumer.ticks, consumer.kill_at, consumer.then_at) = (0, kill_at, then_at);
     }
     let standings = (0..5).find_map(|_| runtime.block_on(live(&root, &both))).expect("the batch ended");
     (standings, both)
@@ -243,6 +255,31 @@ fn killed_at_any_moment_both_commit_or_both_go_back() {
                 assert_eq!(consumer.restarts, 1, "{what}");
             }
             assert_eq!(consumer.process, consumer.delivered, "{what}");
+        }
+    }
+}
+
+#[test]
+fn killed_between_the_records_of_two_and_again_at_once_neither_is_left_behind() {
+    quiet_kills();
+    for fails in [None, Some(("activate", 1)), Some(("prove", 0))] {
+        let total = rotate(fails, None).1.get().ticks;
+        // From the third moment on both are accepted.
+        for (at, then_at) in (3..=total).flat_map(|at| [1, 2, 3].map(|then_at| (at, then_at))) {
+            let (standings, both) = rotate_killed(fails, Some(at), Some(then_at));
+            let ended = outcomes(&standings);
+            let what = format!("{fails:?}, killed at {at} and at {then_at} of the next life: {ended:?}");
+            assert_eq!(standings.each_ref().map(|standing| standing.transaction.is_none()), [true; 2], "{what}");
+            // One that runs already has started well, as far as the life after the kill can see.
+            let is_committed = match fails {
+                None => true,
+                Some(("prove", _)) => false,
+                Some(_) => ended[0] == Some("committed"),
+            };
+            assert_eq!(ended, [Some(if is_committed { "committed" } else { "rolled-back" }); 2], "{what}");
+            let consumer = both.get();
+            assert_eq!(consumer.process, consumer.delivered, "{what}");
+            assert_eq!([0, 1].map(|of| consumer.process[of] == consumer.old[of]), [!is_committed; 2], "{what}");
         }
     }
 }
