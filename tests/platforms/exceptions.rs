@@ -49,6 +49,7 @@ pub const NETLIFY: &[Exception] = &[
 ];
 
 pub const RENDER: &[Exception] = &[
+    but("deploy.commit", Allows::Null, "so for services that run an image, in what the vendor's clients read"),
     but("deploy.finishedAt", Allows::Null, "so in the replies that the vendor's Terraform provider keeps"),
     but("deployStatus", Allows::Value("SOMETHING_NEW"), NEW),
     but("deployStatus", Allows::Value("something_else"), NEW),

@@ -133,6 +133,9 @@ fn perform(world: &mut World, operation: &Operation, is_project: bool) -> Result
             if !world.find(id).is_some_and(|it| has_snapshot(world, it)) {
                 return Err("Cannot redeploy without a snapshot".to_owned());
             }
+            if world.is_set("image") != (given.get("usePreviousImageTag") == Some(&json!(true))) {
+                return Err("an image has a tag, and code has none".to_owned());
+            }
             let commit = world.find(id).map(|it| it.commit.clone());
             world.triggers += 1;
             let id = world.deploy(None, true);
@@ -217,6 +220,6 @@ fn shown(world: &World, it: &Deployment) -> Value {
     json!({
         "id": it.id, "status": state, "createdAt": rfc3339(it.created), "statusUpdatedAt": rfc3339(it.created + 1), "updatedAt": rfc3339(it.created + 1),
         "deploymentStopped": more == "stopped", "canRedeploy": has_snapshot(world, it), "canRollback": true, "instances": [],
-        "meta": if world.is_set("no-commit") { json!({}) } else { json!({"commitHash": it.commit, "branch": "main"}) },
+        "meta": if world.is_set("image") { json!({"image": "nginx:1"}) } else if world.is_set("no-commit") { json!({}) } else { json!({"commitHash": it.commit, "branch": "main"}) },
     })
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Answer, Deployment, Request, TOKEN, World, is_after, rfc3339};
 
 const BASE: &str = "/v1/";
+const IMAGE: &str = "registry.test/team/my-app";
 const URL: &str = "https://my-app.onrender.com";
 
 fn parts(request: &Request) -> Vec<&str> {
@@ -130,11 +131,21 @@ fn shown(world: &World, it: &Deployment) -> Value {
         false if world.is_set("rolled-back") => "rollback",
         false => "new_commit",
     };
-    json!({
+    let mut body = json!({
         "id": it.id, "status": state, "trigger": trigger,
         "commit": {"id": it.commit, "message": "m", "createdAt": rfc3339(it.created)},
         "createdAt": rfc3339(it.created), "updatedAt": rfc3339(it.created + 1), "finishedAt": null,
-    })
+    });
+    if world.is_set("image") {
+        body["commit"] = Value::Null;
+        body["image"] = json!({"ref": format!("{IMAGE}:latest"), "sha": digest(&it.commit)});
+    }
+    body
+}
+
+/// What stands for an image where a commit would stand for code.
+fn digest(commit: &str) -> String {
+    format!("sha256:{commit:0<64}")
 }
 
 fn list(world: &mut World, request: &Request) -> Done {
@@ -158,6 +169,26 @@ fn trigger(world: &mut World, request: &Request) -> Done {
     let is_only = body["deployMode"] == "deploy_only";
     if body.get("deployMode").is_some() && body.as_object().is_some_and(|body| body.len() > 1) {
         return Err("deployMode stands alone".to_owned());
+    }
+    if world.is_set("image") {
+        if body.get("commitId").is_some() {
+            return Err("commitId is for code".to_owned());
+        }
+        let named = body["imageUrl"].as_str().map(str::to_owned);
+        if named.as_ref().is_some_and(|url| url.split(['@', ':']).next() != Some(IMAGE)) {
+            return Err("imageUrl is of another image".to_owned());
+        }
+        world.triggers += 1;
+        let id = world.deploy(None, true);
+        // Without a digest it is what its tag stands for now.
+        let all: Vec<String> = world.deployments.iter().map(|it| it.commit.clone()).collect();
+        let wanted = named.and_then(|url| url.split_once('@').map(|(_, digest)| digest.to_owned()));
+        let of = wanted.and_then(|wanted| all.into_iter().find(|commit| digest(commit) == wanted));
+        if let (Some(of), Some(made)) = (of, world.deployments.last_mut()) {
+            made.commit = of;
+        }
+        let shown = shown(world, world.find(&id).ok_or("none")?);
+        return Ok(Answer::json(201, &shown));
     }
     world.triggers += 1;
     // The last build that succeeded, whatever became of its deploy.

@@ -35,6 +35,9 @@ pub(super) mod documents {
     pub const DEPLOY: &str = "mutation($e: String!, $s: String!, $c: String!) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s, commitSha: $c) }";
     /// Deploys the code of a deployment again.
     pub const REDEPLOY: &str = "mutation($id: String!) { deploymentRedeploy(id: $id) { id status } }";
+    /// The same of one that runs an image: the one that it had, whatever the service's tag is by now.
+    pub const REDEPLOY_IMAGE: &str =
+        "mutation($id: String!) { deploymentRedeploy(id: $id, usePreviousImageTag: true) { id status } }";
     /// One deployment.
     pub const DEPLOYMENT: &str = "query($id: String!) { deployment(id: $id) { id status statusUpdatedAt deploymentStopped canRedeploy canRollback createdAt meta instances { id status } } }";
     /// The newest deployments.
@@ -268,6 +271,8 @@ impl Platform for Railway {
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
         let service = self.look_at_service(until).await?;
+        let mut known = service.active_deployments.iter().chain(&service.latest_deployment);
+        let redeploy = if known.any(Raw::is_image) { documents::REDEPLOY_IMAGE } else { documents::REDEPLOY };
         let running = self.serving_of(service.active_deployments).filter(|it| it.state == State::Up);
         // Of what runs, or ran before anything was written. A service that runs an upload has none, or another one.
         let commit = running.as_ref().and_then(|running| running.commit.clone());
@@ -280,7 +285,7 @@ impl Platform for Railway {
             Some(id) => id,
             None => {
                 let id = self.original(wanted, running, service.latest_deployment)?;
-                let again: Redeployed = self.ask(Intent::Trigger, documents::REDEPLOY, Id { id: &id }, until).await?;
+                let again: Redeployed = self.ask(Intent::Trigger, redeploy, Id { id: &id }, until).await?;
                 again.deployment_redeploy.id
             }
         };

@@ -19,7 +19,7 @@ use crate::rotation::FaultCode;
 
 mod shapes;
 
-use shapes::{Deploy, Group, Listed, Put, Raw, Service, Variable};
+use shapes::{Deploy, Group, Listed, Put, Raw, Service, Variable, is_image};
 
 /// How many deployments a page has.
 const LIMIT: &str = "20";
@@ -126,9 +126,14 @@ impl Render {
         Ok((newest, live))
     }
 
-    /// The commit that is named where a new build is wanted, or needed.
-    async fn commit_to_build(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
+    /// The commit that is named where a new build is wanted, or needed; or the image that is live.
+    async fn code_to_name(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<String>> {
         let (newest, live) = self.newest_and_live(until).await?;
+        let code = live.as_ref().and_then(|live| live.commit.as_ref()).or(wanted.found.get(COMMIT));
+        if let Some(image) = code.filter(|code| is_image(code)) {
+            // Without its name it would be whatever its tag stands for by now.
+            return Ok(Some(image.clone()));
+        }
         let other = match (&live, self.settings.redeploy) {
             (Some(live), RenderDeploy::Only) => Self::other_build(&newest, live),
             _ => None,
@@ -171,7 +176,7 @@ impl Render {
             why: if raw.trigger.as_deref() == Some("rollback") { ROLLED_BACK.to_owned() } else { String::new() },
             created: raw.created_at.as_deref().and_then(|at| at.parse().ok()),
             page: plain(&format!("{}/deploys/{}", self.own_page(), raw.id)),
-            commit: raw.commit.and_then(|commit| commit.id),
+            commit: raw.code(),
             mark: None,
             of: None,
             by_us: raw.trigger.as_deref() == Some("api"),
@@ -239,6 +244,9 @@ impl Platform for Render {
                 let why = Self::other_build(&sight.recent, serving);
                 sight.told.extend(why.map(|why| format!("{why}: the commit that is live would be built anew")));
             }
+            if let Some(image) = serving.commit.as_deref().filter(|code| is_image(code)) {
+                sight.told.push(format!("it runs the image {}, which would be deployed again", plain(image)));
+            }
             sight.ids.insert(SERVING.to_owned(), serving.id.clone());
             sight.ids.extend(serving.commit.clone().map(|commit| (COMMIT.to_owned(), commit)));
         }
@@ -288,11 +296,12 @@ impl Platform for Render {
     }
 
     async fn trigger(&self, wanted: &Wanted<'_>, until: Instant) -> Said<Option<Deployment>> {
-        let commit = self.commit_to_build(wanted, until).await?;
-        // A commit is named without a mode: Render takes one of the two.
+        let code = self.code_to_name(wanted, until).await?;
+        // Code is named without a mode: Render takes one of the two.
         let mode = if self.settings.redeploy == RenderDeploy::Only { "deploy_only" } else { "build_and_deploy" };
-        let deploy_mode = commit.is_none().then_some(mode);
-        let body = Deploy { deploy_mode, commit_id: commit.as_deref() };
+        let deploy_mode = code.is_none().then_some(mode);
+        let (image, commit): (Vec<&str>, Vec<&str>) = code.as_deref().into_iter().partition(|code| is_image(code));
+        let body = Deploy { deploy_mode, commit_id: commit.first().copied(), image_url: image.first().copied() };
         let path = ["services", self.service(), "deploys"];
         let request = Request::to(Intent::Trigger, "POST", &path, &[]).with(json(&body)?);
         let answer = self.api.ask(request, until).await?;

@@ -195,6 +195,12 @@ impl Raw {
     pub(super) fn commit(&self) -> Option<&str> {
         self.meta.as_ref()?.get("commitHash")?.as_str().filter(|commit| !commit.is_empty())
     }
+
+    /// Whether it runs an image that somebody else has made.
+    pub(super) fn is_image(&self) -> bool {
+        self.commit().is_none()
+            && self.meta.as_ref().is_some_and(|meta| meta.get("image").is_some_and(Value::is_string))
+    }
 }
 
 #[derive(Deserialize)]
