@@ -170,8 +170,8 @@ impl Engine<'_> {
 
     /// Whether some targets are at home and others are not.
     pub(super) fn is_mixed(&self) -> bool {
-        let is_local = |target: &Box<dyn Target>| target.is_local();
-        self.targets.iter().any(is_local) && !self.targets.iter().all(is_local)
+        let mut at_home = self.targets.iter().map(|target| target.is_local());
+        at_home.next().is_some_and(|first| at_home.any(|other| other != first))
     }
 
     /// Makes what is at home take the view that was delivered, and proves it, while others are waited for. What each
