@@ -100,7 +100,7 @@ fn a_list_without_deployments_hides_none_that_was_made_just_before_the_write() {
             world.set.insert("goes-on".to_owned(), String::new());
         });
         let before = lab.fake().with(|world| world.deployments.len());
-        lab.fake().fail_at("list", u32::try_from(lists).unwrap(), 1, none(kind));
+        lab.fake().fail_at("list", u32::try_from(lists).unwrap(), 3, none(kind));
         lab.assert_committed(&lab.rotate());
         assert_is_over(&lab, before);
         assert_eq!(lab.triggers(), 1, "{kind:?}");
