@@ -176,7 +176,9 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
             Err(error) => ill(&format!("the value in force cannot be proven: {}", words(&error)), String::new()),
         },
     }
-    for drift in &status.drift {
+    // The list says what was noticed last; this looks.
+    let now: Option<SecretStatus> = daemon.get_secret(name).await.ok().and_then(|text| document(&text).ok());
+    for drift in now.as_ref().map_or(&status.drift, |now| &now.drift) {
         let (what, advice) = drift.split_once(" — ").unwrap_or((drift, ""));
         findings.push(Finding::ill(what, advice).of(name));
     }
