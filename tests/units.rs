@@ -121,7 +121,7 @@ support::on_both_debians! {
         units("[\"my-backend.service\", \"plain.service\"]");
         machine.ok(&["rekeyctl", "reload"]);
         let told = "gives the value to my-worker.service, which is in no target";
-        assert!(machine.ok(&["rekeyctl", "status", NAME]).contains(told));
+        poll(seconds(10), "it is told", || machine.ok(&["rekeyctl", "status", NAME]).contains(told).then_some(()));
         let said = machine.exec(&["rekeyctl", "doctor"]);
         assert!(said.status == 1 && said.stdout.contains(told), "{said}");
         rotation::assert_says(&rotation::rotate(&machine), "WARNING: my-worker.service has the value too, and keeps the old one");
