@@ -58,14 +58,15 @@ pub fn begin(daemon: &Arc<Daemon>, settings: &SecretSettings) {
         return;
     }
     let records = daemon.store.history(&settings.name).unwrap_or_default();
-    let proof = proof(&records, &rotation);
+    let Some(plan) = plan(&records, &rotation).filter(|plan| plan.intent == Intent::Rotate) else { return };
+    let committed = Committed { emergency: plan.emergency, rotation };
+    let proof = proof(&records, &committed.rotation);
     let units: Vec<Proven> = proof.iter().filter_map(proven).collect();
     let is_of_others =
         |evidence: &Evidence| matches!(evidence, Evidence::Containers { .. } | Evidence::Instances { .. });
     let others: Vec<Evidence> = proof.into_iter().filter(is_of_others).collect();
     let is_anyone = !units.is_empty() || !others.is_empty();
     if is_anyone {
-        let committed = Committed { emergency: plan(&records, &rotation).is_some_and(|plan| plan.emergency), rotation };
         tokio::spawn(look_after(Arc::clone(daemon), settings.clone(), (committed, left), units, others));
     }
 }
@@ -79,25 +80,26 @@ fn proven(evidence: &Evidence) -> Option<Proven> {
     }
 }
 
-/// The last proof of a rotation to a new value.
+/// The last proof of a rotation.
 fn proof(records: &[Record], rotation: &RotationId) -> Vec<Evidence> {
-    let of_it = || records.iter().filter(|record| record.rotation.as_ref() == Some(rotation));
-    let proof = of_it().rev().find_map(|record| match &record.what {
+    let proof = of(records, rotation).rev().find_map(|record| match &record.what {
         Happening::Passed { seen: Seen::Proven { evidence }, .. } => Some(evidence),
         _ => None,
     });
-    proof
-        .filter(|_| plan(records, rotation).is_some_and(|plan| plan.intent == Intent::Rotate))
-        .cloned()
-        .unwrap_or_default()
+    proof.cloned().unwrap_or_default()
 }
 
 /// What a rotation intended.
 fn plan<'r>(records: &'r [Record], rotation: &RotationId) -> Option<&'r Plan> {
-    records.iter().filter(|record| record.rotation.as_ref() == Some(rotation)).find_map(|record| match &record.what {
+    of(records, rotation).find_map(|record| match &record.what {
         Happening::Requested { plan, .. } => Some(plan),
         _ => None,
     })
+}
+
+/// The records of a rotation.
+fn of<'r>(records: &'r [Record], rotation: &RotationId) -> impl DoubleEndedIterator<Item = &'r Record> {
+    records.iter().filter(move |record| record.rotation.as_ref() == Some(rotation))
 }
 
 /// Until one has failed, or all have passed: units, and `others` that systemd does not tell of.
@@ -171,11 +173,9 @@ async fn take_back(
         );
         entry.message = format!("{} — {advice}", entry.message);
         entry.advice = Some(advice);
+        return daemon.journal.send(entry, &super::charge::units(settings));
     }
     daemon.journal.send(entry, &super::charge::units(settings));
-    if committed.emergency {
-        return;
-    }
     if let Some(status) = unit.filter(|status| status.active_state == "inactive") {
         // The rollback would take it for stopped on purpose, and leave it so.
         let _ = daemon.systemd.start(&status.id).await;

@@ -8,6 +8,7 @@ use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Engine, Ran, micros};
+use crate::config::SecretName;
 use crate::proof::impact::Watching;
 use crate::record::{Happening, Progress, Seen};
 use crate::rotation::{Fault, FaultCode, Outcome, Phase, Step};
@@ -15,6 +16,9 @@ use crate::store::StoreError;
 
 /// For so long what is elsewhere may take on the way back before what is at home is brought back without it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What keeps a batch from going on, and the secret that it is about.
+type Obstacle = Option<(SecretName, Fault)>;
 
 /// Performs the rotations that are under way until all have ended or the system goes down.
 ///
@@ -297,14 +301,8 @@ async fn home_first(
 }
 
 async fn bring_home(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<String> {
-    let (mut ran, mut needed) = (Vec::new(), false);
-    for (member, phase) in due.iter().zip(phases) {
-        needed |= matches!(member.in_time(phase, member.engine.reload_reason()).await, Ok(Some(_)));
-    }
-    let Some((first, phase)) = due.first().zip(phases.first()) else { return ran };
-    if let Err(fault) = first.in_time(phase, first.engine.host.daemon_reload(needed)).await {
-        first.engine.host.progress(&format!("WARNING: {fault}; the way back goes on"));
-    }
+    reload(due, phases).await;
+    let mut ran = Vec::new();
     for (member, phase) in due.iter().zip(phases) {
         let brought = member.engine.bring_home(phase, &mut ran, member.deadline);
         let line = match member.in_time(phase, brought).await {
@@ -322,20 +320,7 @@ async fn bring_home(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<String
 /// the others are restarted, and the proof tells what came of it.
 async fn activate(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<Came> {
     let began = Instant::now();
-    let mut reasons = Vec::new();
-    for (member, phase) in due.iter().zip(phases) {
-        reasons.push(member.in_time(phase, member.engine.reload_reason()).await);
-    }
-    let needed = reasons.iter().any(|reason| matches!(reason, Ok(Some(_))));
-    let mut obstacle = None;
-    if let (Some(first), Some(phase)) = (due.first(), phases.first()) {
-        let reloaded = first.in_time(phase, first.engine.host.daemon_reload(needed)).await;
-        obstacle = reloaded.err().map(|fault| (first.engine.settings.name.clone(), fault));
-        if let (Some((_, fault)), true) = (&obstacle, phase.is_back()) {
-            first.engine.host.progress(&format!("WARNING: {fault}; the way back goes on"));
-            obstacle = None;
-        }
-    }
+    let (reasons, mut obstacle) = reload(due, phases).await;
     for (member, phase) in due.iter().zip(phases).filter(|(_, phase)| !phase.is_back()) {
         if let (None, Err(fault)) = (&obstacle, member.in_time(phase, member.engine.check_in_force()).await) {
             obstacle = Some((member.engine.settings.name.clone(), fault));
@@ -360,4 +345,21 @@ async fn activate(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> Vec<Came> {
         came.push(Came { took_us: micros(began.elapsed()), came: seen });
     }
     came
+}
+
+/// One daemon-reload for all where one is needed. Why each needs it, and whose was the reload that failed; on the way back
+/// that is told, and is no obstacle.
+async fn reload(due: &[&mut Member<'_, '_>], phases: &[Phase]) -> (Vec<Result<Option<String>, Fault>>, Obstacle) {
+    let mut reasons = Vec::new();
+    for (member, phase) in due.iter().zip(phases) {
+        reasons.push(member.in_time(phase, member.engine.reload_reason()).await);
+    }
+    let needed = reasons.iter().any(|reason| matches!(reason, Ok(Some(_))));
+    let Some((first, phase)) = due.first().zip(phases.first()) else { return (reasons, None) };
+    let failed = first.in_time(phase, first.engine.host.daemon_reload(needed)).await.err();
+    if let (Some(fault), true) = (&failed, phase.is_back()) {
+        first.engine.host.progress(&format!("WARNING: {fault}; the way back goes on"));
+        return (reasons, None);
+    }
+    (reasons, failed.map(|fault| (first.engine.settings.name.clone(), fault)))
 }

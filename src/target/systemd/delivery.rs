@@ -201,16 +201,25 @@ impl SystemdTarget {
     /// The drop-ins of this secret, those of other targets and of units that are not configured any more included.
     fn all_drop_ins(&self) -> Option<Vec<String>> {
         let mut texts = Vec::new();
-        for dir in files::list(&self.places.units).ok()? {
-            let path = dir.join(self.drop_in_name());
-            match files::read(&path, LARGEST) {
+        for unit in self.units_with_drop_ins().ok()? {
+            match files::read(&self.drop_in(&unit), LARGEST) {
                 Ok(text) => texts.push(String::from_utf8_lossy(&text).into_owned()),
-                Err(error)
-                    if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(_) => return None,
             }
         }
         Some(texts)
+    }
+
+    /// The units that have a drop-in of this secret, whoever they are of.
+    pub(super) fn units_with_drop_ins(&self) -> Result<Vec<String>, FileError> {
+        let unit = |dir: PathBuf| dir.file_name()?.to_str()?.strip_suffix(".d").map(str::to_owned);
+        let has_one = |unit: &String| match self.drop_in(unit).symlink_metadata() {
+            // What cannot be looked at may be there.
+            Err(error) => !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory),
+            Ok(_) => true,
+        };
+        Ok(files::list(&self.places.units)?.into_iter().filter_map(unit).filter(has_one).collect())
     }
 
     /// The drop-in of a unit as it is on disk.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::SystemdTarget;
+use super::delivery::LARGEST;
 use super::way::{Form, credential_path};
 use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
@@ -16,8 +17,6 @@ use crate::secret::SecretValue;
 use crate::sys::files;
 use crate::target::Known;
 use crate::text::systemd;
-
-const LARGEST: u64 = 1 << 20;
 
 impl SystemdTarget {
     pub(super) async fn sightings(&self, known: &Known<'_>) -> Result<Vec<Sighting>, Fault> {

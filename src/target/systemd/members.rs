@@ -1,6 +1,5 @@
 //! Units that have joined the target, or left it, since something was delivered.
 
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::SystemdTarget;
@@ -10,7 +9,6 @@ use crate::dbus::unit::UnitStatus;
 use crate::policy::{Has, Sighting};
 use crate::record::Found;
 use crate::rotation::{Fault, FaultCode};
-use crate::sys::files;
 use crate::target::{BY_HAND, Known};
 
 impl SystemdTarget {
@@ -75,23 +73,15 @@ impl SystemdTarget {
 
     /// The units that have our drop-in and are in no target of the secret any more.
     pub(super) fn left_behind(&self) -> Result<Vec<String>, Fault> {
-        let mut left = Vec::new();
-        for dir in files::list(&self.places.units).map_err(not_writable)? {
-            let unit = dir.file_name().and_then(|name| name.to_str()?.strip_suffix(".d"));
-            let is_of_another = |unit: &&str| !self.all_units.iter().any(|configured| configured == unit);
-            if let Some(unit) = unit.filter(is_of_another)
-                && self.drop_in(unit).symlink_metadata().is_ok()
-            {
-                left.push(unit.to_owned());
-            }
-        }
+        let mut left = self.units_with_drop_ins().map_err(not_writable)?;
+        left.retain(|unit| !self.all_units.contains(unit));
         Ok(left)
     }
 
     /// These, as what is not as it should be.
     pub(super) fn sightings_left_behind(&self) -> Vec<Sighting> {
         let units = self.left_behind().unwrap_or_default();
-        units.into_iter().map(|unit| Sighting::left_behind(Path::new(&self.drop_in(&unit)).display(), unit)).collect()
+        units.into_iter().map(|unit| Sighting::left_behind(self.drop_in(&unit).display(), unit)).collect()
     }
 
     /// Names, in what was found, those of them that run: nothing restarts them.

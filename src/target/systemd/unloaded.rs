@@ -7,15 +7,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::SystemdTarget;
-use super::delivery::not_writable;
+use super::delivery::{LARGEST, not_writable};
 use crate::config::Deliver;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question, Variable};
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::files;
 use crate::text::unit::directives;
-
-const LARGEST: u64 = 1 << 20;
 
 impl SystemdTarget {
     /// Drop-ins that sort after ours and would undo it, where a daemon-reload is needed and would load them too.
