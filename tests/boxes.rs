@@ -41,6 +41,17 @@ support::on_both_debians! {
         assert_eq!(machine.ok(&["journalctl", "--list-boots", "-q", "--no-pager"]).lines().count(), 3);
     }
 
+    fn a_command_that_runs_while_its_machine_goes_down_ends_with_it(debian) {
+        let machine = Machine::on(debian).bare().boot();
+        let said = std::thread::scope(|scope| {
+            let running = scope.spawn(|| machine.exec(&["sleep", "170"]));
+            poll(seconds(10), "it runs", || (machine.exec(&["pgrep", "-x", "sleep"]).status == 0).then_some(()));
+            machine.reboot();
+            running.join().unwrap()
+        });
+        assert_ne!(said.status, 124, "it came to its own end: {said}");
+    }
+
     fn a_dependent_unit_refuses_a_new_value(debian) {
         let unit = "/etc/systemd/system/my-worker.service";
         let machine = Machine::on(debian).bare().backend(&Backend::good().env_file()).file(unit, 0o644, dependent("PartOf")).boot();

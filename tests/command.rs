@@ -11,6 +11,7 @@ use std::{env, fs};
 use rekeyd::target::command::protocol::{Numbers, PROTOCOL, Request, Verb};
 use serde_json::Value;
 use support::backend::FIRST_VALUE;
+use support::host;
 use support::rotation::{assert_never_told, assert_says};
 use support::{Builder, Debian, Machine, Output, poll, seconds};
 
@@ -385,8 +386,7 @@ fn the_schema_has_what_is_sent_and_the_manual_every_verb() {
 #[test]
 fn the_examples_are_clean_and_can_be_run() {
     for name in ["postgres-role", "yaml-value"] {
-        let said = Command::new("shellcheck").arg(sample(name)).output();
-        let said = said.expect("shellcheck is not installed: apt install shellcheck");
+        let said = host::output_of(Command::new("shellcheck").arg(sample(name)), b"");
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(sample(name)).unwrap().permissions().mode() & 0o111, 0o111, "{name}");
@@ -399,16 +399,16 @@ fn yaml(verb: &str, text: &str) -> (i32, String, String) {
     let (file, value) = (directory.path().join("a.yaml"), directory.path().join("value"));
     fs::write(&file, text).unwrap();
     fs::write(&value, "NEW").unwrap();
-    let said = Command::new(sample("yaml-value"))
+    let mut example = Command::new(sample("yaml-value"));
+    example
         .env("REKEYD_VERB", verb)
         .env("REKEYD_VALUE_FILE", &value)
         .env("REKEYD_SETTING_FILE", &file)
         .env("REKEYD_SETTING_KEY", "a.b")
         .env("REKEYD_SETTING_UNIT", "x.service")
         .env("REKEYD_BACK", "0")
-        .env("REKEYD_ACCEPTED", "")
-        .output()
-        .unwrap();
+        .env("REKEYD_ACCEPTED", "");
+    let said = host::output_of(&mut example, b"");
     let entries = fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(entries, 2, "something is left beside the file");
     let said_text = String::from_utf8(said.stdout).unwrap();

@@ -20,8 +20,8 @@ fn unpacked() -> TempDir {
 
 /// What a shell prints; it has none of its user's files.
 fn said(shell: &str, arguments: &[&str], script: &str) -> String {
-    let ran = Command::new(shell).args(arguments).arg("-c").arg(script).env("HOME", "/nonexistent").output();
-    let ran = ran.unwrap_or_else(|error| panic!("{shell}: {error}: run tests/setup"));
+    let ran =
+        host::output_of(Command::new(shell).args(arguments).arg("-c").arg(script).env("HOME", "/nonexistent"), b"");
     let (stdout, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{shell}: {stdout}{stderr}");
     stdout.into_owned()

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use crate::support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use support::host;
 
 struct Checkout(tempfile::TempDir);
 
@@ -29,8 +33,7 @@ impl Checkout {
     }
 
     fn git(&self, arguments: &[&str]) -> String {
-        let git = Command::new("git").arg("-C").arg(self.0.path()).args(arguments).output();
-        let output = git.expect("git is not installed: apt install git");
+        let output = host::output_of(Command::new("git").arg("-C").arg(self.0.path()).args(arguments), b"");
         assert!(output.status.success(), "git {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -38,7 +41,7 @@ impl Checkout {
     fn rekeyctl(&self, arguments: &[&str]) -> Output {
         let mut rekeyctl = Command::new(env!("CARGO_BIN_EXE_rekeyctl"));
         // A hook of git's that names another repository.
-        rekeyctl.current_dir(self.0.path()).args(arguments).env("GIT_DIR", "/nowhere").output().unwrap()
+        host::output_of(rekeyctl.current_dir(self.0.path()).args(arguments).env("GIT_DIR", "/nowhere"), b"")
     }
 
     fn generate(&self, arguments: &[&str]) -> String {

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use support::host::example;
+use support::host::{self, example};
 use support::jwt::Token;
 use support::{poll, seconds};
 
@@ -101,7 +101,7 @@ impl Checkout {
     }
 
     fn run(&self, arguments: &[&str]) -> (i32, String) {
-        said(&self.rekeyctl(arguments).output().unwrap())
+        said(&host::output_of(&mut self.rekeyctl(arguments), b""))
     }
 
     fn rotate(&self) -> (i32, String) {
@@ -293,7 +293,7 @@ fn ctrl_c_takes_it_back_and_the_command_that_runs_is_ended_first() {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     fs::remove_file(checkout.path("run/slow")).unwrap();
-    let (status, text) = said(&child.wait_with_output().unwrap());
+    let (status, text) = said(&host::end_of(child, "rekeyctl"));
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("told to stop") && text.contains("rolled back"), "{text}");
     checkout.serves(FIRST);
@@ -313,7 +313,7 @@ fn nobody_but_root_sees_the_memory_of_a_run_and_what_it_starts_is_as_ever() {
         "as root"
     );
     let mut run = checkout.program(program.to_str().unwrap(), &["rotate", "--standalone"]);
-    let mut run = run.uid(NOBODY).gid(NOBODY).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let run = run.uid(NOBODY).gid(NOBODY).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     poll(seconds(30), "the file is written", || (checkout.read(".env") != ENV).then_some(()));
     // proc(5): of a process that makes no core dump, all is root's.
     let owner = |pid: u32| Some(fs::metadata(format!("/proc/{pid}/environ")).ok()?.uid());
@@ -325,7 +325,7 @@ fn nobody_but_root_sees_the_memory_of_a_run_and_what_it_starts_is_as_ever() {
         children.into_iter().any(|pids| pids.split_whitespace().any(is_as_ever)).then_some(())
     });
     fs::remove_file(checkout.path("run/slow")).unwrap();
-    run.wait().unwrap();
+    host::end_of(run, "rekeyctl");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn two_runs_at_once_are_one_rotation() {
     poll(seconds(30), "the file is written", || (checkout.read(".env") != ENV).then_some(()));
     checkout.ends(&["rotate", "--standalone"], 75, "another run has");
     fs::remove_file(checkout.path("run/slow")).unwrap();
-    let (status, text) = said(&child.wait_with_output().unwrap());
+    let (status, text) = said(&host::end_of(child, "rekeyctl"));
     assert_eq!(status, 0, "{text}");
     checkout.serves(&checkout.value());
 }

@@ -3,10 +3,16 @@
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::{env, fs};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 const BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/box");
+/// How long anything may run: more than a command in a machine may. One that hangs is a failure that names it.
+const LONGEST: Duration = Duration::from_secs(400);
 /// Goes into a machine: its group of control groups, the host's number of its PID 1, and the command.
 const ENTER: &str = r#"{ [ -d "$0" ] || mkdir -p "$0"; } && echo $$ > "$0/cgroup.procs" && exec nsenter -t "$@""#;
 
@@ -75,6 +81,16 @@ pub fn run_in(machine: &str, command: &[&str], input: &[u8]) -> Output {
 }
 
 fn output(command: &mut Command, input: &[u8]) -> Output {
+    let said = output_of(command, input);
+    Output {
+        status: said.status.code().unwrap_or_else(|| 128 + said.status.signal().unwrap_or_default()),
+        stdout: String::from_utf8_lossy(&said.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
+    }
+}
+
+/// What a command of the host said and how it ended, as [`Command::output`] has it, within [`LONGEST`].
+pub fn output_of(command: &mut Command, input: &[u8]) -> process::Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -83,11 +99,30 @@ fn output(command: &mut Command, input: &[u8]) -> Output {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     // A command that does not read its input is no error.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
-    let said = child.wait_with_output().expect("its end");
-    Output {
-        status: said.status.code().unwrap_or_else(|| 128 + said.status.signal().unwrap_or_default()),
-        stdout: String::from_utf8_lossy(&said.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
+    end_of(child, &format!("{command:?}"))
+}
+
+/// The same of one that was started before.
+pub fn end_of(child: Child, command: &str) -> process::Output {
+    let (start, pid) = (Instant::now(), child.id());
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(child.wait_with_output()));
+    loop {
+        match told.recv_timeout(Duration::from_secs(1)) {
+            Ok(said) => return said.expect("its end"),
+            Err(_) => wake(pid),
+        }
+        assert!(start.elapsed() < LONGEST, "after {LONGEST:?} it still runs: {command}");
+    }
+}
+
+/// A machine that goes down stops all of its processes before it ends them, and nsenter(1) stops itself with the command
+/// that it has started: nobody in the machine could ever wake it, since it is outside.
+fn wake(pid: u32) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let _ = pid.map(|pid| kill_process(pid, Signal::CONT));
     }
 }
 
