@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::Engine;
-use super::phases::{may_serve, workers};
 use super::plans::not_adopted;
+use super::preflight::may_serve;
+use super::prove::workers;
 use crate::config::{HookSettings, SecretName};
 use crate::policy::{self, Drift};
 use crate::proof::Moment;

@@ -1,9 +1,10 @@
 //! Performs rotations: records the intent, acts through the traits of targets and probes, records what came of it.
 //!
 //! One rotation, or a batch of them, is one loop ([`batch::run`]): the state machine in [`crate::rotation`] says which
-//! phase is due, the phase is performed (`phases.rs`), and what came of it is appended to the ledger, which advances the
-//! machine. A daemon that is killed anywhere takes the loop up again where the ledger stands; every phase looks at the
-//! world before it acts, so that acting twice is as good as acting once.
+//! phase is due, the phase is performed (`phases.rs`, and by it `preflight.rs`, `movement.rs` and `prove.rs`), and what
+//! came of it is appended to the ledger, which advances the machine. A daemon that is killed anywhere takes the loop up
+//! again where the ledger stands; every phase looks at the world before it acts, so that acting twice is as good as
+//! acting once.
 
 use std::time::Duration;
 
@@ -25,8 +26,11 @@ pub mod batch;
 mod ending;
 mod hooks;
 mod look;
+mod movement;
 mod phases;
 mod plans;
+mod preflight;
+mod prove;
 
 pub use adopt::{Adoption, Outdated};
 pub use hooks::Kept;
