@@ -44,10 +44,10 @@ support::on_both_debians! {
     fn a_command_that_runs_while_its_machine_goes_down_ends_with_it(debian) {
         let machine = Machine::on(debian).bare().boot();
         let said = std::thread::scope(|scope| {
-            let running = scope.spawn(|| machine.exec(&["sleep", "170"]));
+            let running = scope.spawn(|| machine.exec(&["sleep", "290"]));
             poll(seconds(10), "it runs", || (machine.exec(&["pgrep", "-x", "sleep"]).status == 0).then_some(()));
             machine.reboot();
-            running.join().unwrap()
+            running.join().expect("what it said")
         });
         assert_ne!(said.status, 124, "it came to its own end: {said}");
     }

@@ -321,18 +321,21 @@ fn mode(machine: &Machine, file: &str) -> String {
 
 /// PM2 loses a process at times, when an app ends again and again; that is said before anything is touched, with what to do.
 fn rotate_all_listed(machine: &Machine) -> Output {
-    loop {
+    let mut log = String::new();
+    for _ in 0..5 {
         let said = rotate(machine);
         if said.status != 3 {
             return said;
         }
-        assert_says(&said, "is not in PM2's list any more, and goes on with what it had");
+        assert_says(&said, "in PM2's list any more");
         let text = said.to_string();
         let (_, rest) = text.split_once("as app: kill ").unwrap_or_else(|| panic!("{said}"));
-        let pid: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        // It may have ended since.
-        machine.exec(&["kill", &pid]);
+        let pids: String = rest.chars().take_while(|it| it.is_ascii_digit() || *it == ' ').collect();
+        log = machine.sh("su app -c 'pm2 ls; tail -n 60 ~/.pm2/pm2.log'") + &text;
+        // They may have ended since.
+        machine.exec(&["sh", "-c", &format!("kill {pids}")]);
     }
+    panic!("there is always another one:\n{log}");
 }
 
 /// Whether the app on port 3000 signs with a value; it may not be there yet.

@@ -13,7 +13,7 @@ use super::host::{example, run, run_in};
 use super::{Backend, Debian, Output, poll, seconds};
 
 /// Seconds after which a command in the machine is ended, with status 124.
-const LONGEST_COMMAND: &str = "180";
+const LONGEST_COMMAND: &str = "300";
 
 /// What to boot: files are put in place beforehand, so that the boot itself takes them up.
 pub struct Builder {

@@ -23,22 +23,38 @@ impl Pm2Target {
         let mut later = None;
         loop {
             let state = later.as_ref().unwrap_or(state);
-            let Some(one) = self.forgotten(state, but_for) else { return Ok(()) };
+            let forgotten = self.forgotten(state, but_for);
+            if forgotten.is_empty() {
+                return Ok(());
+            }
             if Instant::now() >= limit {
-                let (pid, unit, user) = (one.pid, self.unit(&one.app), &self.settings.user);
-                let message =
-                    format!("process {pid} of {unit} is not in PM2's list any more, and goes on with what it had");
-                return Err(Fault::new(code, message).advise(format!("end it, as {user}: kill {pid}")));
+                // One that PM2 has replaced meanwhile is in neither its list nor among the processes.
+                let now = self.ask(&[], &state.key, false).await?.running;
+                let forgotten: Vec<_> =
+                    forgotten.into_iter().filter(|one| now.iter().any(|it| it.pid == one.pid)).collect();
+                return forgotten.first().map_or(Ok(()), |first| Err(self.tell(&forgotten, &first.app, code)));
             }
             sleep(POLL).await;
             later = Some(self.state_when_up(limit).await?);
         }
     }
 
-    fn forgotten<'a>(&'a self, state: &'a State, but_for: Option<&Disclosed<'_>>) -> Option<&'a Running> {
+    fn tell(&self, forgotten: &[&Running], app: &str, code: FaultCode) -> Fault {
+        let pids: Vec<_> = forgotten.iter().map(|one| one.pid.to_string()).collect();
+        let (processes, are, go, it, had) = match pids.len() {
+            1 => ("process", "is", "goes", "it", "it had"),
+            _ => ("processes", "are", "go", "them", "they had"),
+        };
+        let (all, unit) = (pids.join(", "), self.unit(app));
+        let message =
+            format!("{processes} {all} of {unit} {are} not in PM2's list any more, and {go} on with what {had}");
+        Fault::new(code, message).advise(format!("end {it}, as {}: kill {}", self.settings.user, pids.join(" ")))
+    }
+
+    fn forgotten<'a>(&'a self, state: &'a State, but_for: Option<&Disclosed<'_>>) -> Vec<&'a Running> {
         let harmless = but_for.map(|view| hex::encode(digest(&state.key, view.primary.reveal())));
-        let mut unlisted = self.settings.apps.iter().flat_map(|app| state.unlisted(app));
-        unlisted.find(|one| !shows(one, harmless.as_deref()))
+        let unlisted = self.settings.apps.iter().flat_map(|app| state.unlisted(app));
+        unlisted.filter(|one| !shows(one, harmless.as_deref())).collect()
     }
 }
 
