@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::prove::found_workers;
 use super::{Engine, micros};
 use crate::config::HookSettings;
 use crate::record::{Evidence, Happening, Hook, HookCame, RotationId};
@@ -80,7 +81,7 @@ impl Engine<'_> {
         let mut receipt = None;
         for (number, token) in self.kept.take() {
             if let Some(probe) = self.probes.get(number) {
-                receipt = Some(probe.refuses(&token, deadline).await?);
+                receipt = Some(probe.refuses(&token, found_workers(self.found()), deadline).await?);
             }
         }
         Ok(receipt)

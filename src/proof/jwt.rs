@@ -1,6 +1,7 @@
 //! The `jwt` probe: a token of the live consumer is signed with the value in force, its protected endpoint accepts it,
 //! and refuses forged ones.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,24 +21,45 @@ mod workers;
 
 /// What is said where a forged token makes the backend fail.
 const FORGED: &str = "an answer of 5xx does not show that the token was refused: have the backend answer 401";
-/// So many refusals in a row are not of a single worker.
-const REFUSALS: u32 = 16;
+
+/// The probe of one rotation.
+pub(super) struct Jwt {
+    settings: JwtProbe,
+    /// Tokens that were accepted before anything was touched: some backends remember what they have verified once. They
+    /// are kept in memory alone.
+    before: Mutex<Vec<(Generation, Zeroizing<String>)>>,
+}
+
+impl Jwt {
+    pub(super) fn new(settings: &JwtProbe) -> Self {
+        Self { settings: settings.clone(), before: Mutex::default() }
+    }
+
+    fn before(&self) -> Vec<(Generation, Zeroizing<String>)> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 #[async_trait]
-impl Probe for JwtProbe {
+impl Probe for Jwt {
     fn label(&self) -> String {
-        format!("jwt {}", self.source())
+        format!("jwt {}", self.settings.source())
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Evidence, Fault> {
-        let mut patience = Patience::until(question.moment, question.deadline, self.timeout);
+        let mut patience = Patience::until(question.moment, question.deadline, self.settings.timeout);
         if question.at_leisure {
             patience = patience.until_the_end();
         }
-        let mut token = None;
+        let (mut token, mut accepted, before) = (None, Vec::new(), self.before());
         loop {
-            match self.ask_once(question, &mut token, &patience).await {
-                Ok(evidence) => return Ok(evidence),
+            match self.settings.ask_once(question, &before, (&mut token, &mut accepted), &patience).await {
+                Ok(evidence) => {
+                    if question.moment == Moment::Before {
+                        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = accepted;
+                    }
+                    return Ok(evidence);
+                }
                 Err(trouble) => {
                     // Whoever is asked too often is not asked for another token as well.
                     token = token.filter(|_| matches!(trouble, Trouble::TooOften(..)));
@@ -48,37 +70,13 @@ impl Probe for JwtProbe {
     }
 
     async fn log_in(&self, deadline: Instant) -> Option<Zeroizing<String>> {
-        let TokenSource::Login(login) = &self.token else { return None };
-        login::log_in(login, &Patience::until(Moment::AsItIs, deadline, self.timeout)).await.ok()
+        let TokenSource::Login(login) = &self.settings.token else { return None };
+        login::log_in(login, &Patience::until(Moment::AsItIs, deadline, self.settings.timeout)).await.ok()
     }
 
-    async fn refuses(&self, token: &str, deadline: Instant) -> Result<Evidence, Fault> {
-        let mut patience = Patience::until(Moment::Moved, deadline, self.timeout);
-        let protected = self.protected();
-        let logged_out = || Evidence::LoggedOut { protected: shown(&self.protected.url) };
-        let mut refused = 0;
-        loop {
-            let trouble = match self.present(token, &patience).await {
-                // Each time over another connection: one worker of several may know of the logout before the others.
-                Ok(Verdict::Refused(_)) if refused + 1 < REFUSALS => {
-                    refused += 1;
-                    continue;
-                }
-                Ok(Verdict::Neither(408 | 425 | 429, _)) if refused > 0 => return Ok(logged_out()),
-                Ok(Verdict::Refused(_)) => return Ok(logged_out()),
-                Ok(Verdict::Accepted) => {
-                    let message = format!("{protected} accepts a token from before the rotation");
-                    let advice = "the logout did not reach it: does the backend check what the logout changes?";
-                    Trouble::NotYet(Fault::new(FaultCode::LogoutIneffective, message).advise(advice))
-                }
-                Ok(Verdict::Neither(status, wait)) => {
-                    neither(&protected, (status, wait), "to a token from before the rotation")
-                }
-                Err(trouble) => trouble,
-            };
-            refused = 0;
-            patience.endure(trouble).await?;
-        }
+    async fn refuses(&self, token: &str, workers: u32, deadline: Instant) -> Result<Evidence, Fault> {
+        let patience = Patience::until(Moment::Moved, deadline, self.settings.timeout);
+        self.settings.check_logged_out(token, workers, patience).await
     }
 }
 
@@ -120,7 +118,8 @@ impl JwtProbe {
     async fn ask_once(
         &self,
         question: &Question<'_>,
-        kept: &mut Option<Zeroizing<String>>,
+        before: &[(Generation, Zeroizing<String>)],
+        (kept, good): (&mut Option<Zeroizing<String>>, &mut Vec<(Generation, Zeroizing<String>)>),
         patience: &Patience,
     ) -> Result<Evidence, Trouble> {
         let unreadable = |why: String| Trouble::Certain(Fault::new(FaultCode::TokenUnreadable, why));
@@ -141,20 +140,23 @@ impl JwtProbe {
         }
         self.check_signature(question, &token, &primary)?;
         let retired = self.signed_with(&question.retired, &token);
-        self.check_accepted(&token, &text, generation, &retired, patience).await?;
-        let accepted = self.check_still_accepted(question, &token, patience).await?;
-        let refused = self.check_refused(&token, &retired, patience).await?;
+        let accepted = self.signed_with(&question.accepted, &token);
+        self.check_accepted((&token, &text), generation, (&retired, &accepted), patience).await?;
+        self.check_still_accepted(&accepted, patience).await?;
+        let mut refused = self.check_refused(&token, generation, &retired, patience).await?;
+        refused.extend(self.check_forgotten(question, before, patience).await?);
         if question.moment != Moment::Before {
             self.check_every_worker(question, (&token, &text), &retired, patience).await?;
             self.check_every_signer(question, &primary, patience).await?;
         }
+        *good = std::iter::once((generation, text)).chain(accepted).collect();
         Ok(Evidence::Jwt {
             source: self.source(),
             algorithm: token.algorithm.as_str().to_owned(),
             signed_with: generation,
             protected: shown(&self.protected.url),
             refused,
-            accepted,
+            accepted: good.iter().skip(1).map(|(generation, _)| *generation).collect(),
             // What the probe itself wrote into a token says nothing of those that the backend gives out.
             lifetime_s: token.lifetime().filter(|_| matches!(self.token, TokenSource::Login(_))),
         })
@@ -163,16 +165,14 @@ impl JwtProbe {
     /// In an overlap, tokens of the other values of the view are good too.
     async fn check_still_accepted(
         &self,
-        question: &Question<'_>,
-        token: &Token,
+        accepted: &[(Generation, Zeroizing<String>)],
         patience: &Patience,
-    ) -> Result<Vec<Generation>, Trouble> {
+    ) -> Result<(), Trouble> {
         let protected = self.protected();
-        let mut accepted = Vec::new();
-        for (generation, text) in self.signed_with(&question.accepted, token) {
+        for (generation, text) in accepted {
             let to = format!("to a token of generation {generation}, which is to be accepted in the overlap");
-            match self.present(&text, patience).await? {
-                Verdict::Accepted => accepted.push(generation),
+            match self.present(text, patience).await? {
+                Verdict::Accepted => {}
                 Verdict::Neither(status, wait) => return Err(neither(&protected, (status, wait), &to)),
                 Verdict::Refused(status) => {
                     let fault = Fault::new(FaultCode::RefusesAccepted, format!("{protected} answered {status} {to}"));
@@ -182,7 +182,7 @@ impl JwtProbe {
                 }
             }
         }
-        Ok(accepted)
+        Ok(())
     }
 
     /// The keys that a consumer may make of a value: whoever reads it from a file mostly takes off the line feed at its end.
@@ -231,10 +231,9 @@ impl JwtProbe {
 
     async fn check_accepted(
         &self,
-        token: &Token,
-        text: &str,
+        (token, text): (&Token, &str),
         generation: Generation,
-        retired: &[(Generation, Zeroizing<String>)],
+        (retired, accepted): (&[(Generation, Zeroizing<String>)], &[(Generation, Zeroizing<String>)]),
         patience: &Patience,
     ) -> Result<(), Trouble> {
         let protected = self.protected();
@@ -244,13 +243,25 @@ impl JwtProbe {
             Verdict::Neither(status, wait) => return Err(neither(&protected, (status, wait), &to)),
             Verdict::Refused(status) => status,
         };
-        for (old, text) in retired {
+        for (other, text) in retired.iter().chain(accepted) {
             if self.present(text, patience).await? == Verdict::Accepted {
-                let message = format!("{protected} answered {status} {to}, and accepts one of generation {old}");
-                return Err(Trouble::Draining(
-                    Fault::new(FaultCode::AcceptsRetired, message)
-                        .advise("what answers there still has the old value: another service that reads the secret?"),
-                ));
+                let message = format!("{protected} answered {status} {to}, and accepts one of generation {other}");
+                let is_retired = retired.iter().any(|(retired, _)| retired == other);
+                let (code, advice) = match (is_retired, *other < generation) {
+                    (true, true) => (
+                        FaultCode::AcceptsRetired,
+                        "what answers there still has the old value: another service that reads the secret?",
+                    ),
+                    (true, false) => (
+                        FaultCode::AcceptsRetired,
+                        "what answers there still has the value that was taken back: another service that reads the secret?",
+                    ),
+                    (false, _) => (
+                        FaultCode::ProtectedRefuses,
+                        "it verifies with the other variable of the overlap alone: does it verify with both?",
+                    ),
+                };
+                return Err(Trouble::Draining(Fault::new(code, message).advise(advice)));
             }
         }
         Err(Trouble::Answered(Fault::new(FaultCode::ProtectedRefuses, format!("{protected} answered {status} {to}"))))
@@ -260,6 +271,7 @@ impl JwtProbe {
     async fn check_refused(
         &self,
         token: &Token,
+        generation: Generation,
         retired: &[(Generation, Zeroizing<String>)],
         patience: &Patience,
     ) -> Result<Vec<String>, Trouble> {
@@ -272,9 +284,14 @@ impl JwtProbe {
             ("alg-none".to_owned(), FaultCode::AcceptsAlgNone, token.unsigned()),
             ("no-signature".to_owned(), FaultCode::AcceptsAlgNone, token.stripped()),
         ];
-        for (generation, text) in retired {
-            forged.push((format!("generation-{generation}"), FaultCode::AcceptsRetired, text.clone()));
+        for (of, text) in retired {
+            forged.push((format!("generation-{of}"), FaultCode::AcceptsRetired, text.clone()));
         }
+        let which = if retired.iter().all(|(of, _)| *of < generation) {
+            "the old value"
+        } else {
+            "a value that was taken back"
+        };
         let protected = self.protected();
         let mut refused = Vec::new();
         for (what, code, text) in forged {
@@ -289,13 +306,43 @@ impl JwtProbe {
                     return Err(match code {
                         // An old worker may be answering.
                         FaultCode::AcceptsRetired => Trouble::Draining(
-                            fault.advise("it goes on accepting the old value: does it keep a list of keys?"),
+                            fault.advise(format!("it goes on accepting {which}: does it keep a list of keys?")),
                         ),
                         _ => Trouble::Certain(fault.advise(
                             "this backend does not check its tokens, so that nothing can be proven with them, and \
                              whoever forges one is let in: mend that first, or name an endpoint that wants a token",
                         )),
                     });
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// A token from before the movement, of a value that is out of force now, must be refused as well.
+    async fn check_forgotten(
+        &self,
+        question: &Question<'_>,
+        before: &[(Generation, Zeroizing<String>)],
+        patience: &Patience,
+    ) -> Result<Vec<String>, Trouble> {
+        let is_retired = |of: Generation| question.retired.iter().any(|(retired, _)| *retired == of);
+        let (protected, mut refused) = (self.protected(), Vec::new());
+        for (generation, text) in before.iter().filter(|(of, _)| is_retired(*of)) {
+            match self.present(text, patience).await? {
+                Verdict::Refused(_) => refused.push(format!("generation-{generation}-from-before")),
+                Verdict::Neither(status, wait) => {
+                    let to = format!("to a token of generation {generation} from before");
+                    return Err(neither(&protected, (status, wait), &to));
+                }
+                Verdict::Accepted => {
+                    let message = format!(
+                        "{protected} still accepts a token of generation {generation} that it had accepted before, and \
+                         refuses a fresh one"
+                    );
+                    return Err(Trouble::Answered(Fault::new(FaultCode::AcceptsRetired, message).advise(
+                        "it remembers tokens that it has verified once: have it forget them when it gets another value",
+                    )));
                 }
             }
         }

@@ -23,7 +23,7 @@ use patience::{Patience, Trouble};
 pub fn from_settings(secret: &SecretSettings, means: &Means) -> Vec<Box<dyn Probe>> {
     let probe = |(place, settings): (usize, &ProbeSettings)| -> Box<dyn Probe> {
         match settings {
-            ProbeSettings::Jwt(probe) => Box::new(probe.clone()),
+            ProbeSettings::Jwt(probe) => Box::new(jwt::Jwt::new(probe)),
             ProbeSettings::Http(probe) => Box::new(probe.clone()),
             ProbeSettings::Command(probe) => Box::new(command::Program::new(secret, place, probe, means)),
         }
@@ -87,12 +87,12 @@ pub trait Probe: Send + Sync {
         None
     }
 
-    /// Asks until a token of [`Probe::log_in`] is refused.
+    /// Asks until a token of [`Probe::log_in`] is refused by all of so many `workers`.
     ///
     /// # Errors
     /// Where it is not, or that cannot be told.
-    async fn refuses(&self, token: &str, deadline: Instant) -> Result<Evidence, Fault> {
-        let _ = (token, deadline);
+    async fn refuses(&self, token: &str, workers: u32, deadline: Instant) -> Result<Evidence, Fault> {
+        let _ = (token, workers, deadline);
         Err(Fault::new(FaultCode::ProbeFailed, "this probe has no tokens"))
     }
 }

@@ -112,10 +112,11 @@ fn answer(mut stream: TcpStream, login: &dyn Fn(usize) -> Says, protected: &dyn 
 
 /// A probe of a server, in the middle of a rotation from generation 1 to 2.
 struct Trial {
-    probe: JwtProbe,
+    probe: Jwt,
     primary: SecretValue,
     accepted: Vec<SecretValue>,
     retired: SecretValue,
+    retired_generation: Generation,
     moment: Moment,
     workers: u32,
     at_leisure: bool,
@@ -127,7 +128,7 @@ impl Trial {
     fn of(address: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let trial = Self {
-            probe: JwtProbe {
+            probe: Jwt::new(&JwtProbe {
                 token: TokenSource::Login(Login {
                     url: format!("http://{address}/login?key={PASSWORD}"),
                     method: "POST".to_owned(),
@@ -142,10 +143,11 @@ impl Trial {
                 },
                 key: KeyEncoding::Text,
                 timeout: Duration::from_secs(20),
-            },
+            }),
             primary: SecretValue::new(NEW.into()),
             accepted: Vec::new(),
             retired: SecretValue::new(OLD.into()),
+            retired_generation: Generation(1),
             moment: Moment::Moved,
             workers: 1,
             at_leisure: false,
@@ -166,7 +168,7 @@ impl Trial {
     }
 
     fn login(&mut self) -> &mut Login {
-        match &mut self.probe.token {
+        match &mut self.probe.settings.token {
             TokenSource::Login(login) => login,
             TokenSource::Mint(_) => panic!("no login"),
         }
@@ -174,7 +176,7 @@ impl Trial {
 
     fn mints(mut self, algorithm: &str) -> Self {
         let (claims, lifetime) = (CLAIMS.to_owned(), Duration::from_secs(60));
-        self.probe.token = TokenSource::Mint(Mint { claims, algorithm: algorithm.to_owned(), lifetime });
+        self.probe.settings.token = TokenSource::Mint(Mint { claims, algorithm: algorithm.to_owned(), lifetime });
         self
     }
 
@@ -183,7 +185,7 @@ impl Trial {
             moment: self.moment,
             primary: (Generation(2), &self.primary),
             accepted: self.accepted.iter().map(|value| (Generation(3), value)).collect(),
-            retired: vec![(Generation(1), &self.retired)],
+            retired: vec![(self.retired_generation, &self.retired)],
             workers: self.workers,
             at_leisure: self.at_leisure,
             deadline: Instant::now() + self.deadline,
@@ -198,13 +200,13 @@ impl Trial {
 
     /// The fault that is told when patience is over.
     async fn fault(mut self) -> Fault {
-        self.probe.timeout = Duration::from_millis(600);
+        self.probe.settings.timeout = Duration::from_millis(600);
         self.ask().await.unwrap_err()
     }
 
     /// The fault, which came much earlier than the timeout.
     async fn early_fault(mut self) -> Fault {
-        self.probe.timeout = Duration::from_secs(40);
+        self.probe.settings.timeout = Duration::from_secs(40);
         let began = Instant::now();
         let fault = self.ask().await.unwrap_err();
         assert!(began.elapsed() < Duration::from_secs(20), "{fault} took {:?}", began.elapsed());

@@ -7,8 +7,10 @@ use super::super::token::Token;
 use super::super::{Patience, Question, Trouble};
 use super::{Verdict, login, neither};
 use crate::config::{JwtProbe, TokenSource};
+use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode, Generation};
 use crate::secret::SecretValue;
+use crate::sys::http::shown;
 
 /// How often each of several processes is to be met with each token, on average.
 const TIMES: u32 = 8;
@@ -17,15 +19,64 @@ const MOST: u32 = 16;
 /// A single process may have threads that do not agree.
 const LEAST: u32 = 2;
 /// How often each of several processes is to be met by a login. That is where people are told that they come too often.
-const LOGINS: u32 = 2;
+const LOGINS: u32 = 3;
 /// So many logins at most.
-const MOST_LOGINS: u32 = 8;
+const MOST_LOGINS: u32 = 12;
+/// So many refusals in a row are enough where there is no time for more.
+const LEAST_REFUSALS: u32 = 16;
 /// What is said of a token that some processes accept.
 const AT_TIMES: &str = "refuses at times, and accepts at others,";
 const ADVICE: &str =
     "one of several processes has another value than the rest: does each of them read it when it starts?";
 
 impl JwtProbe {
+    /// Asks until a token from before a logout is refused: many times in a row, each time over another connection, since one
+    /// worker of several may know of the logout before the others. Once it was accepted, by one that does not, twice as
+    /// often: else asking again and again would meet a row of refusals by chance.
+    pub(super) async fn check_logged_out(
+        &self,
+        token: &str,
+        workers: u32,
+        mut patience: Patience,
+    ) -> Result<Evidence, Fault> {
+        let protected = self.protected();
+        let (times, until) = (workers.clamp(LEAST, MOST) * TIMES, patience.surer());
+        let (mut refused, mut was_accepted) = (0, false);
+        loop {
+            let enough = match was_accepted {
+                true => times * 2,
+                false if Instant::now() > until => LEAST_REFUSALS,
+                false => times,
+            };
+            let trouble = match self.present(token, &patience).await {
+                Ok(Verdict::Refused(_)) if refused + 1 < enough => {
+                    refused += 1;
+                    continue;
+                }
+                Ok(Verdict::Neither(408 | 425 | 429, _)) if refused > 0 && !was_accepted => break,
+                Ok(Verdict::Refused(_)) => break,
+                Ok(Verdict::Accepted) => {
+                    let message = match (was_accepted, refused) {
+                        (false, 0) => format!("{protected} accepts a token from before the rotation"),
+                        _ => format!(
+                            "{protected} accepts a token from before the rotation at times, and refuses it at others"
+                        ),
+                    };
+                    was_accepted = true;
+                    let advice = "the logout did not reach all of it: does each process check what the logout changes?";
+                    Trouble::NotYet(Fault::new(FaultCode::LogoutIneffective, message).advise(advice))
+                }
+                Ok(Verdict::Neither(status, wait)) => {
+                    neither(&protected, (status, wait), "to a token from before the rotation")
+                }
+                Err(trouble) => trouble,
+            };
+            refused = 0;
+            patience.endure(trouble).await?;
+        }
+        Ok(Evidence::LoggedOut { protected: shown(&self.protected.url) })
+    }
+
     /// They are asked, each time over another connection, until it is unlikely that one of them never was. Each token many
     /// times in a row: processes that take turns would meet one of two tokens alone.
     pub(super) async fn check_every_worker(
@@ -65,7 +116,7 @@ impl JwtProbe {
         Ok(())
     }
 
-    /// While several values are accepted, nothing but a token's signature tells which one a process signs with. A few more
+    /// Nothing but a token's signature tells which value a process signs with: it may verify with another one. A few more
     /// logins, until one of them is not answered.
     pub(super) async fn check_every_signer(
         &self,
@@ -74,7 +125,7 @@ impl JwtProbe {
         patience: &Patience,
     ) -> Result<(), Trouble> {
         let TokenSource::Login(login) = &self.token else { return Ok(()) };
-        if question.accepted.is_empty() || question.workers < 2 {
+        if question.workers < 2 {
             return Ok(());
         }
         let until = patience.surer();
@@ -88,7 +139,7 @@ impl JwtProbe {
                 continue;
             }
             let is_of = |value: &SecretValue| self.keys(value).any(|key| token.is_signed_with(&key));
-            let other = question.accepted.iter().find(|(_, value)| is_of(value));
+            let other = question.accepted.iter().chain(&question.retired).find(|(_, value)| is_of(value));
             let other = other.map_or("another value".to_owned(), |(generation, _)| format!("generation {generation}"));
             let (source, generation) = (self.source(), question.primary.0);
             let message = format!("tokens of {source} are signed with {other} at times, and not with {generation}");

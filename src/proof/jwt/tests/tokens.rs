@@ -35,7 +35,7 @@ async fn each_algorithm_and_each_way_to_make_a_key_is_known() {
         let mut trial = Trial::of(&address);
         trial.primary = SecretValue::new(primary.clone().into_bytes());
         trial.retired = SecretValue::new(retired.clone().into_bytes());
-        trial.probe.key = encoding;
+        trial.probe.settings.key = encoding;
         let Evidence::Jwt { algorithm: told, .. } = trial.ask().await.unwrap() else { panic!() };
         assert_eq!(told, algorithm.as_str());
     }
@@ -44,7 +44,7 @@ async fn each_algorithm_and_each_way_to_make_a_key_is_known() {
 #[tokio::test]
 async fn a_value_that_makes_no_key_is_told_by_its_generation() {
     let mut trial = Trial::of(&serve(good, new_only).0);
-    trial.probe.key = KeyEncoding::Hex;
+    trial.probe.settings.key = KeyEncoding::Hex;
     let fault = trial.early_fault().await;
     assert!(fault.code == FaultCode::TokenUnreadable && fault.message.contains("generation 2 is not hex"), "{fault}");
 }
@@ -57,14 +57,14 @@ async fn a_token_in_a_cookie_is_proven() {
     };
     let mut trial = Trial::of(&serve(login, new_only).0);
     trial.login().token = TokenPlace::Cookie("session".to_owned());
-    trial.probe.protected.carrier = TokenCarrier::Cookie("session".to_owned());
+    trial.probe.settings.protected.carrier = TokenCarrier::Cookie("session".to_owned());
     trial.ask().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_token_without_a_scheme_in_a_header_of_its_own_is_proven() {
     let mut trial = Trial::of(&serve(good, new_only).0);
-    trial.probe.protected.carrier = TokenCarrier::Header { name: "X-Token".to_owned(), scheme: String::new() };
+    trial.probe.settings.protected.carrier = TokenCarrier::Header { name: "X-Token".to_owned(), scheme: String::new() };
     trial.ask().await.unwrap();
 }
 

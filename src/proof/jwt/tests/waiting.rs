@@ -18,7 +18,7 @@ async fn a_backend_that_does_not_listen_yet_is_waited_for() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let mut trial = Trial::of(&address.to_string());
-    trial.probe.timeout = Duration::from_secs(10);
+    trial.probe.settings.timeout = Duration::from_secs(10);
     let starts = async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         serve_on(TcpListener::bind(address).unwrap(), good, new_only)
@@ -86,7 +86,7 @@ async fn a_login_that_fails_is_told_with_what_it_answered_and_for_how_long() {
 async fn a_backend_that_hangs_ends_with_the_timeout_or_the_deadline() {
     for (timeout, deadline) in [(300, 20_000), (20_000, 300)] {
         let mut trial = Trial::of(&serve(|_| Says::Nothing, new_only).0);
-        trial.probe.timeout = Duration::from_millis(timeout);
+        trial.probe.settings.timeout = Duration::from_millis(timeout);
         trial.deadline = Duration::from_millis(deadline);
         let began = Instant::now();
         let fault = trial.fault().await;
@@ -127,7 +127,7 @@ async fn one_that_has_been_running_and_says_no_is_asked_twice_and_no_more() {
 async fn one_that_starts_and_says_no_is_asked_ever_less_often() {
     let (address, logins) = serve(|_| status(401), new_only);
     let mut trial = Trial::of(&address);
-    trial.probe.timeout = Duration::from_secs(6);
+    trial.probe.settings.timeout = Duration::from_secs(6);
     let fault = trial.ask().await.unwrap_err();
     assert!(fault.message.contains("answered 401, for"), "{fault}");
     assert!(logins.lock().unwrap().len() <= 12, "{}", logins.lock().unwrap().len());
@@ -139,7 +139,7 @@ async fn one_that_is_asked_too_often_has_time_until_the_deadline_and_keeps_its_t
     let (address, logins) =
         serve(good, move |token| if asked.fetch_add(1, Ordering::Relaxed) < 2 { 429 } else { new_only(token) });
     let mut trial = Trial { moment: Moment::Back, ..Trial::of(&address) };
-    trial.probe.timeout = Duration::from_millis(300);
+    trial.probe.settings.timeout = Duration::from_millis(300);
     trial.ask().await.unwrap();
     assert_eq!(logins.lock().unwrap().len(), 1);
 }
@@ -149,7 +149,7 @@ async fn what_comes_up_late_is_waited_for_on_the_way_back_alone() {
     for moment in [Moment::Moved, Moment::Back] {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut trial = Trial { moment, ..Trial::of(&address.to_string()) };
-        trial.probe.timeout = Duration::from_millis(300);
+        trial.probe.settings.timeout = Duration::from_millis(300);
         let later = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(1500));
             serve_on(TcpListener::bind(address).unwrap(), good, new_only)
@@ -176,7 +176,7 @@ async fn who_listens_and_does_not_answer_yet_is_waited_for_in_the_same_way() {
                 None => Says::Nothing,
             };
             let mut trial = Trial { moment, ..Trial::of(&serve(says, new_only).0) };
-            trial.probe.timeout = Duration::from_millis(300);
+            trial.probe.settings.timeout = Duration::from_millis(300);
             match (trial.ask().await, moment) {
                 (Ok(_), Moment::Back) => {}
                 (Err(fault), Moment::Moved) => {
@@ -193,7 +193,7 @@ async fn who_wants_more_time_than_there_is_does_not_get_it() {
     for seconds in ["18446744073709551615", "99999999999999999999999", "3600"] {
         let says = move |_| Says::Status(429, format!("Retry-After: {seconds}\r\n"), String::new());
         let mut trial = Trial::of(&serve(says, new_only).0);
-        (trial.deadline, trial.probe.timeout) = (Duration::from_secs(2), Duration::from_millis(300));
+        (trial.deadline, trial.probe.settings.timeout) = (Duration::from_secs(2), Duration::from_millis(300));
         assert!(trial.ask().await.unwrap_err().message.contains("answered 429"), "{seconds}");
     }
 }

@@ -75,3 +75,39 @@ async fn one_process_of_several_that_signs_with_the_other_value_of_an_overlap_is
     let fault = trial.early_fault().await;
     assert!(fault.code == FaultCode::SignedWithOld, "{fault}");
 }
+
+#[tokio::test]
+async fn one_process_of_several_that_signs_with_the_retired_value_is_found() {
+    let signs = move |count: usize| token_of(Algorithm::Hs256, if count % 4 == 3 { OLD } else { NEW }.as_bytes());
+    let mut trial = Trial::of(&serve(signs, new_only).0);
+    trial.workers = 4;
+    let fault = trial.early_fault().await;
+    assert!(fault.code == FaultCode::SignedWithOld && fault.message.contains("generation 1 at times"), "{fault}");
+}
+
+/// One process of so many does not know of a logout.
+fn one_missed_the_logout(every: usize) -> impl Fn(&str) -> u16 + Send + Sync {
+    let asked = AtomicUsize::new(0);
+    move |_: &str| {
+        // Connections go to processes as it happens.
+        let turn = asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        if turn % every == 0 { 200 } else { 401 }
+    }
+}
+
+#[tokio::test]
+async fn one_process_of_several_that_missed_the_logout_is_found() {
+    for _ in 0..3 {
+        let mut trial = Trial::of(&serve(good, one_missed_the_logout(8)).0);
+        trial.probe.settings.timeout = Duration::from_secs(5);
+        let fault = trial.probe.refuses("a token", 8, Instant::now() + Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::LogoutIneffective, "{fault}");
+        assert!(fault.message.contains("at times, and refuses it at others"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_logout_that_reached_all_is_believed() {
+    let trial = Trial::of(&serve(good, |_| 401).0);
+    trial.probe.refuses("a token", 8, Instant::now() + Duration::from_secs(60)).await.unwrap();
+}
