@@ -36,6 +36,37 @@ support::on_both_debians! {
         assert!(steps.contains("preflight my-backend.service is failed, result exit-code, exit status 1"), "{steps}");
     }
 
+    fn what_systemd_has_started_again_after_the_commit_has_ended_all_the_same(debian) {
+        let backend = Backend::good().fault("exits-after-settle 2500").service("Restart=always\nRestartSec=20ms");
+        let machine = adopted(debian, &backend);
+        assert_eq!(rotate(&machine).status, 0);
+        poll(seconds(20), "the first value is in force again", || (status(&machine)["generation"] == 1).then_some(()));
+        poll(seconds(20), "it is over", || status(&machine)["rotation"].is_null().then_some(()));
+        let said = machine.ok(&["rekeyctl", "status", NAME]);
+        let because = said.lines().find(|line| line.trim_start().starts_with("Because")).unwrap_or_else(|| panic!("{said}"));
+        let is_told = ["ended and was started again by systemd", "auto-restart"].iter().any(|words| because.contains(words));
+        assert!(is_told, "{said}");
+    }
+
+    fn a_process_that_no_restart_ends_is_named_with_what_ends_it(debian) {
+        let started = "ExecStartPost=/bin/sh -c 'exec setsid --fork sleep 1000'";
+        let machine = adopted(debian, &Backend::good().service(&format!("KillMode=process\n{started}")));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_says(&said, "(sleep) of my-backend.service, which its last restart did not end, has another JWT_SECRET than generation 2");
+        assert_says(&said, "KillMode");
+        // What is advised helps.
+        for _ in 0..5 {
+            let said = machine.exec(&["rekeyctl", "verify", NAME]);
+            let text = said.to_string();
+            let Some((_, rest)) = text.split_once("kill ") else { break };
+            let pid: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            machine.ok(&["kill", &pid]);
+        }
+        machine.ok(&["rekeyctl", "verify", NAME]);
+        assert_serves_with(&machine, FIRST_VALUE);
+    }
+
     fn the_new_process_ends_well_but_unasked_a_little_after_the_commit(debian) {
         let machine = adopted(debian, &Backend::good().fault("ends-after-settle"));
         let said = rotate(&machine);

@@ -141,6 +141,27 @@ support::on_both_debians! {
         rotation::is_refused(&machine, "unit-unusable", &["masked"]);
     }
 
+    fn one_that_is_masked_and_stopped_while_it_is_watched_is_named_and_not_waited_for(debian) {
+        let units = "[\"my-backend.service\", \"my-worker.service\"]";
+        let toml = rotation::toml("").replace("[\"my-backend.service\"]", units).replace("settle = \"1s\"", "settle = \"8s\"");
+        let machine = Machine::on(debian)
+            .backend(&Backend::good())
+            .backend(&Backend::named("my-worker", 3001))
+            .secret(NAME, &toml)
+            .boot();
+        let machine = rotation::adopt(machine);
+        machine.ok(&["rekeyctl", "rotate", "--no-wait", NAME]);
+        let has_new = || value_of(&machine, WORKER).is_some_and(|value| value != FIRST_VALUE);
+        poll(seconds(10), "both are watched", || has_new().then_some(()));
+        machine.sh("mv /etc/systemd/system/my-backend.service /root; systemctl mask my-backend.service; systemctl stop my-backend.service");
+        // The deadline is ten minutes.
+        ends_as(&machine, "rollback-failed");
+        let outcome = rotation::status(&machine)["last"]["outcome"].to_string();
+        assert!(outcome.contains("my-backend.service is masked by now"), "{outcome}");
+        assert!(outcome.contains("my-backend.service was stopped in mid-rotation"), "{outcome}");
+        assert_eq!(value_of(&machine, WORKER).as_deref(), Some(FIRST_VALUE));
+    }
+
     fn a_unit_that_is_removed_or_renamed_meanwhile_keeps_the_old_value_and_so_do_the_others(debian) {
         let machine = with_worker(debian, "[\"my-backend.service\", \"my-worker.service\"]");
         begin(&machine);

@@ -107,8 +107,9 @@ fn in_words(status: &SecretStatus) -> String {
     }
     if let Some(last) = &status.last {
         row("Last", format!("{} {} ({}), rotation {}", outcome(last), ago(last.at), last.actor, last.id));
-        if let Some(cause) = last.outcome.cause() {
-            row("Because", fault_in_words(cause));
+        let cause = last.outcome.cause().map(fault_in_words);
+        if let Some(cause) = cause.or_else(|| last.taken_back_for.clone()) {
+            row("Because", cause);
         }
         if let Some(fault) = &last.hook_failed {
             row("But then", fault_in_words(fault));

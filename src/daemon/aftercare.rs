@@ -128,8 +128,16 @@ async fn look_after(
                 continue;
             };
             let has_ended = status.has_ended() && !status.has_job;
-            if status.was_started_again_since(&proven.invocation) || has_ended && proven.has_ended {
-                failed = Some(status);
+            let was_started_again = status.was_started_again_since(&proven.invocation);
+            if was_started_again || has_ended && proven.has_ended {
+                // The run that is there now says nothing of the one that ended.
+                let is_new = was_started_again && !status.restarts_itself();
+                let how = if is_new {
+                    format!("{} ended and was started again by systemd", status.id)
+                } else {
+                    status.in_words()
+                };
+                failed = Some((how, status));
             } else if has_ended || status.invocation_id == proven.invocation {
                 // What ended it is known at the next look.
                 proven.has_ended = has_ended;
@@ -140,8 +148,8 @@ async fn look_after(
         let Some(moved) = jobs.units() else { return };
         still.retain(|proven| !moved.contains(&proven.unit));
         units = still;
-        if let Some(status) = failed {
-            return take_back(&daemon, &settings, &committed, &status.in_words(), Some(&status)).await;
+        if let Some((how, status)) = failed {
+            return take_back(&daemon, &settings, &committed, &how, Some(&status)).await;
         }
         let parts = (!others.is_empty()).then(|| daemon.parts(&settings, &charge));
         for target in parts.iter().flat_map(|parts| parts.targets()) {

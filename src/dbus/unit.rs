@@ -53,6 +53,8 @@ pub struct UnitStatus {
     pub skipped_by_condition: bool,
     /// Whether the unit has not been started since the boot.
     pub never_started: bool,
+    /// When its last start began, in microseconds since the boot, but for the time that the machine was suspended.
+    pub started_us: u64,
     /// How long its last start took, in microseconds; none where it is not active.
     pub start_us: Option<u64>,
     pub triggered_by: Vec<String>,
@@ -148,6 +150,7 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         has_own_files: has_own_files(service),
         skipped_by_condition: was_checked && !(condition && assertion),
         never_started: number(unit, "InactiveExitTimestampMonotonic") == 0,
+        started_us: number(unit, "InactiveExitTimestampMonotonic"),
         start_us: start(unit),
         triggered_by: texts(unit, "TriggeredBy"),
         has_conditions: elements(unit, "Conditions").len() + elements(unit, "Asserts").len() > 0,

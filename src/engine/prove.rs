@@ -30,10 +30,16 @@ impl Engine<'_> {
         }
         // There is no other way out than the last way back; and whoever ends meanwhile is seen.
         let is_last = matches!(phase, Phase::Back { signed: false, .. });
-        let moment = if is_last && evidence.iter().any(Evidence::is_watched) { Moment::Back } else { Moment::Moved };
+        let stopped = self.stopped_meanwhile(&evidence);
+        let waits = is_last && stopped.is_none() && evidence.iter().any(Evidence::is_watched);
+        let moment = if waits { Moment::Back } else { Moment::Moved };
         let of = (moment, runs(&evidence), workers(&evidence));
         let probed = tokio::select! {
-            probed = self.ask_probes(of, view, (&values, self.out_of_force(view)), deadline) => probed?,
+            probed = self.ask_probes(of, view, (&values, self.out_of_force(view)), deadline) => probed.map_err(|fault| match stopped {
+                Some(unit) => Fault { message: format!("{}, and {unit} was stopped in mid-rotation", fault.message), ..fault }
+                    .advise(format!("is it {unit} that should answer? systemctl start {unit}")),
+                None => fault,
+            })?,
             fault = self.watch_over(&evidence) => return Err(fault),
         };
         for (_, target) in self.moving() {
@@ -44,6 +50,13 @@ impl Engine<'_> {
             evidence.extend(target.make_last(&errand).await?);
         }
         Ok(Seen::Proven { evidence })
+    }
+
+    /// A consumer that ran when the rotation began, and was stopped on purpose since.
+    fn stopped_meanwhile(&self, evidence: &[Evidence]) -> Option<String> {
+        let is_stopped =
+            |unit: &str| evidence.iter().any(|seen| matches!(seen, Evidence::Stopped { unit: it } if it == unit));
+        self.found().iter().find(|found| found.running && is_stopped(&found.unit)).map(|found| found.unit.clone())
     }
 
     /// That the consumers would start with what was delivered, and work as they are.

@@ -7,6 +7,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::param::clock_ticks_per_second;
 use zeroize::Zeroizing;
 
 use super::questions::{Answer, Process, Question, Variable};
@@ -149,6 +150,7 @@ fn process(
     Some(Process {
         pid,
         comm: comm.trim_end().to_owned(),
+        started_us: started_us(pid).unwrap_or_default(),
         digests: variables.iter().map(|variable| assigned(&environment, variable).map(told)).collect(),
         credentials: credentials.iter().map(seen).collect(),
     })
@@ -189,11 +191,21 @@ fn environment(pid: u32, control_group: Group<'_>) -> Option<Zeroizing<Vec<u8>>>
     let mut environment = Zeroizing::new(Vec::with_capacity(256 * 1024));
     let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
     file.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
-    let stat = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
-    // The state follows on the name, which is in parentheses and may hold anything.
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    let lives = !matches!(state, Some('Z' | 'X' | 'x') | None);
+    let lives = !matches!(stat(pid)?.first().map(String::as_str), Some("Z" | "X" | "x") | None);
     (lives && inside()).then_some(environment)
+}
+
+/// The fields of `/proc/PID/stat` from the third one on, the state: before it is the name, which is in parentheses and may
+/// hold anything (proc_pid_stat(5)).
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
+    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+/// When a process was started, in microseconds since the boot: the 22nd field counts clock ticks.
+fn started_us(pid: u32) -> Option<u64> {
+    let ticks: u64 = stat(pid)?.get(19)?.parse().ok()?;
+    ticks.checked_mul(1_000_000)?.checked_div(clock_ticks_per_second())
 }
 
 fn is_in(pid: u32, control_group: Group<'_>) -> bool {

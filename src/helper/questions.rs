@@ -146,6 +146,9 @@ pub struct Process {
     pub pid: u32,
     /// Its name: `/proc/PID/comm`.
     pub comm: String,
+    /// When it was started, in microseconds since the boot; 0 where that is not known.
+    #[serde(default)]
+    pub started_us: u64,
     /// The HMAC of each variable's value, in hex; none where it is not in the environment.
     pub digests: Vec<Option<String>>,
     /// The HMAC of each credential that it sees, in hex; none where it does not.

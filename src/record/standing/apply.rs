@@ -304,12 +304,24 @@ impl Standing {
         if !is_still_to_come && (retires || !matches!(outcome, Outcome::Refused { .. })) {
             self.retire_at = None;
         }
+        let taken_back_for = (transaction.actor == Actor::Aftercare).then(|| transaction.reason.clone());
         let Transaction { id, actor, batch, hooks, interruptions, waiting, read_back, .. } = transaction;
         let interrupted = interruptions > 0;
         let hook_failed = hooks.into_iter().find_map(|(_, failed)| failed);
         let outcome = outcome.clone();
-        self.last =
-            Some(LastRotation { id, actor, batch, retires, interrupted, outcome, hook_failed, waiting, read_back, at });
+        self.last = Some(LastRotation {
+            id,
+            actor,
+            batch,
+            retires,
+            interrupted,
+            taken_back_for,
+            outcome,
+            hook_failed,
+            waiting,
+            read_back,
+            at,
+        });
     }
 }
 

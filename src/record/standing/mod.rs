@@ -221,6 +221,9 @@ pub struct LastRotation {
     /// Whether it was taken up again after an interruption.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
+    /// Why it was asked for, where it took a value back that had been committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back_for: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// What was to follow once it was proven, and failed.

@@ -122,8 +122,13 @@ async fn helper(listener: UnixListener, seen: &'static str) {
             let Question::Container { key, files, .. } = question else { panic!("{question:?}") };
             let key: [u8; 32] = hex::decode(key).unwrap().try_into().unwrap();
             let told = Some(hex::encode(digest(&key, seen.as_bytes())));
-            let process =
-                Process { pid: 7, comm: "web".to_owned(), digests: Vec::new(), credentials: vec![told; files.len()] };
+            let process = Process {
+                pid: 7,
+                comm: "web".to_owned(),
+                started_us: 0,
+                digests: Vec::new(),
+                credentials: vec![told; files.len()],
+            };
             Answer::Processes { processes: vec![process] }
         };
         let answers: Vec<Answer> = questions.iter().map(answer).collect();

@@ -122,7 +122,14 @@ pub(super) fn failure(status: &UnitStatus, what: &str) -> Fault {
         "timeout" => FaultCode::NotReady,
         _ => FaultCode::UnitFailed,
     };
-    Fault::new(code, format!("{}: {what}", status.in_words())).advise(format!("journalctl -u {} -n 50", status.id))
+    let id = &status.id;
+    match status.load_state.as_str() {
+        "masked" => Fault::new(code, format!("{id} is masked by now: {what}"))
+            .advise(format!("systemctl unmask {id}, if that was not meant to be; then try again")),
+        "not-found" => Fault::new(code, format!("there is no unit {id} any more: {what}"))
+            .advise("was it renamed or removed? say its name in `units`, and rekeyctl reload; then try again"),
+        _ => Fault::new(code, format!("{}: {what}", status.in_words())).advise(format!("journalctl -u {id} -n 50")),
+    }
 }
 
 pub(super) fn dependent_failed(unit: &str, consumer: &str, how: &str) -> Fault {

@@ -112,7 +112,11 @@ impl SystemdTarget {
                 return Err(Fault::new(FaultCode::Unsettled, message).advise(format!("journalctl -u {} -n 50", now.id)));
             }
             if is_down(&now) {
-                let fault = failure(&now, "it ended again soon after its start");
+                let what = match now.active_state == "inactive" && now.result == "success" {
+                    true => "it was stopped, or ended by itself, while it was watched",
+                    false => "it ended again soon after its start",
+                };
+                let fault = failure(&now, what);
                 let code = if fault.code == FaultCode::UnitFailed { FaultCode::Unsettled } else { fault.code };
                 return Err(Fault { code, ..fault });
             }

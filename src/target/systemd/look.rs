@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::SystemdTarget;
 use super::delivery::LARGEST;
+use super::tally::LeftOver;
 use super::way::{Form, credential_path};
 use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
@@ -97,10 +98,15 @@ impl SystemdTarget {
         };
         let Answer::Processes { processes } = self.helper.ask_one(question).await? else { return Ok(Vec::new()) };
         let mut counted: Vec<(Has, u32)> = Vec::new();
+        let mut left_over = Vec::new();
         for process in &processes {
             let told = |all: &[Option<String>]| known.told(all.first().and_then(Option::as_deref));
             let of_credential = told(&process.credentials);
             let has = if of_credential == Has::Nothing { told(&process.digests) } else { of_credential };
+            if let Some(one) = LeftOver::of(process, status) {
+                left_over.push(Sighting::process(one.in_words(&status.id), has, format!("kill {}", one.pid)));
+                continue;
+            }
             match counted.iter_mut().find(|(other, _)| *other == has) {
                 Some((_, count)) => *count += 1,
                 None => counted.push((has, 1)),
@@ -112,6 +118,6 @@ impl SystemdTarget {
             let seen = if self.activate == Activate::None { Sighting::left_alone } else { Sighting::process };
             seen(place, has, format!("systemctl restart {}", status.id))
         };
-        Ok(counted.into_iter().map(sighting).collect())
+        Ok(counted.into_iter().map(sighting).chain(left_over).collect())
     }
 }

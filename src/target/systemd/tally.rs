@@ -1,5 +1,7 @@
 //! What the processes of a unit have, compared with what they should have.
 
+use std::time::Duration;
+
 use super::SystemdTarget;
 use super::way::credential_path;
 use crate::config::Deliver;
@@ -9,6 +11,9 @@ use crate::rotation::{Fault, FaultCode};
 use crate::secret::{digest, is_same_digest, random};
 use crate::store::StoreError;
 use crate::target::{Disclosed, counted};
+
+/// The clock that processes' starts are told by has no finer one (proc_pid_stat(5)).
+const TICK: Duration = Duration::from_millis(10);
 
 /// What the processes of a unit have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub(super) struct Tally {
     keeping: u32,
     /// With another value.
     other: u32,
+    /// Of these, processes that no restart has ended.
+    left_over: Vec<LeftOver>,
     /// With the value, and another one to accept than they should have.
     accepts_others: u32,
     /// With the variable in their environment, though the credential replaces it.
@@ -54,6 +61,28 @@ impl Tally {
             + self.stale
             + self.without
             + u32::try_from(self.lacking.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// A process from before the last start of its unit, which systemd does not end (`KillMode=`, or it ignores SIGTERM and no
+/// SIGKILL follows).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LeftOver {
+    pub pid: u32,
+    comm: String,
+}
+
+impl LeftOver {
+    /// A process of a unit, where it is one.
+    pub fn of(process: &Process, status: &UnitStatus) -> Option<Self> {
+        let is_older = process.started_us > 0
+            && Duration::from_micros(process.started_us) + TICK * 2 < Duration::from_micros(status.started_us);
+        is_older.then(|| Self { pid: process.pid, comm: process.comm.clone() })
+    }
+
+    /// Which it is, in the unit of this name.
+    pub fn in_words(&self, unit: &str) -> String {
+        format!("process {} ({}) of {unit}, which its last restart did not end,", self.pid, self.comm)
     }
 }
 
@@ -97,7 +126,9 @@ impl SystemdTarget {
                 .iter_mut()
                 .filter(|has| is_same_digest(has.as_deref(), empty.as_deref()))
                 .for_each(|has| *has = None);
+            let (left_over, others) = (LeftOver::of(&process, status), tally.other);
             self.count(&mut tally, process, &wanted);
+            tally.left_over.extend(left_over.filter(|_| tally.other > others));
         }
         Ok(tally)
     }
@@ -171,6 +202,13 @@ impl SystemdTarget {
         if tally.matching + tally.other == 0 {
             return Fault::new(FaultCode::NoValue, format!("no process of {unit} has {env} in its environment"))
                 .advise(format!("does the unit start its program with a cleaned environment? systemctl cat {unit}"));
+        }
+        if let Some(one) = tally.left_over.first() {
+            let message = format!("{} has another {env} than generation {generation}", one.in_words(unit));
+            return Fault::new(FaultCode::WrongValue, message).advise(format!(
+                "kill {}; and have systemd end all processes of the unit: systemctl show -p KillMode,SendSIGKILL {unit}",
+                one.pid
+            ));
         }
         if tally.other > 0 {
             let message =
