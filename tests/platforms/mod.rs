@@ -74,6 +74,11 @@ impl Kind {
         }
     }
 
+    /// What it says of a deployment that is built, and not published yet.
+    pub fn aside(self) -> &'static str {
+        if self == Self::Vercel { "READY STAGED" } else { "ready" }
+    }
+
     /// What it says of a deployment that failed.
     fn failed(self) -> &'static str {
         match self {
@@ -252,6 +257,11 @@ impl Fake {
         if state.world.set.get("push-at").is_some_and(|at| at == step) {
             state.world.set.remove("push-at");
             state.world.push();
+        }
+        if state.world.set.get("stops-publishing-at").is_some_and(|at| at == step) {
+            // Somebody wants to publish what is built by hand from now on.
+            state.world.set.remove("stops-publishing-at");
+            state.world.keep_aside();
         }
         if state.world.set.get("deploys-at").is_some_and(|at| at == step) {
             // Somebody deploys, which takes a while.

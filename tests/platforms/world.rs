@@ -141,8 +141,7 @@ impl World {
             let rest = state.split(' ').next().unwrap_or_default().to_owned();
             *self.deployments[at].states.last_mut().unwrap() = rest;
             self.deploy(None, false);
-            let aside = if self.kind == Kind::Vercel { "READY STAGED" } else { "ready" };
-            self.deployments.last_mut().unwrap().states = vec![aside.to_owned()];
+            self.deployments.last_mut().unwrap().states = vec![self.kind.aside().to_owned()];
         } else if self.is_live(&state) && !self.deployments[at].canceled && !self.is_set("never-serves") {
             self.serve(id);
             if self.triggers > 0 && self.counts_down("push-when-live") == Some(0) {
@@ -164,6 +163,12 @@ impl World {
         if newer(self, id) >= newer(self, &self.serving.clone()) {
             self.serving = id.to_owned();
         }
+    }
+
+    /// Nothing is published by itself any more.
+    pub fn keep_aside(&mut self) {
+        let switch = if self.kind == Kind::Vercel { "no-auto-assign" } else { "locked" };
+        self.set.insert(switch.to_owned(), String::new());
     }
 
     /// Somebody pushes new code, which is live at once.

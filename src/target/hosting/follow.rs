@@ -43,8 +43,12 @@ impl HostingTarget {
             if at.state != state.0 {
                 state = (at.state, Instant::now());
             }
-            let is_aside = at.state == State::Aside;
-            if let Some((refusal, _)) = refused.take_if(|(_, when)| is_aside && when.elapsed() >= ASIDE) {
+            let is_due = refused.as_ref().is_some_and(|(_, when)| when.elapsed() >= ASIDE);
+            if is_due
+                && at.state == State::Aside
+                && !self.is_published_by_itself(course).await?
+                && let Some((refusal, _)) = refused.take()
+            {
                 if self.is_unasked(&at.id) {
                     return Err(self.after(refusal));
                 }
@@ -76,10 +80,13 @@ impl HostingTarget {
                         Ok(()) => published = true,
                         Err(Refusal { kind: Kind::Unavailable, .. }) => {}
                         // It may have been done the first time that it was asked for.
-                        Err(refusal) => (published, refused) = (true, Some((refusal, Instant::now()))),
+                        Err(refusal) => {
+                            self.tell(course, &format!("{} was not published: {}", name(&at), refusal.text));
+                            (published, refused) = (true, Some((refusal, Instant::now())));
+                        }
                     }
                 }
-                Step::Wait | Step::AskWhetherItServes | Step::LookForNewer => {}
+                Step::Wait | Step::AskWhetherItServes | Step::AskWhetherItIsPublished | Step::LookForNewer => {}
             }
             let pause = self.platform.pause(began.elapsed());
             if Instant::now() + pause >= until {
@@ -120,6 +127,9 @@ impl HostingTarget {
         loop {
             match step(at, known) {
                 Step::AskWhetherItServes => known.serves = Some(self.platform.serves(at, course.until).await?),
+                Step::AskWhetherItIsPublished => {
+                    known.by_itself = Some(self.platform.publishes_by_itself(course.until).await?);
+                }
                 Step::LookForNewer => known.newer = Some(self.newer(course, at).await?),
                 decided => return Ok(decided),
             }
@@ -138,6 +148,14 @@ impl HostingTarget {
         let Some(newer) = self.made_since(course).await?.into_iter().find(is_well) else { return Ok(None) };
         let serves = newer.state == State::Up && self.platform.serves(&newer, course.until).await?;
         Ok(Some((newer, serves)))
+    }
+
+    /// Whether the platform itself may still publish what is kept aside; where that is not told now, it may.
+    async fn is_published_by_itself(&self, course: &Course<'_>) -> Result<bool, Fault> {
+        match self.platform.publishes_by_itself(course.until).await {
+            Err(Refusal { kind: Kind::Unavailable, .. }) => Ok(true),
+            told => told.map_err(|refusal| self.after(refusal)),
+        }
     }
 
     /// Publishes one. Whatever is answered, it may be published from then on, unless it is certain that nothing was done.

@@ -49,6 +49,12 @@ impl Netlify {
         Ok(site)
     }
 
+    /// Whether this deploy, which is published, stays so until a person says otherwise.
+    async fn is_locked(&self, id: &str, until: Instant) -> Said<bool> {
+        let raw: Raw = self.api.ask(Request::get(&["deploys", id], &[]), until).await?.read()?;
+        Ok(raw.locked == Some(true))
+    }
+
     async fn account(&self, until: Instant) -> Said<String> {
         if self.account.get().is_none() {
             self.look_at_site(until).await?;
@@ -94,9 +100,7 @@ impl Platform for Netlify {
         sight.recent = self.recent(until).await?;
         sight.serving = self.serving(until).await?;
         if let Some(serving) = &sight.serving {
-            let path = ["deploys", serving.id.as_str()];
-            let raw: Raw = self.api.ask(Request::get(&path, &[]), until).await?.read()?;
-            if raw.locked == Some(true) && !self.settings.publish {
+            if self.is_locked(&serving.id, until).await? && !self.settings.publish {
                 let text = format!("what {} publishes is locked: a new deploy would not be published", self.label);
                 let advice = "unlock it there; or let rekeyd publish the deploy that it makes: `publish = true`";
                 return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
@@ -210,6 +214,13 @@ impl Platform for Netlify {
         match self.look_at_site(until).await?.published_deploy {
             Some(published) => Ok(Some(self.deployment(&published.id, until).await?)),
             None => Ok(None),
+        }
+    }
+
+    async fn publishes_by_itself(&self, until: Instant) -> Said<bool> {
+        match self.look_at_site(until).await?.published_deploy {
+            Some(published) => Ok(!self.is_locked(&published.id, until).await?),
+            None => Ok(true),
         }
     }
 

@@ -221,6 +221,12 @@ pub(super) trait Platform: Send + Sync {
     /// What is served now.
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>>;
 
+    /// Whether the platform itself may still publish what is built and kept aside, by how it is set up now. Without that
+    /// it stays aside until a person, or we, publish it.
+    async fn publishes_by_itself(&self, _until: Instant) -> Said<bool> {
+        Ok(true)
+    }
+
     /// Publishes a deployment that is kept aside.
     async fn publish(&self, id: &str, until: Instant) -> Said<()>;
 

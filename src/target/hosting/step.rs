@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::platform::{Deployment, State};
 use crate::rotation::FaultCode;
 
-/// How long one that is up and kept aside is given to be published by itself.
+/// How long one that is up and kept aside is given to be published by itself, before that is asked for.
 pub(super) const ASIDE: Duration = Duration::from_secs(20);
 
 /// How long a list has to show the newer one that has replaced another.
@@ -24,6 +24,8 @@ pub(super) struct Known {
     pub may_publish: bool,
     /// Whether that was asked for already.
     pub published: bool,
+    /// Whether the platform itself publishes what is kept aside.
+    pub by_itself: Option<bool>,
 }
 
 /// What follows.
@@ -36,6 +38,8 @@ pub(super) enum Step {
     AskWhetherItServes,
     /// Look for newer ones.
     LookForNewer,
+    /// Find out whether the platform publishes it by itself.
+    AskWhetherItIsPublished,
     /// Publish it.
     Publish,
     /// Follow another one.
@@ -77,7 +81,11 @@ pub(super) fn step(at: &Deployment, known: &Known) -> Step {
         }
         (State::Aside, _) if known.published => Step::Wait,
         (State::Aside, _) if known.may_publish => Step::Publish,
-        (State::Aside, _) => Step::Fail(FaultCode::NotLive, format!("{} came up, but {}", name(at), told(at))),
+        (State::Aside, _) => match known.by_itself {
+            None => Step::AskWhetherItIsPublished,
+            Some(true) => Step::Wait,
+            Some(false) => Step::Fail(FaultCode::NotLive, format!("{} came up, but {}", name(at), told(at))),
+        },
         _ => Step::Wait,
     }
 }
@@ -131,7 +139,10 @@ pub(super) mod tests {
     fn one_that_is_kept_aside_is_published_once_and_only_where_that_is_allowed() {
         let aside = deployment("a", State::Aside);
         assert_eq!(step(&aside, &Known { lasts: Duration::from_secs(3), ..known() }), Step::Wait);
-        assert!(matches!(step(&aside, &known()), Step::Fail(FaultCode::NotLive, _)));
+        assert_eq!(step(&aside, &known()), Step::AskWhetherItIsPublished);
+        assert_eq!(step(&aside, &Known { by_itself: Some(true), ..known() }), Step::Wait);
+        let stays = Known { by_itself: Some(false), ..known() };
+        assert!(matches!(step(&aside, &stays), Step::Fail(FaultCode::NotLive, _)));
         assert_eq!(step(&aside, &Known { may_publish: true, ..known() }), Step::Publish);
         assert_eq!(step(&aside, &Known { may_publish: true, published: true, ..known() }), Step::Wait);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::answer::Kind;
+use super::api::Said;
 use super::course::Course;
 use super::platform::{Deployment, NEWEST, SINCE, State};
 use super::step::{name, told};
@@ -42,7 +43,7 @@ impl HostingTarget {
             let is_of_this_way = at.mark.as_deref() == Some(course.errand.mark);
             let is_new = !is_of_this_way && course.found.get(NEWEST) != Some(&at.id);
             if is_new && self.may_land(course, &at).await? {
-                self.stop(course, &at).await?;
+                self.stop(course, &at, self.limit).await?;
             }
         }
         Ok(())
@@ -51,21 +52,43 @@ impl HostingTarget {
     async fn may_land(&self, course: &Course<'_>, at: &Deployment) -> Result<bool, Fault> {
         match at.state {
             State::Going | State::Blocked => Ok(true),
-            State::Aside => Ok(self.may_be_published(course, at)),
+            State::Aside => {
+                let may_be = self.answer(course, || self.may_be_published(course, at, course.until)).await;
+                may_be.map_err(|refusal| self.after(refusal))
+            }
             State::Failed | State::Gone => Ok(false),
             // Up, and newer than what serves: it may be about to.
             State::Up if self.is_ours(course, at) => {
-                let serving = self.answer(course, || self.platform.serving(course.until)).await;
-                let serving = serving.map_err(|refusal| self.after(refusal))?;
-                Ok(serving.is_none_or(|serving| serving.id != at.id && at.created > serving.created))
+                let is_newer = self.answer(course, || self.is_newer_than_what_serves(at, course.until)).await;
+                is_newer.map_err(|refusal| self.after(refusal))
             }
             State::Up => Ok(false),
         }
     }
 
-    /// Whether one that is kept aside may be published because we have asked for it, now or in an earlier life.
-    fn may_be_published(&self, course: &Course<'_>, at: &Deployment) -> bool {
-        self.platform.may_publish() && self.is_ours(course, at) && !self.is_unasked(&at.id)
+    async fn is_newer_than_what_serves(&self, at: &Deployment, until: Instant) -> Said<bool> {
+        let serving = self.platform.serving(until).await?;
+        Ok(serving.is_none_or(|serving| serving.id != at.id && at.created > serving.created))
+    }
+
+    /// Whether one that is kept aside may be published: because we have asked for it, now or in an earlier life; or by the
+    /// platform itself, which takes its time for that, as long as nothing newer serves.
+    async fn may_be_published(&self, course: &Course<'_>, at: &Deployment, until: Instant) -> Said<bool> {
+        if self.platform.may_publish() && self.is_ours(course, at) && !self.is_unasked(&at.id) {
+            return Ok(true);
+        }
+        Ok(self.platform.publishes_by_itself(until).await? && self.is_newer_than_what_serves(at, until).await?)
+    }
+
+    /// How it stands now, and whether that is the end of it.
+    async fn how_it_ends(&self, course: &Course<'_>, id: &str, until: Instant) -> Said<(Deployment, bool)> {
+        let now = self.platform.deployment(id, until).await?;
+        let is_over = match now.state {
+            State::Failed | State::Gone => true,
+            State::Aside => !self.may_be_published(course, &now, until).await?,
+            State::Going | State::Up | State::Blocked => false,
+        };
+        Ok((now, is_over))
     }
 
     /// Sees to it that a deployment does not land any more. Where that cannot be known it is not undone.
@@ -76,7 +99,7 @@ impl HostingTarget {
         code: FaultCode,
         text: &str,
     ) -> Result<Deployment, Fault> {
-        match self.stop(course, &at).await? {
+        match self.stop(course, &at, ENDS).await? {
             Stopped::Ended => Err(self.fault(code, text, &at.page)),
             // It was quicker, and is to be taken back.
             Stopped::Live(live) if self.has_other_code(course, &live) => Err(self.fault(code, text, &live.page)),
@@ -91,15 +114,11 @@ impl HostingTarget {
         canceled.err().map_or_else(String::new, |refusal| format!(" ({})", refusal.text))
     }
 
-    /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time.
-    pub(super) async fn stop(&self, course: &Course<'_>, at: &Deployment) -> Result<Stopped, Fault> {
+    /// Waits until a deployment has ended, after canceling it where it is ours. Somebody else's has more time; but what they
+    /// keep aside for long, they mean to. One of ours that is built can be canceled no more: it has so long to be published.
+    async fn stop(&self, course: &Course<'_>, at: &Deployment, aside: Duration) -> Result<Stopped, Fault> {
         let is_ours = self.is_ours(course, at);
-        let is_over = |at: &Deployment| match at.state {
-            State::Failed | State::Gone => true,
-            State::Aside => !self.may_be_published(course, at),
-            State::Going | State::Up | State::Blocked => false,
-        };
-        if is_over(at) {
+        if matches!(at.state, State::Failed | State::Gone) {
             return Ok(Stopped::Ended);
         }
         let last = course.errand.deadline.checked_sub(LAST).unwrap_or(course.until);
@@ -113,15 +132,24 @@ impl HostingTarget {
         } else {
             self.tell(course, &format!("waiting for the end of {}, which is not ours", name(at)));
         }
-        let ends = || if is_ours { latest.min(Instant::now() + ENDS) } else { latest };
-        let (mut until, began) = (ends(), Instant::now());
+        let mut state = at.state;
+        let ends = |state: State| match (is_ours, state) {
+            (true, State::Aside) => latest.min(Instant::now() + aside),
+            (true, _) | (false, State::Aside) => latest.min(Instant::now() + ENDS),
+            (false, _) => latest,
+        };
+        let (mut until, began) = (ends(state), Instant::now());
         loop {
-            let why = match self.platform.deployment(&at.id, latest).await {
-                Ok(now) if is_over(&now) => return Ok(Stopped::Ended),
-                Ok(now) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
+            let why = match self.how_it_ends(course, &at.id, latest).await {
+                Ok((_, true)) => return Ok(Stopped::Ended),
+                Ok((now, _)) if now.state == State::Up && self.platform.serves(&now, latest).await.unwrap_or(false) => {
                     return Ok(Stopped::Live(now));
                 }
-                Ok(now) => {
+                Ok((now, _)) => {
+                    if now.state == State::Aside && state != State::Aside {
+                        until = ends(now.state);
+                    }
+                    state = now.state;
                     // Not every state is one in which it can be canceled.
                     if !refused.is_empty() && now.word != asked_in && can_be_canceled(&now) {
                         refused = self.cancel(course, &now, latest).await;
@@ -131,7 +159,7 @@ impl HostingTarget {
                 }
                 Err(refusal) if refusal.kind == Kind::Unavailable => {
                     // It may have ended meanwhile.
-                    until = ends();
+                    until = ends(state);
                     refusal.text
                 }
                 Err(refusal) => {
@@ -141,6 +169,10 @@ impl HostingTarget {
             };
             let pause = self.platform.pause(began.elapsed());
             if Instant::now() + pause >= until {
+                if !is_ours && state == State::Aside {
+                    self.tell(course, &format!("{} is kept aside by whoever made it", name(at)));
+                    return Ok(Stopped::Ended);
+                }
                 let text = format!("{} could not be stopped, and may still land: {why}{refused}", name(at));
                 return Err(self.unsure(&text, "", &at.page));
             }

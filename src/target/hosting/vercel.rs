@@ -98,11 +98,7 @@ impl Vercel {
             let advice = "take the approval out of the stages of the rolling release there";
             return Err(Refusal::obstacle(FaultCode::PlatformRefused, text, advice));
         }
-        let why = match project.auto_assign_custom_domains {
-            Some(false) => "does not assign its domains to new deployments by itself",
-            _ if project.is_rolled_back() => "is rolled back, so that new deployments are not published",
-            _ => return Ok(()),
-        };
+        let Some(why) = project.keeps_aside() else { return Ok(()) };
         if !self.settings.promote {
             let text = format!("{} {why}", self.label);
             let advice = "change that there; or let rekeyd promote the deployment that it makes: `promote = true`";
@@ -228,6 +224,10 @@ impl Platform for Vercel {
     async fn serving(&self, until: Instant) -> Said<Option<Deployment>> {
         let project = self.look_at_project(until).await?;
         self.serving_of(&project, until).await
+    }
+
+    async fn publishes_by_itself(&self, until: Instant) -> Said<bool> {
+        Ok(self.look_at_project(until).await?.keeps_aside().is_none())
     }
 
     async fn publish(&self, id: &str, until: Instant) -> Said<()> {

@@ -59,9 +59,10 @@ fn promoting() -> Lab {
 
 #[test]
 fn ready_is_not_live() {
-    for (kind, state) in [(At::Vercel, "READY STAGED"), (At::Netlify, "ready")] {
+    for (kind, state) in [At::Vercel, At::Netlify].map(|kind| (kind, kind.aside())) {
         let lab = at(kind);
         lab.fake().next(&[kind.well()[1], state]);
+        lab.fake().with(|world| world.set.insert("stops-publishing-at".to_owned(), "trigger".to_owned()));
         lab.assert_rolled_back(&lab.rotate(), FaultCode::NotLive);
         assert_eq!(lab.triggers(), 1);
         // Published by rekeyd where that is allowed.

@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::target::hosting::HostingTarget;
 
+mod aside;
 mod contexts;
 mod ends;
 mod faults;

@@ -8,7 +8,8 @@ fn publishing(kind: At) -> Lab {
         HostingPlatform::Netlify(netlify) => netlify.publish = true,
         _ => {}
     });
-    lab.fake().next(&[kind.well()[1], if kind == At::Vercel { "READY STAGED" } else { "ready" }]);
+    lab.fake().with(platforms::World::keep_aside);
+    lab.fake().next(&[kind.well()[1], kind.aside()]);
     lab
 }
 

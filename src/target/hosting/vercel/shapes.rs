@@ -35,6 +35,15 @@ impl Project {
         }
     }
 
+    /// Why new deployments are built and not published, where that is so.
+    pub(super) fn keeps_aside(&self) -> Option<&'static str> {
+        match self.auto_assign_custom_domains {
+            Some(false) => Some("does not assign its domains to new deployments by itself"),
+            _ if self.is_rolled_back() => Some("is rolled back, so that new deployments are not published"),
+            _ => None,
+        }
+    }
+
     /// Whether a new deployment is given all requests only once a person has approved of it.
     pub(super) fn wants_approval(&self) -> bool {
         let stages = self.rolling_release.iter().flat_map(|release| &release.stages).flatten();
