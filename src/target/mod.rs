@@ -228,7 +228,7 @@ pub struct Past<'a> {
     pub known: Known<'a>,
     /// Whether it is certain that consumers have the view in force: where the last way back failed it is not.
     pub is_certain: bool,
-    /// What was noted when a rotation was last committed.
+    /// What was noted when a rotation was last committed, or proven to be undone.
     pub noted: &'a [Noted],
     /// The consumers that the last rotation found stopped on purpose, as they are configured.
     pub stopped: &'a [String],

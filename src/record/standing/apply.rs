@@ -289,7 +289,8 @@ impl Standing {
             }
             Outcome::Refused { .. } => {}
         }
-        if *outcome == Outcome::Committed {
+        let was_brought_back = matches!(outcome, Outcome::RolledBack { .. }) && transaction.back_to.is_some();
+        if *outcome == Outcome::Committed || was_brought_back {
             self.noted.retain(|old| !transaction.noted.iter().any(|new| new.target == old.target));
             self.noted.extend(transaction.noted.iter().cloned());
         }

@@ -61,7 +61,7 @@ pub struct Standing {
     /// The longest life of a token that a probe has seen, in seconds.
     #[serde(default)]
     pub longest_token_s: Option<u64>,
-    /// What the targets noted when a rotation was last committed: what serves must be newer than that.
+    /// What the targets noted when a rotation was last committed, or proven to be undone: what serves must be newer than that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub noted: Vec<Noted>,
     /// Whether the last rotation that touched anything could neither be finished nor taken back: consumers may have what it

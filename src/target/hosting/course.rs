@@ -110,7 +110,7 @@ impl HostingTarget {
         Course { errand, found, noted, until }
     }
 
-    /// What was noted of this target when a rotation was last committed.
+    /// What was noted of this target when a rotation was last committed, or proven to be undone.
     pub(super) fn last_noted(&self) -> Ids {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -40,7 +40,7 @@ mod vercel;
 mod words;
 
 use api::{Refusal, Said};
-use platform::{Deployment, Ids, NEWEST, Platform, SERVING, SINCE, Shown, State};
+use platform::{Deployment, Ids, NEWEST, Platform, SINCE, Shown, State};
 
 pub use inspect::inspect;
 
@@ -48,6 +48,8 @@ pub use inspect::inspect;
 const VIEW: &str = "view";
 /// What was noted of the movement: its mark.
 const MARK: &str = "mark";
+/// What was noted on the way back of what served before anything was written: it has the value, although it is older.
+const FORMER: &str = "former";
 /// What was noted where nothing was written, so that nothing is to be undone.
 const UNTOUCHED: &str = "untouched";
 
@@ -69,7 +71,7 @@ pub struct HostingTarget {
     values: Mutex<Vec<SecretValue>>,
     /// What each variable was last known to have, and when it was written for that.
     written: Mutex<BTreeMap<String, (SecretValue, Option<Timestamp>)>>,
-    /// What was noted when a rotation was last committed.
+    /// What was noted when a rotation was last committed, or proven to be undone.
     last: Mutex<Ids>,
     /// Whether what serves is known to have the view in force where the variables have it.
     certain: AtomicBool,
@@ -141,7 +143,10 @@ impl Target for HostingTarget {
         let Past { known, is_certain, noted, .. } = past;
         self.know_all(known.values());
         let last = noted.iter().find(|noted| noted.target == self.label).map(|noted| noted.details.clone());
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
+        let mut last = last.unwrap_or_default();
+        // That is of the movement of then.
+        last.remove(UNTOUCHED);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
         self.certain.store(*is_certain, Ordering::Relaxed);
     }
 
@@ -161,6 +166,8 @@ impl Target for HostingTarget {
         let course = self.course(errand);
         let mut details = Ids::new();
         if errand.back && self.touched() == Touched::No {
+            // What was noted of the last write still holds.
+            details.extend(self.last_noted());
             details.insert(UNTOUCHED.to_owned(), "yes".to_owned());
             return Ok(vec![Noted { target: self.label.clone(), details }]);
         }
@@ -182,6 +189,7 @@ impl Target for HostingTarget {
             }
         }
         details.insert(MARK.to_owned(), errand.mark.to_owned());
+        details.extend(self.former(&course).map(|id| (FORMER.to_owned(), id.clone())));
         details.extend(since.map(|at| (SINCE.to_owned(), at.to_string())));
         Ok(vec![Noted { target: self.label.clone(), details }])
     }
@@ -209,8 +217,7 @@ impl Target for HostingTarget {
                 return Ok(vec![Activated::StillServes { consumer }]);
             }
         }
-        let has_view = course.found.get(VIEW).is_some_and(|view| *view == errand.view.view.to_string());
-        let live = match course.found.get(SERVING).filter(|_| errand.back && has_view && self.platform.restores()) {
+        let live = match self.former(&course).filter(|_| self.platform.restores()) {
             Some(former) => self.restore(&course, former).await?,
             None => self.deploy(&course).await?,
         };

@@ -102,7 +102,7 @@ impl HostingTarget {
             return Ok(());
         }
         let text = format!(
-            "{}, which {} serves, was made before the value in force was written, and has an earlier one",
+            "{}, which {} serves, was made before the value in force was written last, and may have another one",
             step::name(serving),
             self.label
         );

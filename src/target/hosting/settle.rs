@@ -10,10 +10,10 @@ use super::api::Refusal;
 use super::course::Course;
 use super::platform::{Deployment, Ids, NEWEST, SERVING, SINCE, Shown, State, written};
 use super::step::{self, ASIDE};
-use super::{HostingTarget, MARK, VIEW};
+use super::{FORMER, HostingTarget, MARK, VIEW};
 use crate::rotation::{Fault, FaultCode};
 
-/// Whether a deployment was made after what was noted of a write. Where nothing was, nothing speaks against it.
+/// Whether a deployment was made after what was noted of a write, or was there before with the same value. Where nothing was, nothing speaks against it.
 pub(super) fn was_made_with(noted: &Ids, it: &Deployment) -> bool {
     let since: Option<Timestamp> = noted.get(SINCE).and_then(|at| at.parse().ok());
     let is_later = match (since, it.created) {
@@ -23,14 +23,19 @@ pub(super) fn was_made_with(noted: &Ids, it: &Deployment) -> bool {
     };
     // Variables may have another clock than deployments: a mark says more than any time.
     let is_marked = it.mark.is_some() && it.mark.as_ref() == noted.get(MARK);
-    is_marked || is_later && noted.get(NEWEST) != Some(&it.id)
+    is_marked || is_later && noted.get(NEWEST) != Some(&it.id) || noted.get(FORMER) == Some(&it.id)
 }
 
 impl HostingTarget {
-    /// Whether what serves is what served before anything was written, with the view that is wanted.
-    pub(super) fn is_the_former(&self, course: &Course<'_>, serving: &Deployment) -> bool {
+    /// On the way back, what served before anything was written, where that was with the view that is wanted.
+    pub(super) fn former<'c>(&self, course: &'c Course<'_>) -> Option<&'c String> {
         let has_view = course.found.get(VIEW).is_some_and(|view| *view == course.errand.view.view.to_string());
-        course.errand.back && has_view && course.found.get(SERVING) == Some(&serving.id)
+        course.found.get(SERVING).filter(|_| course.errand.back && has_view)
+    }
+
+    /// Whether what serves is that.
+    pub(super) fn is_the_former(&self, course: &Course<'_>, serving: &Deployment) -> bool {
+        self.former(course) == Some(&serving.id)
     }
 
     /// Whether what serves has what was written.
@@ -102,7 +107,7 @@ impl HostingTarget {
             let is_theirs = match self.shown(course, key).await? {
                 Shown::Gone => return Err(self.is_gone(key)),
                 Shown::Value(shown) => !shown.is_same(wanted),
-                // Who merely looks knows the times of the last rotation that was committed, and one that went back wrote later.
+                // Who merely looks may know the times of an earlier rotation alone, where the last one could not be undone.
                 Shown::Hidden if course.errand.mark.is_empty() => false,
                 Shown::Hidden => {
                     let ours = course.noted.get(&written(key)).and_then(|at| at.parse().ok());

@@ -170,6 +170,43 @@ fn who_looks_after_a_way_back_finds_nothing_wrong() {
 }
 
 #[test]
+fn what_was_taken_back_and_is_published_again_is_no_proof() {
+    for kind in At::ALL {
+        let other = if kind == At::Vercel { At::Render } else { At::Vercel };
+        let lab = Lab::new(&[kind, other], |_| {});
+        lab.fakes[1].next(&[other.well()[0], broken(other)]);
+        lab.assert_rolled_back(&lab.rotate(), FaultCode::DeployFailed);
+        lab.verify().unwrap();
+        let again = |which: usize| lab.fake().with(|world| world.serving = world.deployments[which].id.clone());
+        again(1);
+        assert_eq!(lab.fake().served("JWT_SECRET"), lab.value(2), "{kind:?}");
+        let fault = lab.verify().unwrap_err();
+        assert_eq!(fault.code, FaultCode::NotLive, "{kind:?}: {fault}");
+        let Outcome::Refused { cause } = lab.rotate() else { panic!("{kind:?}") };
+        assert_eq!(cause.code, FaultCode::NotLive);
+        // What served before the rotation has the value, too.
+        for which in [0, 2] {
+            again(which);
+            lab.verify().unwrap();
+        }
+        lab.assert_committed(&lab.rotate());
+    }
+}
+
+#[test]
+fn a_way_back_that_left_a_platform_alone_leaves_what_is_known_of_it() {
+    for kind in At::ALL {
+        let lab = Lab::new(&[At::Vercel, kind], |_| {});
+        lab.assert_committed(&lab.rotate());
+        lab.fake().fail("write", What::Answer(Answer::json(422, &serde_json::json!({"message": "no"}))));
+        assert!(matches!(lab.rotate(), Outcome::RolledBack { .. }), "{kind:?}");
+        lab.verify().unwrap();
+        lab.fakes[1].with(|world| world.serving = world.deployments[0].id.clone());
+        assert_eq!(lab.verify().unwrap_err().code, FaultCode::NotLive, "{kind:?}");
+    }
+}
+
+#[test]
 fn where_no_write_was_sent_nothing_is_to_be_undone() {
     for kind in [At::Vercel, At::Netlify, At::Railway] {
         let whole = at(kind);
