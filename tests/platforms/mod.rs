@@ -273,6 +273,12 @@ impl Fake {
             state.world.set.remove("writes-at");
             state.world.write("JWT_SECRET", "by-hand");
         }
+        if state.world.set.get("writes-other-context-at").is_some_and(|at| at == step) {
+            // Somebody writes the value of another context, which has the same time.
+            state.world.set.remove("writes-other-context-at");
+            let now = state.world.tick();
+            state.world.variables.get_mut("JWT_SECRET").unwrap().updated = now;
+        }
         if step == "list" && state.world.writes > 0 && state.world.counts_down("fails-after-lists") == Some(0) {
             // Between two of our requests somebody else makes one that fails: at once, or after a while.
             let failed = self.kind.failed();

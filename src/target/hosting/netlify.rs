@@ -95,6 +95,11 @@ impl Platform for Netlify {
             }
             let kind = if variable.is_secret { "a secret" } else { "readable" };
             sight.told.push(format!("{key} is there, {kind}"));
+            if variable.is_secret && !variable.is_of_these_alone(&self.settings.contexts) {
+                sight.told.push(format!(
+                    "{key} has values for other contexts: who writes it in the middle of a rotation is told of, not known"
+                ));
+            }
             sight.ids.insert(has(key), "yes".to_owned());
         }
         sight.recent = self.recent(until).await?;
@@ -146,9 +151,13 @@ impl Platform for Netlify {
     }
 
     async fn written_at(&self, key: &str, until: Instant) -> Said<Option<Timestamp>> {
-        // One time is told for all contexts: where there are others than ours, it says nothing of these.
+        Ok(self.variable(key, until).await?.and_then(|variable| variable.updated()))
+    }
+
+    async fn tells_whose(&self, key: &str, until: Instant) -> Said<bool> {
+        // One time is told for all contexts.
         let variable = self.variable(key, until).await?;
-        Ok(variable.filter(|it| it.is_of_these_alone(&self.settings.contexts)).and_then(|variable| variable.updated()))
+        Ok(variable.is_none_or(|it| it.is_of_these_alone(&self.settings.contexts)))
     }
 
     fn has_written(&self) -> bool {

@@ -192,6 +192,11 @@ pub(super) trait Platform: Send + Sync {
         Ok(None)
     }
 
+    /// Whether that time is of the values that are written here alone, and of no other context's.
+    async fn tells_whose(&self, _key: &str, _until: Instant) -> Said<bool> {
+        Ok(true)
+    }
+
     /// Whether a write was sent, be it in vain, since this was last asked.
     fn has_written(&self) -> bool;
 

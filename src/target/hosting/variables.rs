@@ -56,7 +56,8 @@ impl HostingTarget {
         Ok(())
     }
 
-    /// Whether somebody has written a variable since we did, at a time that is known.
+    /// Whether somebody has written a variable since we did, at a time that is known. Where that may be another context's
+    /// value, which is theirs to write, it is told and no more.
     pub(super) async fn is_written_since(
         &self,
         course: &Course<'_>,
@@ -65,7 +66,22 @@ impl HostingTarget {
     ) -> Result<bool, Fault> {
         let Some(ours) = ours else { return Ok(false) };
         let at = self.answer(course, || self.platform.written_at(key, course.until)).await;
-        Ok(at.map_err(|refusal| self.after(refusal))?.is_some_and(|at| at > ours))
+        if at.map_err(|refusal| self.after(refusal))?.is_none_or(|at| at <= ours) {
+            return Ok(false);
+        }
+        let tells_whose = self.answer(course, || self.platform.tells_whose(key, course.until)).await;
+        let tells_whose = tells_whose.map_err(|refusal| self.after(refusal))?;
+        if !tells_whose {
+            self.tell(
+                course,
+                &format!(
+                    "somebody has written {key} since, and it is not told for which of its contexts: see there whether it \
+                     was for one of those that are rotated; if so, write and deploy the value anew by rekeyctl rotate {}",
+                    self.secret
+                ),
+            );
+        }
+        Ok(tells_whose)
     }
 
     /// What somebody removed since it was seen is not made again, and on the way back a value that somebody wrote

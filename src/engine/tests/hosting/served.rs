@@ -110,6 +110,20 @@ fn what_somebody_writes_between_the_write_and_the_deployment_is_noticed_also_whe
 }
 
 #[test]
+fn what_somebody_writes_for_another_context_of_a_secret_is_told_of_and_stops_nothing() {
+    for writes in [false, true] {
+        let lab = at(At::Netlify);
+        if writes {
+            lab.fake().with(|world| world.set.insert("writes-other-context-at".to_owned(), "trigger".to_owned()));
+        }
+        lab.assert_committed(&lab.rotate());
+        let is_told =
+            lab.told.lock().unwrap().iter().any(|line| line.contains("somebody has written JWT_SECRET since"));
+        assert_eq!(is_told, writes);
+    }
+}
+
+#[test]
 fn what_waits_for_a_person_and_was_made_after_the_write_is_not_waited_for() {
     for kind in [At::Vercel, At::Netlify, At::Railway] {
         let lab = at(kind);
