@@ -205,6 +205,8 @@ impl SystemdTarget {
         // A process that is just being started may not have its environment yet.
         let limit = deadline.min(Instant::now() + std::time::Duration::from_secs(2));
         match self.wait_for_value(&status.id, in_force, limit).await {
+            // It was restarted, and says nothing of what it was given.
+            Err(fault) if tally.has_left_over() => Err(fault),
             Err(fault) if matches!(fault.code, FaultCode::WrongValue | FaultCode::NoValue) => {
                 self.explain(configured, status, fault).await.map(|()| tally.of())
             }

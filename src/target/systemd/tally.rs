@@ -48,6 +48,11 @@ impl Tally {
         self.is_proof() && self.keeping == 0
     }
 
+    /// Whether some of another value outlived a restart.
+    pub(super) fn has_left_over(&self) -> bool {
+        !self.left_over.is_empty()
+    }
+
     /// Whether every process hides its environment (setproctitle(3) does), as the configuration says it may.
     fn is_hidden(&self) -> bool {
         self.without > 0 && self.without == self.of()
