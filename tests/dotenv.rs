@@ -90,12 +90,16 @@ support::on_one_debian! {
         assert_says(&said, "1 of 1 processes of my-backend.service have the value");
         serves(&machine, &text);
         // A variable that is inherited wins over the file in most programs.
-        machine.put("/etc/systemd/system/my-backend.service.d/x.conf", 0o644, "[Service]\nExecStart=\nExecStart=/usr/bin/env JWT_SECRET=stale /usr/local/bin/toy-backend\n");
-        machine.ok(&["systemctl", "daemon-reload"]);
-        machine.ok(&["systemctl", "restart", UNIT]);
-        let said = rotate(&machine);
-        assert_eq!(said.status, 3, "{said}");
-        assert_says(&said, "have another JWT_SECRET");
+        // So does one that is there and empty.
+        for (value, program) in [("stale", "/usr/local/bin/toy-backend"), ("", "/usr/bin/sleep 1000")] {
+            let start = format!("Type=exec\nExecStart=\nExecStart=/usr/bin/env JWT_SECRET={value} {program}\n");
+            machine.put("/etc/systemd/system/my-backend.service.d/x.conf", 0o644, format!("[Service]\n{start}"));
+            machine.ok(&["systemctl", "daemon-reload"]);
+            machine.ok(&["systemctl", "restart", UNIT]);
+            let said = rotate(&machine);
+            assert_eq!(said.status, 3, "{value:?}: {said}");
+            assert_says(&said, "have another JWT_SECRET");
+        }
     }
 
     Thirteen => fn a_new_value_that_fails_is_taken_back_byte_for_byte(debian) {

@@ -36,6 +36,9 @@ support::on_both_debians! {
         let said = machine.ok(&["rekeyctl", "status", NAME]);
         assert!(said.contains("Drift:") && !said.contains("edited-by-hand"), "{said}");
         assert!(machine.ok(&["rekeyctl", "list"]).contains("in-force, drifted"));
+        let said = rotate(&machine);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "env has a value that rekeyd does not know: it was edited by hand");
         // Nobody asks: the restart itself is noticed.
         machine.ok(&["systemctl", "restart", UNIT]);
         let words = "MESSAGE_ID=1f0a4f7d9f6b4f13a3fb1f36f1f9c2d4";

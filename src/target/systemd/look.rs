@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -13,7 +14,7 @@ use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Question};
 use crate::policy::{Has, Sighting};
-use crate::rotation::Fault;
+use crate::rotation::{Fault, FaultCode};
 use crate::secret::SecretValue;
 use crate::sys::files;
 use crate::target::Known;
@@ -60,6 +61,20 @@ impl SystemdTarget {
             Some(Sighting::file(path.display(), has))
         };
         Form::ALL.iter().filter_map(sighting).collect()
+    }
+
+    /// What somebody has written into a file of ours is not overwritten.
+    pub(super) fn check_delivered(&self) -> Result<(), Fault> {
+        let values = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let known = Known::new(&values)?;
+        let is_unknown = |sighting: &Sighting| matches!(sighting.has, Has::Unknown(_));
+        let Some(edited) = self.delivered(&known).into_iter().find(is_unknown) else { return Ok(()) };
+        let (name, units) = (&self.secret, self.units.join(" "));
+        let message = format!("{} has a value that rekeyd does not know: it was edited by hand", edited.place);
+        Err(Fault::new(FaultCode::WrongValue, message).advise(format!(
+            "to keep the value, or to have the former one back: systemctl restart {units}, rekeyctl adopt {name}; then rekeyctl \
+             rollback {name} brings back the former one"
+        )))
     }
 
     /// Once something was delivered there is a drop-in; without it the unit would start with none.

@@ -34,6 +34,9 @@ impl Survey<'_> {
         if self.target.delivers {
             self.target.check_places()?;
             self.target.check_representable(self.in_force)?;
+            if self.health == Health::Needed {
+                self.target.in_place().check_delivered()?;
+            }
         }
         let mut found = Vec::new();
         for unit in &self.target.units {

@@ -123,14 +123,16 @@ impl SystemdTarget {
         let wanted: Vec<Digest> =
             wanted.iter().map(|(_, value)| value.map(|value| hex::encode(digest(&key, value.reveal())))).collect();
         let mut tally = Tally { is_credential, ..Tally::default() };
-        // A variable that is empty is as good as none.
+        // A variable that is empty is as good as none; but what reads a file itself mostly leaves a variable as it is that is
+        // set already, though it be empty (dotenv, and node's --env-file).
         let empty = Some(hex::encode(digest(&key, b"")));
         for mut process in processes {
             process
                 .digests
                 .iter_mut()
-                .filter(|has| is_same_digest(has.as_deref(), empty.as_deref()))
-                .for_each(|has| *has = None);
+                .enumerate()
+                .filter(|(at, has)| (self.delivers || *at > 0) && is_same_digest(has.as_deref(), empty.as_deref()))
+                .for_each(|(_, has)| *has = None);
             let (left_over, others) = (LeftOver::of(&process, status), tally.other);
             self.count(&mut tally, process, &wanted);
             tally.left_over.extend(left_over.filter(|_| tally.other > others));
