@@ -241,6 +241,12 @@ support::on_both_debians! {
         assert_eq!(said.status, 3, "without allow-without nothing is known: {said}");
     }
 
+    fn a_mistyped_name_is_found_before_any_other_is_rotated(debian) {
+        let machine = rotation::adopted(debian, &Backend::good());
+        let said = machine.exec(&["rekeyctl", "rotate", NAME, "no-such-secret"]);
+        assert_eq!((said.status, &rotation::status(&machine)["generation"]), (64, &1.into()), "{said}");
+    }
+
     fn following_in_json_is_a_line_a_step(debian) {
         let machine = rotation::adopted(debian, &Backend::good());
         let said = machine.ok(&["rekeyctl", "--json", "rotate", NAME, "--reason", "a test"]);

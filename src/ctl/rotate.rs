@@ -107,6 +107,15 @@ impl Rotate {
                 names.push(name);
             }
         });
+        // A name that is mistyped is found before any other is rotated.
+        if let [_, _, ..] = names[..] {
+            for name in &names {
+                if let Err(error @ Error::UnknownSecret(_)) = daemon.get_secret(name).await {
+                    out.note("nothing was begun");
+                    return out.error_of(name, &error);
+                }
+            }
+        }
         for (done, name) in names.iter().enumerate() {
             let ended =
                 if self.dry_run { self.foretold(out, &daemon, name).await } else { self.one(out, &daemon, name).await };

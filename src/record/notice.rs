@@ -87,6 +87,10 @@ pub enum Due {
 /// What is to be done about the trouble that there is now, after what was told.
 pub fn due(trouble: Option<&Trouble>, told: Option<&Told>, repeat: Duration, now: Timestamp) -> Due {
     let Some(trouble) = trouble else { return if told.is_some() { Due::Recovered } else { Due::Nothing } };
+    // A value is overdue behind every other trouble: where that is seen, the other one is over, which is told first.
+    if trouble.event == Event::Overdue && told.is_some_and(|told| told.trouble.event != Event::Overdue) {
+        return Due::Recovered;
+    }
     let Some(told) = told.filter(|told| told.trouble.event == trouble.event && told.trouble.key == trouble.key) else {
         return Due::Tell;
     };
@@ -111,6 +115,9 @@ mod tests {
         assert_eq!(due(Some(&of("a")), Some(&told), Duration::ZERO, at(9999)), Due::Nothing);
         assert_eq!(due(Some(&of("b")), Some(&told), day, at(1001)), Due::Tell);
         assert_eq!(due(None, Some(&told), day, at(1001)), Due::Recovered);
+        let overdue = Trouble { event: Event::Overdue, ..of("generation 1") };
+        assert_eq!(due(Some(&overdue), Some(&told), day, at(1001)), Due::Recovered);
+        assert_eq!(due(Some(&overdue), None, day, at(1001)), Due::Tell);
         // A clock that was set back tells nothing twice.
         assert_eq!(due(Some(&of("a")), Some(&told), day, at(10)), Due::Nothing);
     }
