@@ -73,6 +73,10 @@ async fn audits(name: Option<&str>) -> Result<Vec<Audit>, Error> {
     for secret in names {
         let chained: Chained = document(&daemon.audit(&secret).await?)?;
         let mut journal = compare(&chained.records, &told(&secret)?, journal_from);
+        if !journal.not_in_records.is_empty() {
+            let since: Chained = document(&daemon.audit(&secret).await?)?;
+            journal.leave_out(&since.records);
+        }
         if !journal.not_in_journal.is_empty() {
             journal.explain(&written()?);
         }

@@ -57,6 +57,11 @@ impl Comparison {
         (self.cut_short, self.not_in_journal) = std::mem::take(&mut self.not_in_journal).into_iter().partition(ended);
     }
 
+    /// Takes from what no record has what was recorded since: `records` were read after the journal.
+    pub fn leave_out(&mut self, records: &[(Record, Head)]) {
+        self.not_in_records.retain(|missing| records.iter().all(|(_, head)| head.to_string() != missing.head));
+    }
+
     /// Whether nothing is missing on either side.
     pub fn is_whole(&self) -> bool {
         self.not_in_journal.is_empty() && self.not_in_records.is_empty()
@@ -137,6 +142,17 @@ mod tests {
         told.remove(&records[1].1.to_string());
         let comparison = compare(&records, &told, Some(records[0].0.at));
         assert_eq!(comparison.not_in_journal, [Missing { head: records[1].1.to_string(), at: records[1].0.at }]);
+    }
+
+    #[test]
+    fn what_was_recorded_between_the_two_readings_is_not_cut_off() {
+        let records = chain_of(3);
+        let mut told = told(&records);
+        told.insert("cut off".to_owned(), records[1].0.at);
+        let mut comparison = compare(&records[..2], &told, Some(records[0].0.at));
+        assert_eq!(comparison.not_in_records.len(), 2);
+        comparison.leave_out(&records);
+        assert_eq!(comparison.not_in_records, [Missing { head: "cut off".to_owned(), at: records[1].0.at }]);
     }
 
     #[test]
