@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, stat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, stat};
 use rustix::io::Errno;
 
 use super::findings::{Finding, Severity, printable};
@@ -46,6 +46,7 @@ impl Dirs {
         for path in [&self.etc, &self.usr] {
             if let Some(dir) = Directory::open(path, findings) {
                 match dir.read(name, true) {
+                    // An empty one leaves all as it is by default.
                     Ok(source) => return source,
                     Err(Unread::Absent) => {}
                     Err(Unread::Refused(finding)) => {
@@ -60,11 +61,14 @@ impl Dirs {
 
     /// Whether there is a file that configures a secret of this name, be it in force or not.
     pub fn has_secret(&self, name: &super::SecretName) -> bool {
-        [&self.etc, &self.run, &self.usr].iter().any(|dir| dir.join("secrets.d").join(format!("{name}.toml")).exists())
+        [&self.etc, &self.run, &self.usr]
+            .iter()
+            .any(|dir| dir.join("secrets.d").join(format!("{name}.toml")).symlink_metadata().is_ok())
     }
 
     /// The files of `secrets.d`, by name, each read when it is asked for; of several with the same name the strongest
-    /// counts, and none where that one is empty or a link to /dev/null.
+    /// counts, and none where that one is a link to /dev/null. One that is empty or a link that leads nowhere is a mistake:
+    /// it was hardly meant to end a secret's rotations.
     pub(super) fn secret_files(
         &self,
         findings: &mut Vec<Finding>,
@@ -80,7 +84,13 @@ impl Dirs {
             }
         }
         files.into_iter().filter_map(|(name, (dir, may_be_link))| match dir.read(&name, may_be_link) {
+            Ok(Some(source)) if source.text.is_empty() => {
+                let file = printable(&source.path);
+                let advice = format!("write it again, remove it, or hide the secret: ln -sf /dev/null {file}");
+                Some(Err(Box::new(whole(&source.path, "the file is empty", advice))))
+            }
             Ok(source) => source.map(Ok),
+            // It was removed since the directory was listed.
             Err(Unread::Absent) => None,
             Err(Unread::Refused(finding)) => Some(Err(finding)),
         })
@@ -182,7 +192,7 @@ impl Directory {
         }
         let path = || self.path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let io = |error: Errno| match error {
-            Errno::NOENT => Unread::Absent,
+            Errno::NOENT => self.dangling(name, &path()).unwrap_or(Unread::Absent),
             error => Unread::refused(
                 &path(),
                 format!("cannot be read: {}", std::io::Error::from(error)),
@@ -207,14 +217,23 @@ impl Directory {
                 return Err(Unread::Refused(Box::new(finding)));
             }
         }
-        if status.st_size == 0 {
-            return Ok(None);
-        }
         let bytes = contents(&file, &status).map_err(io)?;
         if bytes.len() > LARGEST {
             return Err(Unread::Refused(Box::new(too_large(&path()))));
         }
         Ok(Some(Source::new(path(), bytes)))
+    }
+
+    /// What is wrong with a link that leads nowhere; `None` where it is no link.
+    fn dangling(&self, name: &CStr, path: &Path) -> Option<Unread> {
+        let target = readlinkat(&self.handle, name, Vec::new()).ok()?;
+        let target = printable(Path::new(std::ffi::OsStr::from_bytes(target.to_bytes())));
+        let link = printable(path);
+        Some(Unread::refused(
+            path,
+            format!("is a link to {target}, which leads to no file"),
+            format!("put that file back, mend or remove the link, or hide what it configures: ln -sf /dev/null {link}"),
+        ))
     }
 }
 

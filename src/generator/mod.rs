@@ -225,4 +225,18 @@ mod tests {
         assert!(of("a").1.contains("OnCalendar=weekly\n"));
         assert_eq!(of("b").1, before.1.1);
     }
+
+    #[test]
+    fn a_broken_file_is_named_and_takes_no_other_timer_along() {
+        let scheduled = secret("my-a.service", "[schedule]\non-calendar = \"daily\"");
+        let (root, complaints) = run(&[("emptied.toml", ""), ("good.toml", &scheduled)]);
+        assert!(matches!(&complaints[..], [one] if one.contains("emptied.toml")), "{complaints:?}");
+        let out = root.path().join("out");
+        fs::remove_dir_all(&out).unwrap();
+        fs::create_dir(&out).unwrap();
+        std::os::unix::fs::symlink("/gone.toml", root.path().join("etc/rekeyd/secrets.d/lost.toml")).unwrap();
+        let complaints = generate(&Dirs::under(root.path()), &out);
+        assert!(complaints.len() == 2 && complaints[1].contains("secrets.d/lost.toml"), "{complaints:?}");
+        assert!(out.join("rekeyd-rotate@good.timer").exists());
+    }
 }

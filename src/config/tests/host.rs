@@ -68,8 +68,6 @@ fn the_stronger_directory_hides_the_weaker_and_masks_it() {
         ("etc/rekeyd/secrets.d/one.toml", &other("etc.service")),
         ("usr/lib/rekeyd/secrets.d/two.toml", &other("two.service")),
         ("run/rekeyd/secrets.d/two.toml", "broken ["),
-        ("usr/lib/rekeyd/secrets.d/empty.toml", "broken ["),
-        ("run/rekeyd/secrets.d/empty.toml", ""),
         ("usr/lib/rekeyd/secrets.d/three.toml", &other("three.service")),
         ("etc/rekeyd/secrets.d/README", "no toml"),
         ("etc/rekeyd/secrets.d/.hidden.toml", "broken ["),
@@ -84,6 +82,32 @@ fn the_stronger_directory_hides_the_weaker_and_masks_it() {
     fs::write(dirs.etc.join("rekeyd.toml"), "# all defaults\n").unwrap();
     fs::set_permissions(dirs.etc.join("rekeyd.toml"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(load(&dirs).settings.daemon.stop_timeout.as_secs(), 60);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_and_an_empty_file_are_mistakes() {
+    let (root, dirs) = host(&[
+        ("etc/rekeyd/secrets.d/good.toml", GOOD),
+        ("etc/rekeyd/secrets.d/emptied.toml", ""),
+        ("usr/lib/rekeyd/secrets.d/emptied.toml", &GOOD.replace("a.service", "b.service")),
+        ("usr/lib/rekeyd/rekeyd.toml", "[daemon]\nstop-timeout = \"30s\""),
+    ]);
+    symlink(root.path().join("gone/lost.toml"), dirs.etc.join("secrets.d/lost.toml")).unwrap();
+    symlink("gone.toml", dirs.etc.join("rekeyd.toml")).unwrap();
+    let loaded = load(&dirs);
+    let lines: Vec<String> = loaded.findings.iter().map(Finding::one_line).collect();
+    let told = |file: &str, parts: &[&str]| {
+        let path = dirs.etc.join(file).display().to_string();
+        let is_it = |line: &&String| line.starts_with(&path) && line.contains(&format!("ln -sf /dev/null {path}"));
+        let line = lines.iter().find(is_it).unwrap_or_else(|| panic!("{file} is not told: {lines:?}"));
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    };
+    told("secrets.d/emptied.toml", &["is empty"]);
+    told("secrets.d/lost.toml", &["gone/lost.toml, which leads to no file", "remove the link"]);
+    told("rekeyd.toml", &["is a link to gone.toml"]);
+    assert_eq!((loaded.is_valid(), lines.len(), names(&loaded)), (false, 3, vec!["good"]));
+    let name = |text: &str| SecretName::try_from(text.to_owned()).unwrap();
+    assert!(dirs.has_secret(&name("lost")) && !dirs.has_secret(&name("other")));
 }
 
 #[test]
