@@ -17,7 +17,7 @@ use crate::rotation::{Fault, FaultCode};
 pub(super) const CALL: Duration = Duration::from_secs(25);
 /// A daemon-reload was measured to take up to 1.4 s; with generators that hang much longer.
 pub(super) const RELOAD: Duration = Duration::from_secs(60);
-/// How long a bus that is being restarted may take.
+/// How long a bus that is being restarted, or that has too many calls under way, may take.
 const RECONNECT: Duration = Duration::from_secs(10);
 /// A signal that is missed costs this much.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
@@ -136,6 +136,10 @@ impl Systemd {
                 Err(SystemdError::Unreachable(_)) if !queues_a_job(method) && Instant::now() < until => {
                     sleep(LOOK).await
                 }
+                // The bus has too many calls under way, and did not pass this one on. Who reloads waits longer.
+                Err(error) if error.is_one_of_too_many() && method != "Reload" && Instant::now() < until => {
+                    sleep(LOOK).await
+                }
                 answer => return answer,
             }
         }
@@ -152,6 +156,8 @@ impl Systemd {
     where
         B: Serialize + zbus::DynamicType + Sync,
     {
+        // The wait for a turn ends, since those before have limits, and is not part of this call's. It is never closed.
+        let _turn = self.calls.acquire().await;
         let connection = self.connect().await?;
         let call = connection.call_method(Some(DESTINATION), path, Some(interface), method, arguments);
         match timeout(limit, call).await {

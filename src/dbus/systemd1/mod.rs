@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep};
 use zbus::Connection;
 use zbus::wire::{OwnedObjectPath, Variant};
@@ -51,11 +51,22 @@ pub enum Elapse {
 /// A unit in a list: its name, description, load state, active state, sub state, …
 type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
+/// So many calls may be under way at once. dbus-daemon refuses more than 128 for each connection
+/// (`max_replies_per_connection`, dbus-daemon(1)), and goes on to count those that were given up.
+const CALLS: usize = 64;
+
 /// systemd's manager.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Systemd {
     connection: Arc<Mutex<Option<Connection>>>,
     reader: Arc<Mutex<Option<ended::Reader>>>,
+    calls: Arc<Semaphore>,
+}
+
+impl Default for Systemd {
+    fn default() -> Self {
+        Self { connection: Arc::default(), reader: Arc::default(), calls: Arc::new(Semaphore::new(CALLS)) }
+    }
 }
 
 impl Systemd {
@@ -231,3 +242,6 @@ impl Systemd {
         self.manager("StartTransientUnit", &(timer, "replace", properties, aux)).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;
