@@ -402,6 +402,7 @@ fn yaml(verb: &str, text: &str) -> (i32, String, String) {
     let mut example = Command::new(sample("yaml-value"));
     example
         .env("REKEYD_VERB", verb)
+        .env("REKEYD_SECRET", NAME)
         .env("REKEYD_VALUE_FILE", &value)
         .env("REKEYD_SETTING_FILE", &file)
         .env("REKEYD_SETTING_KEY", "a.b")
@@ -438,6 +439,13 @@ fn one_text_of_a_yaml_file_is_changed_and_every_other_byte_kept() {
         }
     }
     assert_eq!(yaml("adopt", "a:\n  b: x-1 # y\n").1, "{\"value\": \"x-1\"}\n");
+}
+
+#[test]
+fn a_yaml_file_that_was_changed_by_hand_is_refused_with_what_to_type() {
+    let (status, said, _) = yaml("preflight", "a:\n  b: another\n");
+    let problem: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!((status, &problem["advice"]), (3, &Value::from(format!("rekeyctl adopt {NAME}"))), "{said}");
 }
 
 #[test]
