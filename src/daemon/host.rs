@@ -145,6 +145,10 @@ impl Host for DaemonHost {
         act::run(&self.systemd, of, hook, settings).await
     }
 
+    async fn check_hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
+        act::check(&self.helper, hook, settings).await
+    }
+
     fn publish(&self, record: &Record, head: &Head, standing: &Standing) {
         let before = self.charge.status(&self.settings);
         self.charge.note(standing);

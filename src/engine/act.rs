@@ -7,12 +7,14 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::config::{HookAct, HookSettings, SecretName};
+use crate::helper::ProcessHelper;
 use crate::record::Hook;
 use crate::rotation::{Fault, FaultCode};
 use crate::store::DELIVERED;
 use crate::sys::command::{Command, Prints, Runner};
 use crate::sys::credentials;
 use crate::sys::http::{Call, NoAnswer, send};
+use crate::target::program;
 
 /// How soon a request that was not answered is sent again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -37,6 +39,15 @@ pub async fn run(runner: &dyn Runner, of: Of<'_>, hook: Hook, settings: &HookSet
         HookAct::Command { argv, user } => command(runner, of, hook, (argv, user.as_deref()), settings.timeout).await,
         HookAct::Http { url, method, headers } => request(method, url, headers.as_deref(), settings.timeout).await,
     }
+}
+
+/// Whether the command could be run, and nobody else could have it do something else.
+///
+/// # Errors
+/// What is wrong with it.
+pub async fn check(helper: &ProcessHelper, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
+    let HookAct::Command { argv, user } = &settings.act else { return Ok(()) };
+    program::check_own(helper, argv, user.as_deref(), "`command`", &format!("the {hook}")).await
 }
 
 async fn command(

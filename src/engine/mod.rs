@@ -74,6 +74,14 @@ pub trait Host: Report {
     /// What went wrong, for the administrator whose hook it is.
     async fn hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault>;
 
+    /// Whether a hook could be run, and nobody else could have it do something else. Touches nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    async fn check_hook(&self, _hook: Hook, _settings: &HookSettings) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Tells a record, once it is durable, to the journal and to whoever listens.
     fn publish(&self, record: &Record, head: &Head, standing: &Standing);
 }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::prove::found_workers;
 use super::{Engine, Values};
 use crate::proof::{Moment, impact};
-use crate::record::{Evidence, Found, Seen};
+use crate::record::{Evidence, Found, Hook, Seen};
 use crate::rotation::{Fault, FaultCode, Intent, View};
 use crate::secret::generate;
 use crate::store::StoreError;
@@ -14,6 +14,7 @@ use crate::target::Health;
 impl Engine<'_> {
     /// Looks for every obstacle, touching nothing.
     pub(super) async fn preflight(&self, in_force: &View, health: Health, deadline: Instant) -> Result<Seen, Fault> {
+        self.check_hooks().await?;
         let is_first = self.intent() == Some(Intent::Initial);
         let values = if is_first { self.placeholder()? } else { self.disclose(in_force)? };
         let found = self.survey(&values.of(in_force), health, deadline).await?;
@@ -29,6 +30,20 @@ impl Engine<'_> {
             self.check_overlap_length(&evidence)?;
         }
         Ok(Seen::Ready { found, evidence })
+    }
+
+    /// Whether what is to follow on a new value could be run.
+    async fn check_hooks(&self) -> Result<(), Fault> {
+        // Without any, somebody only asks what a rotation would do.
+        if self.intent().is_some_and(|intent| intent != Intent::Rotate) {
+            return Ok(());
+        }
+        for (hook, of) in [(Hook::ReEncrypt, &self.settings.re_encrypt), (Hook::Logout, &self.settings.logout)] {
+            if let Some(of) = of {
+                self.host.check_hook(hook, of).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether users may be served by the consumers that preflight found.

@@ -155,14 +155,14 @@ pub(super) fn answer(question: &Pm2Question, becomes: bool) -> Result<Pm2, NotDo
     Ok(Pm2 { directory: user.directory, home, path, program, processes, running, saved })
 }
 
-struct User {
-    uid: u32,
+pub(super) struct User {
+    pub(super) uid: u32,
     gid: u32,
     directory: PathBuf,
 }
 
 /// By all sources of the host, passwd(5) and others: getent(1).
-fn user(name: &str) -> Result<User, NotDone> {
+pub(super) fn user(name: &str) -> Result<User, NotDone> {
     let ran = Command::new("/usr/bin/getent").args(["passwd", "--", name]).env_clear().stdin(Stdio::null()).output();
     let text = ran.map_err(|error| no(format!("cannot look for the user {name}: {error}"), ""))?.stdout;
     let text = String::from_utf8_lossy(&text);

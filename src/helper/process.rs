@@ -95,6 +95,7 @@ fn answer(question: &Question) -> Result<Answer, String> {
             Answer::Variable { variable: variable_in_files(path, variable, *reveal)? }
         }
         Question::Program { path } => Answer::Program { program: startable::program(path) },
+        Question::Changeable { path, user } => Answer::Changeable { how: startable::changeable(path, user.as_deref()) },
         Question::Calendar { expressions, after } => Answer::Calendar { calendar: calendar::next(expressions, *after) },
         Question::Conditions { unit } => Answer::Condition { condition: startable::conditions(unit) },
         Question::Listening { control_group, pids } => {

@@ -77,6 +77,13 @@ pub enum Question {
         /// Its path.
         path: String,
     },
+    /// Whether others than root and who runs it can change a program.
+    Changeable {
+        /// Its path.
+        path: String,
+        /// Who runs it, a name or a number; where it is left out, the helper's own user.
+        user: Option<String>,
+    },
     /// When one of these calendar expressions elapses first after a time.
     Calendar {
         /// systemd.time(7).
@@ -116,6 +123,11 @@ pub enum Answer {
     Program {
         /// How it stands.
         program: Program,
+    },
+    /// To `Changeable`.
+    Changeable {
+        /// How they can, and what to do about it.
+        how: Option<(String, String)>,
     },
     /// To `Calendar`.
     Calendar {

@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::LIMIT;
 use super::questions::{Condition, Program};
+use super::{LIMIT, pm2};
+use crate::sys::trusted;
 
 /// What this unit's own sandbox makes fail, whatever holds for the unit that is asked about.
 const SEEN_OTHERWISE_HERE: [&str; 4] = ["PathIsReadWrite=", "Capability=", "NeedsUpdate=", "Environment="];
@@ -41,6 +42,17 @@ fn program_at(path: &Path) -> Program {
         Some(interpreter) if !Path::new(&interpreter).exists() => Program::InterpreterMissing(interpreter),
         _ => Program::Fine,
     }
+}
+
+/// How others than root and `user`, who runs it, can change a program, and what to do about it. Of a user whom nobody knows it
+/// is not told here: nothing is run as one.
+pub(super) fn changeable(path: &str, user: Option<&str>) -> Option<(String, String)> {
+    let owner = match user {
+        None => rustix::process::geteuid().as_raw(),
+        Some(user) => user.parse().ok().or_else(|| pm2::user(user).ok().map(|user| user.uid))?,
+    };
+    let doubt = trusted::program(Path::new(path), owner)?;
+    Some((doubt.how(), doubt.remedy()))
 }
 
 /// The interpreter of a script: the first word after `#!` (execve(2)).
@@ -96,6 +108,8 @@ fn failed(told: &str) -> Condition {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
     use super::*;
 
     #[test]
@@ -111,6 +125,39 @@ mod tests {
     fn a_program_that_is_only_named_is_where_systemd_finds_it() {
         assert_eq!(program("sh"), Program::Fine);
         assert_eq!(program("no-such-program"), Program::Missing);
+    }
+
+    /// Only root can give files away.
+    #[test]
+    fn a_program_that_others_can_change_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (path, link) = (dir.path().join("a"), dir.path().join("link"));
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        symlink("a", &link).unwrap();
+        let shown = path.display();
+        let with = |owner: u32, group: u32, mode: u32, user: &str| {
+            chown(&path, Some(owner), Some(group)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            changeable(link.to_str().unwrap(), Some(user))
+        };
+        for (owner, group, mode, user) in
+            [(0, 0, 0o755, "0"), (0, 0, 0o775, "root"), (12345, 12345, 0o775, "12345"), (12345, 7, 0o755, "12345")]
+        {
+            assert_eq!(with(owner, group, mode, user), None, "{owner} {group} {mode:o} {user}");
+        }
+        let theirs = (format!("{shown} is another user's"), format!("chown root:root {shown}"));
+        assert_eq!(with(12345, 0, 0o755, "root"), Some(theirs.clone()));
+        assert_eq!(with(12345, 0, 0o755, "12346"), Some(theirs));
+        let open = (format!("everybody may write {shown}"), format!("chmod go-w {shown}"));
+        assert_eq!(with(0, 0, 0o777, "root"), Some(open));
+        let open = (format!("the group 12345 may write {shown}"), format!("chmod go-w {shown}"));
+        assert_eq!(with(0, 12345, 0o775, "0"), Some(open));
+        assert_eq!(with(0, 0, 0o755, "root"), None);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let place = dir.path().display();
+        let open = (format!("everybody may write {place}"), format!("chmod go-w {place}"));
+        assert_eq!(changeable(path.to_str().unwrap(), None), Some(open));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{HookSettings, SecretName};
 use crate::engine::Host;
 use crate::engine::act::{self, Of};
+use crate::helper::ProcessHelper;
 use crate::record::chain::Head;
 use crate::record::{Hook, Record, RotationId, Standing, text};
 use crate::rotation::{Fault, FaultCode};
@@ -63,6 +64,10 @@ impl Host for StandaloneHost {
 
     async fn hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
         act::run(&*self.runner, Of { secret: &self.secret, rotation: "" }, hook, settings).await
+    }
+
+    async fn check_hook(&self, hook: Hook, settings: &HookSettings) -> Result<(), Fault> {
+        act::check(&ProcessHelper::here(), hook, settings).await
     }
 
     fn publish(&self, record: &Record, _head: &Head, standing: &Standing) {

@@ -27,6 +27,8 @@ enum Why {
     Everybody,
     /// A link, that a group may put another one in the place of.
     Group(u32),
+    /// A program that a group may write.
+    Shared(u32),
 }
 
 impl Doubt {
@@ -37,6 +39,29 @@ impl Doubt {
             Why::Owner => "give the file to the owner of its directory, or the directory to root".to_owned(),
             Why::Everybody => format!("chmod o-w {place}"),
             Why::Group(_) => format!("chmod g-w {directory}; or name the path without the link"),
+            Why::Shared(_) => format!("chmod go-w {place}"),
+        }
+    }
+
+    /// How others can change a program, in words of its own.
+    pub fn how(&self) -> String {
+        match self.why {
+            Why::Owner => format!("{} is another user's", self.place.display()),
+            _ => self.to_string(),
+        }
+    }
+
+    /// What to do about that.
+    pub fn remedy(&self) -> String {
+        let place = self.place.display();
+        match self.why {
+            Why::Owner if self.place.is_symlink() => format!("chown -h root:root {place}"),
+            Why::Owner if self.place.is_dir() => {
+                "put it where root alone can change it, such as /usr/local/sbin".to_owned()
+            }
+            Why::Owner => format!("chown root:root {place}"),
+            Why::Everybody => format!("chmod go-w {place}"),
+            Why::Group(_) | Why::Shared(_) => self.advice(),
         }
     }
 }
@@ -49,6 +74,7 @@ impl fmt::Display for Doubt {
             Why::Owner => write!(f, "{place} is not"),
             Why::Everybody => write!(f, "everybody may write {place}"),
             Why::Group(gid) => write!(f, "the group {gid} may replace the link {place}"),
+            Why::Shared(gid) => write!(f, "the group {gid} may write {place}"),
         }
     }
 }
@@ -94,6 +120,22 @@ pub fn doubt(path: &Path, owner: u32) -> Option<Doubt> {
         names(&target).rev().for_each(|name| ahead.push_front(name));
     }
     None
+}
+
+/// What others than root and `owner`, who runs it, can change of a program: it itself, or the way to it.
+pub fn program(path: &Path, owner: u32) -> Option<Doubt> {
+    doubt(path, owner).or_else(|| {
+        let place = fs::canonicalize(path).ok()?;
+        let stat = fs::metadata(&place).ok()?;
+        // A group that has a user's number is that user's own.
+        let is_shared = stat.mode() & 0o020 != 0 && ![0, owner].contains(&stat.gid());
+        let why = match stat.mode() & 0o002 {
+            0 if is_shared => Why::Shared(stat.gid()),
+            0 => return None,
+            _ => Why::Everybody,
+        };
+        Some(Doubt { place, why })
+    })
 }
 
 /// The names in a path, `..` among them.

@@ -231,7 +231,8 @@ impl Target for DotenvTarget {
             self.tell(wake, false).await?;
         }
         if let Restart::Command(HookSettings { act: HookAct::Command { argv, .. }, .. }) = &self.settings.restart {
-            program::check(&self.processes, argv, "`restart-command`", &self.label()).await?;
+            let owner = self.read().await?.owner.to_string();
+            program::check_own(&self.processes, argv, Some(&owner), "`restart-command`", &self.label()).await?;
         }
         match &self.units {
             Some(units) => units.survey(in_force, health, deadline).await,

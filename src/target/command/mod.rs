@@ -61,6 +61,11 @@ impl CommandTarget {
         }
     }
 
+    async fn check_program(&self) -> Result<(), Fault> {
+        let (argv, user) = (&self.settings.argv, self.settings.user.as_deref());
+        program::check_own(&self.processes, argv, user, "`command`", &self.label()).await
+    }
+
     fn unit(&self) -> String {
         format!("rekeyd-command-{}.service", self.secret)
     }
@@ -181,7 +186,7 @@ impl Target for CommandTarget {
     }
 
     async fn value_in_force(&self) -> Result<SecretValue, Fault> {
-        program::check(&self.processes, &self.settings.argv, "`command`", &self.label()).await?;
+        self.check_program().await?;
         let Adopted { value } = self.ask(Verb::Adopt, Asked::default()).await?;
         if value.is_empty() {
             return Err(Fault::new(FaultCode::NoValue, format!("{}: the value that it tells is empty", self.label())));
@@ -195,7 +200,7 @@ impl Target for CommandTarget {
     }
 
     async fn survey(&self, in_force: &Disclosed<'_>, health: Health, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        program::check(&self.processes, &self.settings.argv, "`command`", &self.label()).await?;
+        self.check_program().await?;
         let asked = Asked {
             view: Some(in_force.view),
             shown: Some(shown(in_force)),
