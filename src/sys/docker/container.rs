@@ -168,6 +168,11 @@ impl Container {
         pairs.find(|(_, text)| value.is_within(text.as_bytes())).map(|(name, _)| name)
     }
 
+    /// All its labels.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        self.config.labels.clone().unwrap_or_default()
+    }
+
     /// A label; empty where it has none of that name.
     pub fn label(&self, name: &str) -> &str {
         self.config.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str)

@@ -15,7 +15,7 @@ const PROJECT: &str = "com.docker.compose.project";
 const DIRECTORY: &str = "com.docker.compose.project.working_dir";
 const FILES: &str = "com.docker.compose.project.config_files";
 const ENV_FILE: &str = "com.docker.compose.project.environment_file";
-const SERVICE: &str = "com.docker.compose.service";
+pub(super) const SERVICE: &str = "com.docker.compose.service";
 const VERSION: &str = "com.docker.compose.version";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// The hash of a service's configuration, as `config --hash` says it.

@@ -131,6 +131,10 @@ impl ComposeTarget {
                 Fault { code, message: format!("{}: it is sick already", fault.message), ..fault }
             })?;
         let drifted = |fault: Fault| {
+            // What is lacking comes with its own advice: from elsewhere there would be another one.
+            if fault.code == FaultCode::NoValue {
+                return fault;
+            }
             Fault::new(
                 fault.code,
                 format!("{}: it was started from elsewhere since rekeyd last knew it", fault.message),
@@ -159,6 +163,11 @@ impl ComposeTarget {
                     continue;
                 }
                 let (name, path) = (container.name(), self.path().display());
+                let lack = self.lack(&container, self.variable_of(&container)).filter(|_| !self.is_file());
+                if let Some((has, advice)) = lack {
+                    let message = format!("the container {name} {has}");
+                    return Err(Fault::new(FaultCode::NoValue, message).advise(format!("{advice}; then adopt it")));
+                }
                 let (message, up) = if self.is_file() {
                     (format!("{name} sees another value than {path} says"), "up -d --force-recreate --no-deps")
                 } else {

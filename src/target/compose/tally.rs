@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use super::ComposeTarget;
+use super::project::{Project, SERVICE};
+use super::tool::{Tool, by_hand};
+use crate::config::ComposePlace;
 use crate::helper::{Answer, Process, Question};
 use crate::rotation::{Fault, FaultCode};
 use crate::secret::{digest, is_same_digest, random};
@@ -148,11 +151,51 @@ impl ComposeTarget {
         let has_primary = file::has(container.variable(variable).as_ref(), Some(view.primary));
         let previous = self.previous_key.as_deref().filter(|_| has_primary);
         let variable = previous.unwrap_or(variable);
+        let is_wanted = previous.is_none() || view.previous.is_some();
+        if let Some((has, advice)) = self.lack(container, variable).filter(|_| is_wanted) {
+            return Fault::new(FaultCode::NoValue, format!("the container {} of {unit} {has}", container.name()))
+                .advise(advice);
+        }
         let message = format!("the container {} of {unit} has another {variable} than the view says", container.name());
-        let advice = match container.variable(variable) {
-            None => format!("it has none: does the service get {}?", self.path().display()),
-            Some(_) => "see what else sets it: `environment:` wins over `env_file:`, and that over nothing".to_owned(),
+        Fault::new(FaultCode::WrongValue, message)
+            .advise("see what else sets it: `environment:` wins over `env_file:`, and that over nothing")
+    }
+
+    /// Of a container that was made without a variable, or with an empty one: that it was, and what to do. To make it anew
+    /// of the same files would change nothing.
+    pub(super) fn lack(&self, container: &Container, variable: &str) -> Option<(String, String)> {
+        let value = container.variable(variable);
+        if value.as_ref().is_some_and(|value| !value.is_empty()) {
+            return None;
+        }
+        let project = Project::of(&container.labels());
+        let service = container.label(SERVICE);
+        let anew = by_hand(&Tool::of(&project), &project, &format!("up -d --no-deps {service}"));
+        let path = self.path().display();
+        let (has, mend) = match &self.settings.place {
+            _ if value.is_some() => (
+                format!("has an empty {variable}"),
+                format!(
+                    "take out what sets it to nothing, such as {variable} under `environment:`, which wins over {path}"
+                ),
+            ),
+            ComposePlace::EnvFile(_) if self.env != self.key && variable == self.key => (
+                format!("has no variable {} or {variable}", self.env),
+                format!(
+                    "give the service `env_file:` with {path}, or `environment:` with {}: ${{{variable}}}; where its programs \
+                     know it by another name, set `env` of the secret to that",
+                    self.env
+                ),
+            ),
+            ComposePlace::EnvFile(_) => (
+                format!("has no variable {variable}"),
+                format!(
+                    "give the service `env_file:` with {path}, or `environment:` with {variable}: ${{{variable}}}; where its \
+                     programs know it by another name, set `env` of the secret to that"
+                ),
+            ),
+            _ => (format!("has no variable {variable}"), format!("does the service get what {path} says?")),
         };
-        Fault::new(FaultCode::WrongValue, message).advise(advice)
+        Some((has, format!("{mend}; then {anew}")))
     }
 }

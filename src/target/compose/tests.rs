@@ -321,3 +321,36 @@ async fn what_compose_could_not_do_without_its_engine_is_done_once_that_is_back(
     let fault = target.despite_absence(&errand, act).await.unwrap_err();
     assert_eq!((fault.message.as_str(), *tries.lock().unwrap()), ("it fails", 3), "the engine is there");
 }
+
+/// One of the service with these variables.
+fn container(env: &str) -> Container {
+    let text = format!(
+        r#"{{"Id":"{ID}","Name":"/app-web-1","State":{{"Status":"running"}},"Config":{{"Env":[{env}],"Labels":{{
+            "com.docker.compose.project":"app","com.docker.compose.service":"web",
+            "com.docker.compose.project.working_dir":"/srv/app"}}}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_container_without_the_variable_is_told_as_such_with_what_would_give_it_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut target = target(dir.path(), "one");
+    target.settings.place = ComposePlace::EnvFile(dir.path().join(".env"));
+    let value = SecretValue::new(b"one".to_vec());
+    let view = View::of(Generation::FIRST);
+    let view = Disclosed { view: &view, primary: &value, accepted: Vec::new(), previous: None };
+    let told = |target: &ComposeTarget, env: &str| target.made_with_another("compose app/web", &container(env), &view);
+    let none = told(&target, "");
+    assert_eq!(none.code, FaultCode::NoValue);
+    assert_eq!(none.message, "the container app-web-1 of compose app/web has no variable JWT_SECRET");
+    assert!(none.advice.contains("env_file:") && none.advice.ends_with("up -d --no-deps web"), "{}", none.advice);
+    let empty = told(&target, r#""JWT_SECRET=""#);
+    assert_eq!(empty.message, "the container app-web-1 of compose app/web has an empty JWT_SECRET");
+    assert!(empty.advice.contains("under `environment:`"), "{}", empty.advice);
+    target.key = "APP_JWT".to_owned();
+    let mapped = told(&target, r#""TOKEN=one""#);
+    assert_eq!(mapped.message, "the container app-web-1 of compose app/web has no variable JWT_SECRET or APP_JWT");
+    assert!(mapped.advice.contains("JWT_SECRET: ${APP_JWT}"), "{}", mapped.advice);
+    assert_eq!(told(&target, r#""JWT_SECRET=two""#).code, FaultCode::WrongValue);
+}
