@@ -34,6 +34,11 @@ impl Sighting {
         Self { place, kind: Kind::Process, has, restart: restart.into() }
     }
 
+    /// What runs without the variable, and hides nothing of what it has: all of that in words, and what to do.
+    pub fn lacking(what: String, advice: String) -> Self {
+        Self { place: what, kind: Kind::Lacking, has: Has::Nothing, restart: advice }
+    }
+
     /// A drop-in of ours that gives the value to what takes no part any more.
     pub fn left_behind(path: impl fmt::Display, unit: String) -> Self {
         Self { place: path.to_string(), kind: Kind::LeftBehind, has: Has::Nothing, restart: unit }
@@ -59,6 +64,8 @@ pub enum Kind {
     Process,
     /// In what runs, and takes another value when it is started next.
     LeftAlone,
+    /// In what runs, and is known to have none.
+    Lacking,
     /// With what takes no part any more.
     LeftBehind,
     /// Nowhere: what runs could not be looked at.
@@ -111,6 +118,8 @@ pub enum Drift {
     FromElsewhere(String, String),
     /// What runs has another value than its file, as it is meant to, and takes that at its next start; and what starts it.
     Waits(String, String),
+    /// What runs has no such variable, or an empty one; and what to do.
+    Lacks(String, String),
     /// A drop-in of ours gives the value to a unit that is in no target.
     LeftBehind(String, String),
     /// A file became one of which it is not certain what it has, or it is gone; and what to do.
@@ -126,6 +135,7 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
     let one = |Sighting { place, kind, has: what, restart }: &Sighting| {
         let place = place.clone();
         match (kind, what) {
+            (Kind::Lacking, _) => Some(Drift::Lacks(place, restart.clone())),
             (Kind::LeftBehind, _) => Some(Drift::LeftBehind(place, restart.clone())),
             (_, Has::Generation(generation)) if *generation == in_force => None,
             (Kind::File, Has::Unknown(_)) if has(Kind::Process, *what) => Some(Drift::EditedAndTaken(place)),
@@ -147,7 +157,9 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
 pub fn with_former(mut now: Vec<Drift>, before: &[Drift]) -> Vec<Drift> {
     for former in before {
         match former {
-            Drift::Older(..) | Drift::FromElsewhere(..) | Drift::Waits(..) if !now.contains(former) => {
+            Drift::Older(..) | Drift::FromElsewhere(..) | Drift::Waits(..) | Drift::Lacks(..)
+                if !now.contains(former) =>
+            {
                 now.push(former.clone());
             }
             Drift::EditedAndTaken(place) => {
@@ -197,7 +209,7 @@ impl Drift {
                 "name it in `units` again; or give {unit} its value in another way, remove that file, systemctl daemon-reload, \
                  and restart it"
             ),
-            Self::Uncertain(_, advice) => advice.clone(),
+            Self::Uncertain(_, advice) | Self::Lacks(_, advice) => advice.clone(),
         }
     }
 }
@@ -222,7 +234,7 @@ impl fmt::Display for Drift {
                     "{path} gives the value to {unit}, which is in no target: no rotation restarts it, or proves what it has"
                 )
             }
-            Self::Uncertain(problem, _) => f.write_str(problem),
+            Self::Uncertain(problem, _) | Self::Lacks(problem, _) => f.write_str(problem),
         }
     }
 }
@@ -236,6 +248,7 @@ mod tests {
             Kind::File => Sighting::file("file", has),
             Kind::Process => Sighting::process("processes".to_owned(), has, "again"),
             Kind::LeftAlone => Sighting::left_alone("processes".to_owned(), has, "again"),
+            Kind::Lacking => Sighting::lacking("processes".to_owned(), "again".to_owned()),
             Kind::LeftBehind => Sighting::left_behind("file", "unit".to_owned()),
             Kind::Unseen => Sighting::unseen(),
         }
@@ -252,6 +265,16 @@ mod tests {
         assert_eq!(with_former(now(), std::slice::from_ref(&older)), [edited(), older]);
         assert_eq!(with_former(now(), &[Drift::EditedAndTaken(file())]), [Drift::EditedAndTaken(file())]);
         assert_eq!(with_former(now(), &[Drift::Removed(file(), String::new())]), [edited()]);
+    }
+
+    #[test]
+    fn what_is_known_to_have_none_is_drift_and_stays_so_while_nobody_can_look() {
+        let lacks = || Drift::Lacks("processes".to_owned(), "again".to_owned());
+        let of_now = seen(Kind::File, Has::Generation(Generation::FIRST));
+        let told = drift(Generation::FIRST, &[of_now.clone(), seen(Kind::Lacking, Has::Nothing)]);
+        assert_eq!(told, [lacks()]);
+        let unseen = drift(Generation::FIRST, &[of_now, seen(Kind::Unseen, Has::Nothing)]);
+        assert_eq!(with_former(unseen, &[lacks()]), [lacks()]);
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl ComposeTarget {
                 Err(EngineError::Away { .. }) => return Ok(vec![Sighting::unseen()]),
                 Err(error) => return Err(error.into()),
             };
+            let lack = self.lack(&container, self.variable_of(&container)).filter(|_| !self.is_file());
+            if let Some((has, advice)) = lack {
+                seen.push(Sighting::lacking(format!("the container {} {has}", container.name()), advice));
+                continue;
+            }
             let all = if self.is_file() {
                 self.seen_in(&container, in_file, known).await?
             } else {

@@ -354,3 +354,16 @@ fn a_container_without_the_variable_is_told_as_such_with_what_would_give_it_one(
     assert!(mapped.advice.contains("JWT_SECRET: ${APP_JWT}"), "{}", mapped.advice);
     assert_eq!(told(&target, r#""JWT_SECRET=two""#).code, FaultCode::WrongValue);
 }
+
+#[tokio::test]
+async fn containers_without_the_variable_are_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut target = service(dir.path(), "JWT_SECRET=one", "");
+    target.settings.place = ComposePlace::EnvFile(dir.path().join("jwt.secret"));
+    let values = [(Generation::FIRST, SecretValue::new(b"one".to_vec()))];
+    let told = drift(Generation::FIRST, &target.look(&Known::new(&values).unwrap()).await.unwrap());
+    let [Drift::Lacks(what, _)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(what, "the container app-web-1 has no variable JWT_SECRET");
+    let refused = target.adopted_value().await.err().unwrap();
+    assert_eq!(refused.message, "the container app-web-1 has no variable JWT_SECRET");
+}
