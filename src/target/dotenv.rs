@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::systemd::SystemdTarget;
 use super::{Accepts, Disclosed, Errand, Health, Known, Means, Report, Target};
 use super::{file, program};
-use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings};
+use crate::config::{DotenvTarget as Settings, HookAct, HookSettings, Restart, SecretSettings, WakeSignal};
 use crate::helper::{FileHelper, NotDone, ProcessHelper, Seen, Wake};
 use crate::policy::Sighting;
 use crate::record::{Activated, Evidence, Found, Noted};
@@ -17,6 +18,11 @@ use crate::rotation::{Fault, FaultCode, View};
 use crate::secret::{Format, SecretValue};
 use crate::sys::command::{Command, End, Prints, Runner};
 use crate::text::Slot;
+
+/// How often it is looked whether a program still runs.
+const POLL: Duration = Duration::from_millis(100);
+/// How long one that ends on a signal may take to be there again.
+const RETURN: Duration = Duration::from_secs(30);
 
 /// One file, with what reads it.
 pub struct DotenvTarget {
@@ -27,6 +33,7 @@ pub struct DotenvTarget {
     previous_key: Option<String>,
     /// How values are made.
     make: (usize, Format),
+    settle: Duration,
     /// The units that are restarted.
     units: Option<SystemdTarget>,
     files: FileHelper,
@@ -50,6 +57,7 @@ impl DotenvTarget {
             previous_key: secret.overlap.as_ref().map(|overlap| overlap.previous_env.clone()),
             settings: settings.clone(),
             make: (secret.bytes, secret.format),
+            settle: secret.settle,
             units,
             files: means.files.clone(),
             processes: means.processes.clone(),
@@ -117,6 +125,30 @@ impl DotenvTarget {
             Restart::Touch(path) => Some((Wake::Touch(path.clone()), path)),
             Restart::Signal { signal, pid_file } => Some((Wake::Signal(*signal, pid_file.clone()), pid_file)),
             Restart::Units { .. } | Restart::Command(_) | Restart::Nothing => None,
+        }
+    }
+
+    /// Whether the program still runs that was sent a signal, once `settle` is over: who does not handle one is ended by it, and
+    /// who becomes another by it writes the other's number.
+    async fn check_alive(&self, wake: Wake, errand: &Errand<'_>) -> Result<(), Fault> {
+        let Wake::Signal(signal, _) = &wake else { return Ok(()) };
+        let name = format!("{signal:?}").to_uppercase();
+        let is_end = *signal == WakeSignal::Sigterm;
+        let over = Instant::now() + self.settle;
+        // Whoever ends it on purpose has it started again, which may take longer.
+        let limit = if is_end { errand.deadline.min(over + RETURN) } else { over.min(errand.deadline) };
+        loop {
+            let alive = self.tell(wake.clone(), false).await;
+            let now = Instant::now();
+            match alive {
+                Ok(()) if now >= over => return Ok(()),
+                Err(fault) if now >= limit => {
+                    let message = format!("the program has ended after {name}: {}", fault.message);
+                    return Err(Fault::new(FaultCode::Unsettled, message)
+                        .advise("does it handle that signal? start it again, and mend `signal`"));
+                }
+                _ => sleep(POLL).await,
+            }
         }
     }
 
@@ -253,7 +285,15 @@ impl Target for DotenvTarget {
 
     async fn activate(&self, errand: &Errand<'_>) -> Result<Vec<Activated>, Fault> {
         if let Some((wake, by)) = self.wake() {
-            self.tell(wake, true).await?;
+            let is_signal = matches!(wake, Wake::Signal(..));
+            match self.tell(wake, true).await {
+                // What the signal has ended reads the file when it is started again.
+                Err(fault) if errand.back && is_signal => {
+                    errand.report.progress(&format!("{}: {}", fault.message, fault.advice));
+                    return Ok(vec![Activated::LeftAlone { path: self.path().display().to_string() }]);
+                }
+                told => told?,
+            }
             return Ok(vec![Activated::Told { by: by.display().to_string() }]);
         }
         match (&self.units, &self.settings.restart) {
@@ -268,6 +308,11 @@ impl Target for DotenvTarget {
             Some(units) => units.evidence(errand).await?,
             None => Vec::new(),
         };
+        // Who only looks has sent none, and who goes back may have found it ended.
+        let was_told = !errand.back && !errand.mark.is_empty();
+        if let Some((wake, _)) = self.wake().filter(|_| was_told) {
+            self.check_alive(wake, errand).await?;
+        }
         self.check(&self.read().await?, errand.view)?;
         evidence.push(Evidence::File { path: self.path().display().to_string() });
         Ok(evidence)

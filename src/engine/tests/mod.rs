@@ -22,6 +22,7 @@ mod batches;
 mod by_hand;
 mod hosting;
 mod overlap;
+mod signal;
 
 /// What exists outside the engine, and what is to go wrong with it.
 #[derive(Default)]
