@@ -11,6 +11,10 @@ use crate::record::Evidence;
 use crate::rotation::{Fault, FaultCode};
 use crate::sys::http::{Call, line, send, shown};
 
+/// Right for any target: not all of them have the same settings.
+const ADVICE: &str = "several instances behind a balancer that are restarted one after the other spare users the restart, and so \
+                      does a socket that goes on listening, where the target knows these; or allow more";
+
 /// Requests that go on until this is dropped.
 pub struct Watching {
     watch: Watch,
@@ -64,9 +68,7 @@ impl Watching {
             "{failed} of {sent} requests to {} failed meanwhile, more than the error-budget of {budget}",
             shown(&self.watch.url)
         );
-        Err(Fault::new(FaultCode::ErrorBudget, message).advise(
-            "socket activation, or several instances with `max-unavailable = 1` behind a balancer, spare users the restart",
-        ))
+        Err(Fault::new(FaultCode::ErrorBudget, message).advise(ADVICE))
     }
 }
 
@@ -135,6 +137,11 @@ impl ErrorBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_advice_names_no_setting_that_a_target_may_not_have() {
+        assert!(!ADVICE.contains('`') && !ADVICE.contains("max-unavailable"));
+    }
 
     #[test]
     fn a_budget_is_a_number_of_requests_or_a_share_of_them() {
