@@ -22,12 +22,16 @@ mod workers;
 /// What is said where a forged token makes the backend fail.
 const FORGED: &str = "an answer of 5xx does not show that the token was refused: have the backend answer 401";
 
+/// A token, and of which value.
+type OfGeneration = (Generation, Zeroizing<String>);
+type Tokens = Vec<OfGeneration>;
+
 /// The probe of one rotation.
 pub(super) struct Jwt {
     settings: JwtProbe,
     /// Tokens that were accepted before anything was touched: some backends remember what they have verified once. They
     /// are kept in memory alone.
-    before: Mutex<Vec<(Generation, Zeroizing<String>)>>,
+    before: Mutex<Tokens>,
 }
 
 impl Jwt {
@@ -35,7 +39,7 @@ impl Jwt {
         Self { settings: settings.clone(), before: Mutex::default() }
     }
 
-    fn before(&self) -> Vec<(Generation, Zeroizing<String>)> {
+    fn before(&self) -> Tokens {
         self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -118,8 +122,8 @@ impl JwtProbe {
     async fn ask_once(
         &self,
         question: &Question<'_>,
-        before: &[(Generation, Zeroizing<String>)],
-        (kept, good): (&mut Option<Zeroizing<String>>, &mut Vec<(Generation, Zeroizing<String>)>),
+        before: &[OfGeneration],
+        (kept, good): (&mut Option<Zeroizing<String>>, &mut Tokens),
         patience: &Patience,
     ) -> Result<Evidence, Trouble> {
         let unreadable = |why: String| Trouble::Certain(Fault::new(FaultCode::TokenUnreadable, why));
@@ -163,11 +167,7 @@ impl JwtProbe {
     }
 
     /// In an overlap, tokens of the other values of the view are good too.
-    async fn check_still_accepted(
-        &self,
-        accepted: &[(Generation, Zeroizing<String>)],
-        patience: &Patience,
-    ) -> Result<(), Trouble> {
+    async fn check_still_accepted(&self, accepted: &[OfGeneration], patience: &Patience) -> Result<(), Trouble> {
         let protected = self.protected();
         for (generation, text) in accepted {
             let to = format!("to a token of generation {generation}, which is to be accepted in the overlap");
@@ -214,11 +214,7 @@ impl JwtProbe {
     }
 
     /// The same claims signed with each of these values.
-    fn signed_with(
-        &self,
-        values: &[(Generation, &SecretValue)],
-        token: &Token,
-    ) -> Vec<(Generation, Zeroizing<String>)> {
+    fn signed_with(&self, values: &[(Generation, &SecretValue)], token: &Token) -> Tokens {
         values
             .iter()
             .filter_map(|(generation, value)| {
@@ -233,7 +229,7 @@ impl JwtProbe {
         &self,
         (token, text): (&Token, &str),
         generation: Generation,
-        (retired, accepted): (&[(Generation, Zeroizing<String>)], &[(Generation, Zeroizing<String>)]),
+        (retired, accepted): (&[OfGeneration], &[OfGeneration]),
         patience: &Patience,
     ) -> Result<(), Trouble> {
         let protected = self.protected();
@@ -272,7 +268,7 @@ impl JwtProbe {
         &self,
         token: &Token,
         generation: Generation,
-        retired: &[(Generation, Zeroizing<String>)],
+        retired: &[OfGeneration],
         patience: &Patience,
     ) -> Result<Vec<String>, Trouble> {
         let random: [u8; 32] = random().map_err(|error| {
@@ -323,7 +319,7 @@ impl JwtProbe {
     async fn check_forgotten(
         &self,
         question: &Question<'_>,
-        before: &[(Generation, Zeroizing<String>)],
+        before: &[OfGeneration],
         patience: &Patience,
     ) -> Result<Vec<String>, Trouble> {
         let is_retired = |of: Generation| question.retired.iter().any(|(retired, _)| *retired == of);

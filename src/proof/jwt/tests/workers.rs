@@ -91,7 +91,7 @@ fn one_missed_the_logout(every: usize) -> impl Fn(&str) -> u16 + Send + Sync {
     move |_: &str| {
         // Connections go to processes as it happens.
         let turn = asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        if turn % every == 0 { 200 } else { 401 }
+        if turn.is_multiple_of(every) { 200 } else { 401 }
     }
 }
 
