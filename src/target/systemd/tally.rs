@@ -12,8 +12,8 @@ use crate::secret::{digest, is_same_digest, random};
 use crate::store::StoreError;
 use crate::target::{Disclosed, counted};
 
-/// The clock that processes' starts are told by has no finer one (proc_pid_stat(5)).
-const TICK: Duration = Duration::from_millis(10);
+/// systemd notes when a start began once it has started the first process, and processes' starts are counted in ticks.
+const JUST_BEFORE: Duration = Duration::from_secs(1);
 
 /// What the processes of a unit have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,8 +80,10 @@ pub(super) struct LeftOver {
 impl LeftOver {
     /// A process of a unit, where it is one.
     pub fn of(process: &Process, status: &UnitStatus) -> Option<Self> {
-        let is_older = process.started_us > 0
-            && Duration::from_micros(process.started_us) + TICK * 2 < Duration::from_micros(status.started_us);
+        let (process_start, unit_start) =
+            (Duration::from_micros(process.started_us), Duration::from_micros(status.started_us));
+        let is_main = process.pid == status.main_pid;
+        let is_older = !is_main && process.started_us > 0 && process_start + JUST_BEFORE < unit_start;
         is_older.then(|| Self { pid: process.pid, comm: process.comm.clone() })
     }
 
