@@ -51,6 +51,9 @@ support::on_both_debians! {
     fn a_process_that_no_restart_ends_is_named_with_what_ends_it(debian) {
         let started = "ExecStartPost=/bin/sh -c 'exec setsid --fork sleep 1000'";
         let machine = adopted(debian, &Backend::good().service(&format!("KillMode=process\n{started}")));
+        // What was started less than a second before the unit's start is not told from what that start has begun with.
+        let age = || machine.sh("ps -o etimes= -C sleep").trim().parse::<u32>().ok();
+        poll(seconds(10), "it has been there for a while", || age().filter(|age| *age >= 2));
         let said = rotate(&machine);
         assert_eq!(said.status, 2, "{said}");
         assert_says(&said, "(sleep) of my-backend.service, which its last restart did not end, has another JWT_SECRET than generation 2");
