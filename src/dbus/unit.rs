@@ -51,9 +51,8 @@ pub struct UnitStatus {
     pub has_own_files: bool,
     /// Whether a Condition= or Assert= made the last start do nothing.
     pub skipped_by_condition: bool,
-    /// Whether the unit has not been started since the boot.
-    pub never_started: bool,
-    /// When its last start began, in microseconds since the boot, but for the time that the machine was suspended.
+    /// When its last start began, in microseconds since the boot, but for the time that the machine was suspended; 0 where it
+    /// has not been started since the boot.
     pub started_us: u64,
     /// How long its last start took, in microseconds; none where it is not active.
     pub start_us: Option<u64>,
@@ -86,6 +85,11 @@ impl UnitStatus {
     /// `Restart=`.
     pub fn was_started_again_since(&self, invocation: &str) -> bool {
         self.restarts_itself() || self.invocation_id != invocation && self.n_restarts > 0
+    }
+
+    /// Whether the unit has not been started since the boot.
+    pub fn never_started(&self) -> bool {
+        self.started_us == 0
     }
 
     /// Whether systemd is about to start it again by itself.
@@ -149,7 +153,6 @@ pub(super) fn properties(unit: &Properties, service: &Properties) -> UnitStatus 
         exec_search_path: texts(service, "ExecSearchPath"),
         has_own_files: has_own_files(service),
         skipped_by_condition: was_checked && !(condition && assertion),
-        never_started: number(unit, "InactiveExitTimestampMonotonic") == 0,
         started_us: number(unit, "InactiveExitTimestampMonotonic"),
         start_us: start(unit),
         triggered_by: texts(unit, "TriggeredBy"),

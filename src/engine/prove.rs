@@ -35,11 +35,9 @@ impl Engine<'_> {
         let moment = if waits { Moment::Back } else { Moment::Moved };
         let of = (moment, runs(&evidence), workers(&evidence));
         let probed = tokio::select! {
-            probed = self.ask_probes(of, view, (&values, self.out_of_force(view)), deadline) => probed.map_err(|fault| match stopped {
-                Some(unit) => Fault { message: format!("{}, and {unit} was stopped in mid-rotation", fault.message), ..fault }
-                    .advise(format!("is it {unit} that should answer? systemctl start {unit}")),
-                None => fault,
-            })?,
+            probed = self.ask_probes(of, view, (&values, self.out_of_force(view)), deadline) => {
+                probed.map_err(|fault| with_stopped(fault, stopped))?
+            }
             fault = self.watch_over(&evidence) => return Err(fault),
         };
         for (_, target) in self.moving() {
@@ -120,6 +118,13 @@ impl Engine<'_> {
         let not_in_view = both_ends.filter(|number| view.generations().all(|kept| kept != *number));
         not_in_view.filter_map(|number| Some((number, self.store.get(&self.settings.name, number).ok()?))).collect()
     }
+}
+
+/// Why nobody may have answered a probe, where a unit was stopped meanwhile.
+fn with_stopped(fault: Fault, stopped: Option<String>) -> Fault {
+    let Some(unit) = stopped else { return fault };
+    let message = format!("{}, and {unit} was stopped in mid-rotation", fault.message);
+    Fault { message, ..fault }.advise(format!("is it {unit} that should answer? systemctl start {unit}"))
 }
 
 /// Whoever is to say it is away at the moment, and is asked again.

@@ -198,7 +198,7 @@ fn environment(pid: u32, control_group: Group<'_>) -> Option<Zeroizing<Vec<u8>>>
 
 /// The fields of `/proc/PID/stat` from the third one on, the state: before it is the name, which is in parentheses and may
 /// hold anything (proc_pid_stat(5)).
-fn stat(pid: u32) -> Option<Vec<String>> {
+pub(super) fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
     Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().map(str::to_owned).collect())
 }

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read as _, Result};
 
 use zeroize::Zeroizing;
 
+use crate::helper::process::stat;
+
 /// A process.
 pub(super) enum Look {
     /// It is none of the daemon's, or has ended.
@@ -37,14 +39,9 @@ pub(super) fn look(pid: u32, daemon: u32) -> Look {
 
 /// Whether it is a child of the daemon, and not one that has ended and is not waited for yet.
 fn is_of(pid: u32, daemon: u32) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
-    let stat = String::from_utf8_lossy(&stat);
-    // The name, in parentheses, may have anything in it: proc_pid_stat(5).
-    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
-    let mut fields = rest.split_ascii_whitespace();
-    let (state, parent) = (fields.next(), fields.next());
-    !matches!(state, Some("Z" | "X" | "x") | None)
-        && parent.and_then(|parent| parent.parse::<u32>().ok()) == Some(daemon)
+    let stat = stat(pid).unwrap_or_default();
+    let [state, parent, ..] = &stat[..] else { return false };
+    !matches!(state.as_str(), "Z" | "X" | "x") && parent.parse() == Ok(daemon)
 }
 
 fn looked(read: Result<Zeroizing<Vec<u8>>>) -> Look {

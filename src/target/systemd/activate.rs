@@ -108,7 +108,7 @@ impl SystemdTarget {
 /// One that somebody started meanwhile runs like any other.
 pub(super) fn is_left_stopped(found: &Found, status: &UnitStatus) -> bool {
     let is_down = status.active_state != "active" && !status.has_job;
-    is_down && (!found.running || (status.active_state == "inactive" && status.never_started))
+    is_down && (!found.running || (status.active_state == "inactive" && status.never_started()))
 }
 
 /// Whether it is failed, stopped, or about to be restarted by systemd again.

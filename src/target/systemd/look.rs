@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -65,7 +64,7 @@ impl SystemdTarget {
 
     /// What somebody has written into a file of ours is not overwritten.
     pub(super) fn check_delivered(&self) -> Result<(), Fault> {
-        let values = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let values = self.known_values();
         let known = Known::new(&values)?;
         let is_unknown = |sighting: &Sighting| matches!(sighting.has, Has::Unknown(_));
         let Some(edited) = self.delivered(&known).into_iter().find(is_unknown) else { return Ok(()) };

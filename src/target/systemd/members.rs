@@ -1,7 +1,5 @@
 //! Units that have joined the target, or left it, since something was delivered.
 
-use std::sync::{Arc, PoisonError};
-
 use super::SystemdTarget;
 use super::delivery::not_writable;
 use crate::config::template_of;
@@ -24,7 +22,7 @@ impl SystemdTarget {
     /// Where that is an obstacle.
     pub(super) async fn explain(&self, configured: &str, status: &UnitStatus, fault: Fault) -> Result<(), Fault> {
         let has: Vec<Has> = {
-            let values = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
+            let values = self.known_values();
             let known = Known::new(&values)?;
             self.running(status, &known).await?.into_iter().map(|sighting| sighting.has).collect()
         };

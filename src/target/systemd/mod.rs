@@ -257,6 +257,11 @@ impl Target for SystemdTarget {
 }
 
 impl SystemdTarget {
+    /// The values that the store knows, as far as it was told of them.
+    fn known_values(&self) -> Values {
+        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The variables that a view is told by, each with its value; none where it must not be set. A credential cannot be
     /// left out without a daemon-reload: where nothing else is accepted, the other one is the primary value again.
     fn wanted<'a>(&'a self, deliver: Deliver, view: &Disclosed<'a>) -> Vec<(&'a str, Option<&'a SecretValue>)> {
