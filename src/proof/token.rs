@@ -127,9 +127,9 @@ impl Token {
         signed(self.algorithm, &self.header, &self.payload, key)
     }
 
-    /// The same claims with `alg: none`, which is not signed at all (RFC 7518, 3.6).
-    pub fn unsigned(&self) -> Zeroizing<String> {
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    /// The same claims with `alg: none`, spelt like this, which is not signed at all (RFC 7518, 3.6).
+    pub fn unsigned(&self, none: &str) -> Zeroizing<String> {
+        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{none}","typ":"JWT"}}"#));
         Zeroizing::new(format!("{header}.{}.", *self.payload))
     }
 
@@ -211,7 +211,7 @@ mod tests {
             let token = Token::parse(&text).unwrap();
             assert!(token.is_signed_with(b"key") && token.algorithm == algorithm);
             assert!(!Token::parse(&token.signed_again_with(b"other")).unwrap().is_signed_with(b"key"));
-            assert!(token.unsigned().ends_with('.') && token.stripped().ends_with('.'));
+            assert!(token.unsigned("none").ends_with('.') && token.stripped().ends_with('.'));
         }
     }
 

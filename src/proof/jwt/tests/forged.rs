@@ -1,5 +1,8 @@
 //! What the protected endpoint says to the right token, and to forged ones.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 #[tokio::test]
@@ -17,12 +20,18 @@ async fn an_endpoint_that_refuses_the_right_token_is_told() {
     }
 }
 
+fn headed(token: &str) -> String {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap_or_default();
+    String::from_utf8_lossy(&header).into_owned()
+}
+
 #[tokio::test]
 async fn an_endpoint_that_accepts_a_forged_token_is_told_at_once() {
     type Accepts = fn(&str) -> bool;
-    let ways: [(Accepts, FaultCode, &str); 4] = [
+    let ways: [(Accepts, FaultCode, &str); 5] = [
         (|_| true, FaultCode::AcceptsRandomKey, "(random-key)"),
         (|token| Token::parse(token).is_err(), FaultCode::AcceptsAlgNone, "(alg-none)"),
+        (|token| headed(token).contains("nOnE"), FaultCode::AcceptsAlgNone, "(alg-none)"),
         (|token| Token::parse(token).is_ok() && unsigned(token), FaultCode::AcceptsAlgNone, "(no-signature)"),
         (|token| signed(token, OLD), FaultCode::AcceptsRetired, "(generation-1)"),
     ];
