@@ -38,6 +38,26 @@ support::on_both_debians! {
         assert_eq!(status(&machine)["generation"], 4);
     }
 
+    fn a_value_whose_file_is_gone_is_told_and_its_consumers_keep_it(debian) {
+        let machine = adopted(debian, &Backend::good());
+        let before = commits(&machine, 2);
+        machine.sh(&format!("mv /var/lib/rekeyd/store/{NAME}/generation-2 /root"));
+        let world = World::of(&machine);
+        let status = self::status(&machine);
+        assert_eq!((&status["state"], &status["drift"]), (&"unreadable".into(), &serde_json::json!([])), "{status}");
+        for act in [&["doctor"][..], &["verify", NAME], &["rotate", NAME]] {
+            let said = machine.exec(&[&["rekeyctl"], act].concat());
+            assert_ne!(said.status, 0, "{said}");
+            assert_says(&said, &format!("rekeyctl forget {NAME}, then rekeyctl adopt {NAME}"));
+        }
+        world.assert_same(&machine);
+        machine.sh(&format!("mv /root/generation-2 /var/lib/rekeyd/store/{NAME}"));
+        assert_eq!(self::status(&machine)["state"], "in-force");
+        machine.sh(&format!("rm /var/lib/rekeyd/store/{NAME}/generation-2; rekeyctl forget {NAME}; rekeyctl adopt {NAME}"));
+        assert_eq!((value(&machine), &self::status(&machine)["state"]), (before, &"in-force".into()));
+        commits(&machine, 4);
+    }
+
     fn a_machine_that_is_itself_again_goes_on_as_if_nothing_had_been(debian) {
         let machine = adopted(debian, &Backend::good());
         let id = machine.read("/etc/machine-id");

@@ -7,8 +7,8 @@ use crate::support;
 
 use std::collections::BTreeSet;
 
-use support::rotation::{adopted, commits};
-use support::{Backend, trap};
+use support::rotation::{self, NAME, adopted, commits, status};
+use support::{Backend, poll, seconds, trap};
 
 /// What changes files or makes them durable, and the messages to systemd.
 const CALLS: &str = "write,pwrite64,ftruncate,rename,mkdir,symlink,unlink,fsync,sendmsg";
@@ -25,6 +25,32 @@ support::on_both_debians! {
         calls.lines().for_each(|line| disk.call(line));
         assert_eq!(disk.dirty, BTreeSet::new(), "at the end");
         assert_eq!(disk.acts, ["a timer", "the files", "the restart"]);
+    }
+
+    fn what_waits_for_a_full_disk_says_so_and_goes_on(debian) {
+        let machine = rotation::on_with(debian, &Backend::good(), "").boot();
+        machine.sh("systemctl stop rekeyd.service; mkdir -p /var/lib/rekeyd; mount -t tmpfs -o size=512k,mode=711 small /var/lib/rekeyd");
+        let machine = rotation::adopt(machine);
+        let probe = "[[probe]]\ntype = \"command\"\ncommand = [\"/usr/local/bin/go\"]\ntimeout = \"60s\"\n";
+        let go = "#!/bin/sh\ntouch /run/asked; until test -e /run/go; do sleep 0.05; done\n";
+        machine.put("/usr/local/bin/go", 0o755, go);
+        machine.put(&format!("/etc/rekeyd/secrets.d/{NAME}.toml"), 0o644, rotation::toml(probe));
+        machine.sh(&format!("touch /run/go; rekeyctl reload; rekeyctl rotate {NAME}; rm /run/go /run/asked"));
+        machine.ok(&["systemd-run", "--quiet", "--unit=rotate", "--", "sh", "-c", "rekeyctl rotate my-backend-jwt >/run/said 2>&1"]);
+        poll(seconds(20), "it asks", || (machine.exec(&["test", "-e", "/run/asked"]).status == 0).then_some(()));
+        machine.sh("cat /dev/zero >/var/lib/rekeyd/filler 2>/dev/null; touch /run/go");
+        let waits = poll(seconds(30), "it waits", || status(&machine)["hold"].as_str().map(str::to_owned));
+        assert!(waits.contains("No space left on device") && waits.contains("goes on by itself"), "{waits}");
+        for act in [&["status", NAME][..], &["doctor"]] {
+            let said = machine.exec(&[&["rekeyctl"], act].concat());
+            assert!(format!("{said}").contains("No space left on device"), "{said}");
+        }
+        machine.ok(&["rm", "/var/lib/rekeyd/filler"]);
+        poll(seconds(60), "it has ended", || status(&machine)["rotation"].is_null().then_some(()));
+        assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed");
+        assert_eq!(status(&machine)["hold"], serde_json::Value::Null);
+        let said = machine.read("/run/said");
+        assert!(said.contains("No space left on device"), "{said}");
     }
 }
 

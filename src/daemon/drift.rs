@@ -105,6 +105,9 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
     if standing.transaction.is_some() || standing.in_force.is_none() || daemon.store.locked().is_some() {
         return;
     }
+    if daemon.lost_value(&settings.name, &standing).is_some() {
+        return;
+    }
     let parts = daemon.parts(settings, charge);
     let seen = engine::drift(&settings.name, &standing, &daemon.store, parts.targets()).await;
     let Ok((drift, is_whole)) = seen else { return };

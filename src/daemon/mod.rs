@@ -17,6 +17,8 @@ use crate::dbus::systemd1::Systemd;
 use crate::helper::{KeyHelper, ProcessHelper};
 use crate::record::journal::Priority;
 use crate::record::message_id;
+use crate::record::text::fault_in_words;
+use crate::rotation::Fault;
 use crate::store::{self, Locked, StoreError, StoreLock};
 
 mod aftercare;
@@ -64,8 +66,8 @@ const LOCKED: Duration = Duration::from_secs(60);
 enum StartError {
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
-    #[error("the store: {0}")]
-    Store(#[from] StoreError),
+    #[error("{}", fault_in_words(.0))]
+    Store(Fault),
     #[error("{0}")]
     Locked(#[from] Locked),
     #[error("the bus: {0}")]
@@ -74,6 +76,12 @@ enum StartError {
     NoBus,
     #[error("the secret of the rotation is not configured, so that it cannot be undone: put its file back")]
     NotConfigured,
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// How often it is seen whether what is under way when the daemon is to stop has ended.

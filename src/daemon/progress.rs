@@ -42,6 +42,11 @@ impl Progress {
         tell(&state);
     }
 
+    /// What keeps a rotation of the secret from going on.
+    pub fn trouble_of(&self, secret: &str) -> Option<String> {
+        self.lock().troubles.get(secret).cloned()
+    }
+
     /// Takes note of a record.
     pub fn note(&self, record: &Record, standing: &Standing) {
         self.note_standing(record.secret.as_str(), standing);

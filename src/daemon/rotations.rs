@@ -325,8 +325,11 @@ pub async fn leave_to_schedule(daemon: &Daemon, settings: &SecretSettings, charg
 fn store_trouble(daemon: &Daemon, engines: &[Engine<'_>], error: &StoreError) {
     for engine in engines {
         let name = &engine.settings.name;
-        let text = format!("the rotation waits because the store cannot be written: {error}");
+        let text = format!("the rotation waits, and goes on by itself, until the store can be written: {error}");
         daemon.journal.trouble(Priority::Critical, Some(name), &text);
+        if let Some(transaction) = &engine.ledger.standing().transaction {
+            daemon.listeners.progress(name.as_str(), &transaction.id, &text);
+        }
         daemon.progress.trouble(name.as_str(), text);
     }
 }

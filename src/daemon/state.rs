@@ -21,8 +21,8 @@ use crate::helper::ProcessHelper;
 use crate::proof::{self, Probe};
 use crate::record::journal::{self, Entry, Priority};
 use crate::record::text::fault_in_words;
-use crate::record::{Happening, message_id};
-use crate::rotation::Fault;
+use crate::record::{Happening, Standing, message_id};
+use crate::rotation::{Fault, View};
 use crate::store::{Ledger, Store, StoreError};
 use crate::target::{self, Means, Target};
 
@@ -216,8 +216,22 @@ impl Daemon {
         if let Some(locked) = self.store.locked() {
             "locked".clone_into(&mut status.state);
             status.hold = Some(fault_in_words(&locked.into()));
+        } else if let Some(trouble) = self.progress.trouble_of(settings.name.as_str()) {
+            status.hold = Some(trouble);
+        } else if let Some(lost) = self.lost_value(&settings.name, &charge.standing()).filter(|_| status.hold.is_none())
+        {
+            "unreadable".clone_into(&mut status.state);
+            status.hold = Some(fault_in_words(&lost));
+            // Of nothing can be said that it is not the value in force.
+            status.drift.clear();
         }
         status
+    }
+
+    /// That a value in force cannot be had from the store any more, where it is so: somebody removed or damaged its file.
+    pub fn lost_value(&self, name: &SecretName, standing: &Standing) -> Option<Fault> {
+        let in_force = standing.in_force.iter().flat_map(View::generations);
+        in_force.filter_map(|generation| self.store.get(name, generation).err()).map(Fault::from).next()
     }
 
     /// What there is to say of a secret that is not configured any more, and whose consumers accept a former value.

@@ -8,6 +8,7 @@
 //! ```
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -79,6 +80,16 @@ pub enum StoreError {
         /// Why not.
         source: UnsealError,
     },
+    /// The value of a generation is not there any more.
+    #[error("the value of generation {generation} of {secret} is gone: there is no {file}", file = file.display())]
+    Lost {
+        /// The secret.
+        secret: SecretName,
+        /// The generation.
+        generation: Generation,
+        /// The file that it was in.
+        file: PathBuf,
+    },
     /// The operating system's generator failed.
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] rand::rngs::SysError),
@@ -92,8 +103,18 @@ impl From<StoreError> for Fault {
         if let StoreError::Locked(locked) = error {
             return locked.into();
         }
-        Self::new(FaultCode::StoreFailed, format!("the store: {error}"))
-            .advise("see to the disk that holds /var/lib/rekeyd; the consumers keep the value that they have")
+        let advice = match &error {
+            StoreError::InUse(_) => "see who that is, fuser /var/lib/rekeyd/store/lock, and end it".to_owned(),
+            StoreError::Lost { secret, .. } => format!(
+                "put the file back from a backup; without one, rekeyctl forget {secret}, then rekeyctl adopt {secret} takes \
+                 over the value that its consumers have"
+            ),
+            StoreError::Unseal { file, .. } => {
+                format!("put {} back from a backup; without one, move it away, and see rekeyctl status", file.display())
+            }
+            _ => "see to the disk that holds /var/lib/rekeyd; the consumers keep the value that they have".to_owned(),
+        };
+        Self::new(FaultCode::StoreFailed, format!("the store: {error}")).advise(advice)
     }
 }
 
@@ -216,7 +237,12 @@ impl Store {
     /// Where there is none, or it cannot be opened.
     pub fn get(&self, name: &SecretName, generation: Generation) -> Result<SecretValue, StoreError> {
         let path = self.sealed_path(name, generation);
-        let sealed = files::read(&path, SEALED_LIMIT)?;
+        let sealed = match files::read(&path, SEALED_LIMIT) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::Lost { secret: name.clone(), generation, file: path });
+            }
+            sealed => sealed?,
+        };
         let value = self.with_keys(|keys| keys.unseal(&place(name, generation), &sealed))?;
         value.map_err(|source| StoreError::Unseal { file: path, source })
     }

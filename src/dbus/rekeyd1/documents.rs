@@ -54,7 +54,7 @@ pub struct SecretStatus {
     pub retire_at: Option<Timestamp>,
     /// Whether the schedule is paused.
     pub paused: bool,
-    /// Why it is on hold, or why its records cannot be read.
+    /// Why it is on hold, why its records cannot be read, or what keeps its rotation from going on.
     pub hold: Option<String>,
     /// The rotation under way, with its step.
     pub rotation: Option<RotationStatus>,
