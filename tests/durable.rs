@@ -7,6 +7,7 @@ use crate::support;
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use support::rotation::{self, NAME, adopted, commits, status};
 use support::{Backend, poll, seconds, trap};
 
@@ -28,29 +29,26 @@ support::on_both_debians! {
     }
 
     fn what_waits_for_a_full_disk_says_so_and_goes_on(debian) {
-        let machine = rotation::on_with(debian, &Backend::good(), "").boot();
-        machine.sh("systemctl stop rekeyd.service; mkdir -p /var/lib/rekeyd; mount -t tmpfs -o size=512k,mode=711 small /var/lib/rekeyd");
-        let machine = rotation::adopt(machine);
         let probe = "[[probe]]\ntype = \"command\"\ncommand = [\"/usr/local/bin/go\"]\ntimeout = \"60s\"\n";
-        let go = "#!/bin/sh\ntouch /run/asked; until test -e /run/go; do sleep 0.05; done\n";
-        machine.put("/usr/local/bin/go", 0o755, go);
-        machine.put(&format!("/etc/rekeyd/secrets.d/{NAME}.toml"), 0o644, rotation::toml(probe));
-        machine.sh(&format!("touch /run/go; rekeyctl reload; rekeyctl rotate {NAME}; rm /run/go /run/asked"));
-        machine.ok(&["systemd-run", "--quiet", "--unit=rotate", "--", "sh", "-c", "rekeyctl rotate my-backend-jwt >/run/said 2>&1"]);
-        poll(seconds(20), "it asks", || (machine.exec(&["test", "-e", "/run/asked"]).status == 0).then_some(()));
-        machine.sh("cat /dev/zero >/var/lib/rekeyd/filler 2>/dev/null; touch /run/go");
+        let go = "#!/bin/sh\ntest $REKEYD_PRIMARY = 1 || until test -e /run/go; do sleep 0.05; done\n";
+        let machine = rotation::on_with(debian, &Backend::good(), probe).file("/usr/local/bin/go", 0o755, go).boot();
+        let machine = rotation::adopt(machine);
+        machine.sh("systemd-run -q sh -c 'rekeyctl rotate my-backend-jwt >/run/said 2>&1'");
+        let is_asked = || machine.exec(&["pgrep", "-f", "^/bin/sh /usr/local/bin/go"]).status == 0;
+        poll(seconds(20), "the new value is being proven", || is_asked().then_some(()));
+        trap::fail(&machine, "pwrite64", "ENOSPC");
+        machine.ok(&["touch", "/run/go"]);
         let waits = poll(seconds(30), "it waits", || status(&machine)["hold"].as_str().map(str::to_owned));
         assert!(waits.contains("No space left on device") && waits.contains("goes on by itself"), "{waits}");
         for act in [&["status", NAME][..], &["doctor"]] {
             let said = machine.exec(&[&["rekeyctl"], act].concat());
-            assert!(format!("{said}").contains("No space left on device"), "{said}");
+            assert!(said.to_string().contains("No space left on device"), "{said}");
         }
-        machine.ok(&["rm", "/var/lib/rekeyd/filler"]);
+        trap::release(&machine);
         poll(seconds(60), "it has ended", || status(&machine)["rotation"].is_null().then_some(()));
-        assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed");
-        assert_eq!(status(&machine)["hold"], serde_json::Value::Null);
-        let said = machine.read("/run/said");
-        assert!(said.contains("No space left on device"), "{said}");
+        let status = status(&machine);
+        assert_eq!((&status["last"]["outcome"]["outcome"], &status["hold"]), (&"committed".into(), &Value::Null));
+        assert!(machine.read("/run/said").contains("No space left on device"));
     }
 }
 

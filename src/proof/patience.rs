@@ -50,7 +50,9 @@ impl Trouble {
             // Who forks workers listens before any of them is ready.
             NoAnswer::TimedOut => Self::Absent(Fault::new(FaultCode::ProbeTimeout, error.to_string())),
             NoAnswer::Unsendable(_) => Self::Certain(Fault::new(code, error.to_string())),
-            NoAnswer::Refused | NoAnswer::Broken(_) => Self::Absent(Fault::new(code, error.to_string())),
+            NoAnswer::Refused | NoAnswer::Proxy(..) | NoAnswer::Broken(_) => {
+                Self::Absent(Fault::new(code, error.to_string()))
+            }
             _ => Self::NotYet(Fault::new(code, error.to_string())),
         }
     }

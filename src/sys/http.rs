@@ -136,7 +136,7 @@ pub struct HttpError {
 impl HttpError {
     /// Whether it is certain that nothing of the request was sent.
     pub fn is_unsent(&self) -> bool {
-        matches!(self.why, NoAnswer::Refused | NoAnswer::Unresolved | NoAnswer::Unsendable(_))
+        matches!(self.why, NoAnswer::Refused | NoAnswer::Unresolved | NoAnswer::Proxy(..) | NoAnswer::Unsendable(_))
     }
 }
 
@@ -152,6 +152,9 @@ pub enum NoAnswer {
     /// The name server does not know the host.
     #[error("names a host that cannot be resolved")]
     Unresolved,
+    /// The proxy that the environment names, `HOST:PORT`, made no connection.
+    #[error("did not get through the proxy {0}: {1}")]
+    Proxy(String, &'static str),
     /// The server could not be trusted, or does not speak TLS.
     #[error("failed in TLS: {0}")]
     Tls(String),
@@ -164,6 +167,18 @@ pub enum NoAnswer {
     /// A method, URL or header is not valid.
     #[error("cannot be sent: {0}")]
     Unsendable(&'static str),
+}
+
+impl NoAnswer {
+    /// The same, where it was a proxy that was spoken to.
+    fn at(self, proxy: Option<String>) -> Self {
+        match (self, proxy) {
+            (Self::Refused, Some(proxy)) => Self::Proxy(proxy, "it refuses connections"),
+            (Self::Unresolved, Some(proxy)) => Self::Proxy(proxy, "its name cannot be resolved"),
+            (Self::Proxy(_, why), Some(proxy)) => Self::Proxy(proxy, why),
+            (why, _) => why,
+        }
+    }
 }
 
 /// Sends a request and reads the answer, within `limit`. Where the caller stops waiting, the connection is closed, and
@@ -179,8 +194,9 @@ pub async fn send(call: Call, limit: Duration) -> Result<Reply, HttpError> {
 async fn exchange_apart(call: Call, limit: Duration) -> Result<Reply, NoAnswer> {
     let uri: Uri = call.url.parse().map_err(|_| NoAnswer::Unsendable("the URL is not valid"))?;
     let agent = agent(&uri, limit);
+    let proxy = if leads_here(&uri) { None } else { proxy::on_the_way(&agent, &uri)? };
     let _hang_up = HangUp(agent.clone());
-    let blocking = tokio::task::spawn_blocking(move || exchange(&agent, uri, &call));
+    let blocking = tokio::task::spawn_blocking(move || exchange(&agent, uri, &call).map_err(|why| why.at(proxy)));
     // The client's own limit does not cover a thread that starts late.
     match tokio::time::timeout(limit + Duration::from_millis(250), blocking).await {
         Ok(Ok(reply)) => reply,
@@ -268,7 +284,7 @@ fn why(error: &ureq::Error, is_tls: bool) -> NoAnswer {
         ureq::Error::Tls(error) => NoAnswer::Tls((*error).to_owned()),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => NoAnswer::NotHttp,
         ureq::Error::Http(_) | ureq::Error::BadUri(_) => NoAnswer::Unsendable("the method, URL or a header is invalid"),
-        ureq::Error::ConnectProxyFailed(_) => NoAnswer::Broken("the proxy did not make the connection".to_owned()),
+        ureq::Error::ConnectProxyFailed(_) => NoAnswer::Proxy(String::new(), "it does not make the connection"),
         _ => NoAnswer::Broken("the server could not be reached".to_owned()),
     }
 }
@@ -287,5 +303,6 @@ fn why_io(error: &io::Error, is_tls: bool) -> NoAnswer {
     }
 }
 
+mod proxy;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Kills the daemon at a chosen system call, or listens to its calls, with strace(1) in the machine.
+//! Kills the daemon at a chosen system call, lets it fail, or listens to its calls, with strace(1) in the machine.
 
 use super::{Machine, poll, seconds};
 
@@ -14,10 +14,22 @@ pub fn listen(machine: &Machine, calls: &str) {
     attach(machine, &format!("-y -s 400 -o /root/calls -e trace={calls}"));
 }
 
+/// From now on this system call of the daemon fails with this error.
+#[track_caller]
+pub fn fail(machine: &Machine, call: &str, error: &str) {
+    attach(machine, &format!("-o /dev/null -e trace={call} -e inject={call}:error={error}"));
+}
+
+/// From now on the daemon is left alone.
+#[track_caller]
+pub fn release(machine: &Machine) {
+    machine.ok(&["systemctl", "stop", "trap.service"]);
+}
+
 /// What was written down so far, a line for each call.
 #[track_caller]
 pub fn heard(machine: &Machine) -> String {
-    machine.ok(&["systemctl", "stop", "trap.service"]);
+    release(machine);
     machine.read("/root/calls")
 }
 

@@ -89,8 +89,31 @@ fn a_platform_is_reached_through_the_proxy_which_sees_nothing_but_its_name() {
 fn a_proxy_that_refuses_is_told_of_without_its_password() {
     let (url, seen) = proxy("407 Proxy Authentication Required");
     let text = said(ELSEWHERE, &[("HTTPS_PROXY", &url)]);
-    assert!(text.contains("the proxy did not make the connection"), "{text}");
+    assert!(text.contains("did not get through the proxy 127.0.0.1:"), "{text}");
+    assert!(text.contains("it does not make the connection"), "{text}");
     assert!(seen.lock().unwrap().iter().all(|(head, _)| head.to_lowercase().contains("proxy-authorization: basic")));
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_not_taken_for_the_platform() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = said(ELSEWHERE, &[("HTTPS_PROXY", &format!("http://proxy-user:{PASSWORD}@{port}"))]);
+    assert!(text.contains(&format!("did not get through the proxy {port}: it refuses connections")), "{text}");
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_not_gone_past() {
+    let fake = Fake::start(At::Render);
+    let elsewhere = ELSEWHERE.replace("https", "http");
+    for name in ["ALL_PROXY", "https_proxy"] {
+        for proxy in ["socks5://127.0.0.1:1080", "ftp://proxy.test:21"] {
+            let text = said(&elsewhere, &[(name, proxy)]);
+            assert!(text.contains("names a proxy that cannot be used"), "{text}");
+            let text = said(&elsewhere, &[(name, proxy), ("NO_PROXY", "other.test,.platform.test")]);
+            assert!(!text.contains("names a proxy"), "{text}");
+            assert!(said(&fake.url, &[(name, proxy)]).contains("it said Ok(true)"), "this host itself needs none");
+        }
+    }
 }
 
 #[test]
