@@ -5,7 +5,7 @@
 use crate::support;
 
 use serde_json::json;
-use support::rotation::{self, NAME, OVERLAP, UNIT, assert_says, status, value};
+use support::rotation::{self, NAME, OVERLAP, UNIT, World, assert_says, status, value};
 use support::{Backend, Builder, Debian, Machine, token};
 
 const BUMP: &str = "#!/bin/sh\nset -eu\ntest \"$(id -un)\" = root\ntest \"$REKEYD_SECRET\" = my-backend-jwt\n\
@@ -65,6 +65,19 @@ support::on_both_debians! {
         assert_says(&said, "accepts a token from before the rotation");
         assert_eq!(status(&machine)["last"]["hook_failed"]["code"], "logout-ineffective");
         assert_eq!(status(&machine)["generation"], 2);
+    }
+
+    fn a_program_that_others_can_change_is_refused_before_anything_is_touched(debian) {
+        let logout = "[logout]\ncommand = [\"/usr/local/bin/bump\"]\n";
+        let machine = adopted(with(debian, logout).file("/usr/local/bin/bump", 0o757, BUMP));
+        let world = World::of(&machine);
+        let said = machine.exec(&["rekeyctl", "rotate", NAME]);
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "others can change /usr/local/bin/bump");
+        assert_says(&said, "chmod go-w /usr/local/bin/bump");
+        world.assert_same(&machine);
+        machine.ok(&["chmod", "o-w", "/usr/local/bin/bump"]);
+        machine.ok(&["rekeyctl", "rotate", NAME]);
     }
 
     fn a_logout_that_hangs_ends_and_leaves_nothing_behind(debian) {
