@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::super::token::Token;
-use super::super::{Patience, Question, Trouble};
+use super::super::{Moment, Patience, Question, Trouble};
 use super::{Verdict, login, neither};
 use crate::config::{JwtProbe, TokenSource};
 use crate::record::Evidence;
@@ -21,13 +21,67 @@ const LEAST: u32 = 2;
 /// How often each of several processes is to be met by a login. That is where people are told that they come too often.
 const LOGINS: u32 = 3;
 /// So many logins at most.
-const MOST_LOGINS: u32 = 12;
+const MOST_LOGINS: u32 = 24;
+/// So many at most where one of them was not as it should be.
+const MOST_LOGINS_IN_DOUBT: u32 = 64;
 /// So many refusals in a row are enough where there is no time for more.
 const LEAST_REFUSALS: u32 = 16;
 /// What is said of a token that some processes accept.
 const AT_TIMES: &str = "refuses at times, and accepts at others,";
 const ADVICE: &str =
     "one of several processes has another value than the rest: does each of them read it when it starts?";
+
+/// How often a probe asks before it believes what it is answered.
+pub(super) struct Rounds {
+    /// With each token whose verdict depends on the value.
+    tokens: u32,
+    /// With each forged token.
+    pub(super) forged: u32,
+    logins: u32,
+    /// What else is asked for no longer than until then.
+    until: Instant,
+    /// What was seen before, of a consumer that has answered well since. One of several processes that has another value
+    /// would be missed in the end by who merely asks again: more is asked of it, and none of that is left out.
+    doubt: Option<Fault>,
+}
+
+impl Rounds {
+    pub(super) fn new(question: &Question<'_>, doubt: Option<&Fault>, patience: &Patience) -> Self {
+        let workers = question.workers;
+        let tokens = workers.clamp(LEAST, MOST) * TIMES;
+        let forged = match (workers, question.moment) {
+            (..2, _) => 1,
+            (_, Moment::Before) => workers.min(MOST),
+            _ => tokens,
+        };
+        match doubt {
+            Some(doubt) => Self {
+                tokens: tokens * 2,
+                forged,
+                logins: (workers.max(LEAST) * TIMES).min(MOST_LOGINS_IN_DOUBT),
+                until: Instant::now() + patience.remaining(),
+                doubt: Some(doubt.clone()),
+            },
+            None => Self {
+                tokens,
+                forged,
+                logins: if workers < 2 { 0 } else { (workers * LOGINS).min(MOST_LOGINS) },
+                until: patience.surer(),
+                doubt: None,
+            },
+        }
+    }
+
+    /// That nothing more is asked: where there is no doubt, that is well.
+    fn ends(&self, trouble: impl FnOnce(&Fault) -> Trouble) -> Result<(), Trouble> {
+        self.doubt.as_ref().map_or(Ok(()), |doubt| Err(trouble(doubt)))
+    }
+
+    /// The time is up.
+    fn is_over(&self) -> Option<Result<(), Trouble>> {
+        (Instant::now() > self.until).then(|| self.ends(|doubt| Trouble::Draining(doubt.clone())))
+    }
+}
 
 impl JwtProbe {
     /// Asks until a token from before a logout is refused: many times in a row, each time over another connection, since one
@@ -41,7 +95,7 @@ impl JwtProbe {
     ) -> Result<Evidence, Fault> {
         let protected = self.protected();
         let (times, until) = (workers.clamp(LEAST, MOST) * TIMES, patience.surer());
-        let (mut refused, mut was_accepted) = (0, false);
+        let (mut refused, mut was_accepted, mut was_refused) = (0, false, false);
         loop {
             let enough = match was_accepted {
                 true => times * 2,
@@ -50,20 +104,21 @@ impl JwtProbe {
             };
             let trouble = match self.present(token, &patience).await {
                 Ok(Verdict::Refused(_)) if refused + 1 < enough => {
-                    refused += 1;
+                    (refused, was_refused) = (refused + 1, true);
                     continue;
                 }
                 Ok(Verdict::Neither(408 | 425 | 429, _)) if refused > 0 && !was_accepted => break,
                 Ok(Verdict::Refused(_)) => break,
                 Ok(Verdict::Accepted) => {
-                    let message = match (was_accepted, refused) {
-                        (false, 0) => format!("{protected} accepts a token from before the rotation"),
-                        _ => format!(
-                            "{protected} accepts a token from before the rotation at times, and refuses it at others"
-                        ),
-                    };
                     was_accepted = true;
-                    let advice = "the logout did not reach all of it: does each process check what the logout changes?";
+                    let (at_times, advice) = match was_refused {
+                        true => (
+                            " at times, and refuses it at others",
+                            "the logout did not reach all of it: does each process check what the logout changes?",
+                        ),
+                        false => ("", "the logout changed nothing: does the backend check what it changes?"),
+                    };
+                    let message = format!("{protected} accepts a token from before the rotation{at_times}");
                     Trouble::NotYet(Fault::new(FaultCode::LogoutIneffective, message).advise(advice))
                 }
                 Ok(Verdict::Neither(status, wait)) => {
@@ -84,22 +139,24 @@ impl JwtProbe {
         question: &Question<'_>,
         (token, text): (&Token, &str),
         retired: &[(Generation, Zeroizing<String>)],
-        patience: &Patience,
+        (rounds, patience): (&Rounds, &Patience),
     ) -> Result<(), Trouble> {
-        let (protected, generation, until) = (self.protected(), question.primary.0, patience.surer());
-        let times = question.workers.clamp(LEAST, MOST) * TIMES;
+        let (protected, generation) = (self.protected(), question.primary.0);
         let accepted = self.signed_with(&question.accepted, token);
         let good = std::iter::once((generation, text)).chain(accepted.iter().map(|(of, text)| (*of, text.as_str())));
         let bad = retired.iter().map(|(of, text)| (*of, text.as_str()));
         for ((of, text), is_good) in good.map(|one| (one, true)).chain(bad.map(|one| (one, false))) {
-            for _ in 0..times {
-                if Instant::now() > until {
-                    return Ok(());
+            for _ in 0..rounds.tokens {
+                if let Some(end) = rounds.is_over() {
+                    return end;
                 }
                 let (code, what) = match (self.present(text, patience).await?, is_good) {
                     (Verdict::Accepted, true) | (Verdict::Refused(_), false) => continue,
                     // It has had enough of being asked.
-                    (Verdict::Neither(408 | 425 | 429, _), _) => return Ok(()),
+                    (Verdict::Neither(status @ (408 | 425 | 429), wait), _) => {
+                        return rounds
+                            .ends(|_| neither(&protected, (status, wait), &format!("to a token of generation {of}")));
+                    }
                     (Verdict::Neither(status, wait), _) => {
                         return Err(neither(&protected, (status, wait), &format!("to a token of generation {of}")));
                     }
@@ -122,19 +179,18 @@ impl JwtProbe {
         &self,
         question: &Question<'_>,
         primary: &[u8],
-        patience: &Patience,
+        (rounds, patience): (&Rounds, &Patience),
     ) -> Result<(), Trouble> {
         let TokenSource::Login(login) = &self.token else { return Ok(()) };
-        if question.workers < 2 {
-            return Ok(());
-        }
-        let until = patience.surer();
-        for _ in 0..(question.workers * LOGINS).min(MOST_LOGINS) {
-            if Instant::now() > until {
-                return Ok(());
+        for _ in 0..rounds.logins {
+            if let Some(end) = rounds.is_over() {
+                return end;
             }
-            let Ok(text) = login::log_in(login, patience).await else { return Ok(()) };
-            let Ok(token) = Token::parse(&text) else { return Ok(()) };
+            let text = match login::log_in(login, patience).await {
+                Ok(text) => text,
+                Err(trouble) => return rounds.ends(|_| trouble),
+            };
+            let Ok(token) = Token::parse(&text) else { return rounds.ends(|doubt| Trouble::Draining(doubt.clone())) };
             if token.is_signed_with(primary) {
                 continue;
             }

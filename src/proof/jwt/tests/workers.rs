@@ -85,6 +85,45 @@ async fn one_process_of_several_that_signs_with_the_retired_value_is_found() {
     assert!(fault.code == FaultCode::SignedWithOld && fault.message.contains("generation 1 at times"), "{fault}");
 }
 
+#[tokio::test]
+async fn one_that_signs_with_the_retired_value_is_not_forgotten_where_others_answer_next() {
+    let signs = |count: usize| token_of(Algorithm::Hs256, if count % 40 == 1 { OLD } else { NEW }.as_bytes());
+    let mut trial = Trial::of(&serve(signs, new_only).0);
+    trial.workers = 8;
+    let fault = trial.early_fault().await;
+    assert!(fault.code == FaultCode::SignedWithOld && fault.message.contains("generation 1"), "{fault}");
+}
+
+#[tokio::test]
+async fn an_old_process_that_answers_once_more_is_waited_for() {
+    let signs = |count: usize| token_of(Algorithm::Hs256, if count < 3 { OLD } else { NEW }.as_bytes());
+    let mut trial = Trial::of(&serve(signs, new_only).0);
+    trial.workers = 4;
+    trial.ask().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_process_of_several_that_lets_a_forged_token_in_is_found() {
+    let asked = AtomicUsize::new(0);
+    let accepts = move |token: &str| {
+        // Connections go to processes as it happens.
+        let turn = asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        if signed(token, NEW) || turn.is_multiple_of(8) && Token::parse(token).is_err() { 200 } else { 401 }
+    };
+    let mut trial = Trial::of(&serve(good, accepts).0);
+    trial.workers = 8;
+    let fault = trial.early_fault().await;
+    assert_eq!(fault.code, FaultCode::AcceptsAlgNone, "{fault}");
+}
+
+#[tokio::test]
+async fn a_logout_that_does_nothing_is_told_as_that() {
+    let mut trial = Trial::of(&serve(good, |_| 200).0);
+    trial.probe.settings.timeout = Duration::from_secs(1);
+    let fault = trial.probe.refuses("a token", 1, Instant::now() + Duration::from_secs(60)).await.unwrap_err();
+    assert!(!fault.message.contains("at times") && fault.advice.contains("changed nothing"), "{fault}");
+}
+
 /// One process of so many does not know of a logout.
 fn one_missed_the_logout(every: usize) -> impl Fn(&str) -> u16 + Send + Sync {
     let asked = AtomicUsize::new(0);
