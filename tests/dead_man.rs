@@ -7,11 +7,11 @@ use crate::support;
 use serde_json::Value;
 use support::backend::FIRST_VALUE;
 use support::rotation::{self, NAME, UNIT};
-use support::{Backend, Debian, Machine, poll, seconds, token, trap};
+use support::{Backend, Machine, poll, seconds, token, trap};
 
 support::on_both_debians! {
     fn killed_and_masked_in_mid_rotation_the_old_value_is_restored(debian) {
-        let machine = in_prove(debian);
+        let machine = in_prove(rotation::adopted(debian, &Backend::good()));
         let id = under_way(&machine);
         machine.ok(&["systemctl", "stop", "rekeyd-timers.target"]);
         gone(&machine);
@@ -90,7 +90,7 @@ support::on_both_debians! {
     }
 
     fn it_does_nothing_while_rekeyd_lives(debian) {
-        let machine = in_prove(debian);
+        let machine = in_prove(rotation::adopted(debian, &Backend::good()));
         let id = under_way(&machine);
         machine.ok(&["systemctl", "start", &format!("rekeyd-recover@{id}.service")]);
         assert_eq!(machine.unit(&format!("rekeyd-recover@{id}.service"), "Result"), "success");
@@ -132,8 +132,26 @@ support::on_both_debians! {
         assert_eq!(rotation::assert_new_value(&machine), value);
     }
 
+    fn where_it_fails_its_unit_fails_and_a_person_is_told_though_rekeyd_is_gone(debian) {
+        let notify = "[notify]\ncommand = [\"/usr/local/bin/page-me\"]\n";
+        let machine = rotation::on(debian, &Backend::good())
+            .file("/etc/rekeyd/rekeyd.toml", 0o600, notify)
+            .file("/usr/local/bin/page-me", 0o755, "#!/bin/sh\necho \"$REKEYD_EVENT $REKEYD_SECRET\" >>/var/lib/told\n")
+            .may_be_degraded()
+            .boot();
+        machine.sh("install -o nobody -m 600 /dev/null /var/lib/told");
+        let machine = in_prove(rotation::adopt(machine));
+        let rescue = format!("rekeyd-recover@{}.service", under_way(&machine));
+        machine.put("/etc/toy/my-backend/mode", 0o644, "always exits-at-once\n");
+        gone(&machine);
+        assert_ne!(machine.exec(&["systemctl", "start", &rescue]).status, 0);
+        assert_eq!(machine.unit(&rescue, "ExecMainStatus"), "2");
+        assert!(machine.ok(&["systemctl", "--failed", "--plain", "--no-legend"]).contains(&rescue));
+        assert_eq!(machine.read("/var/lib/told"), format!("hold {NAME}\n"));
+    }
+
     fn after_a_reboot_without_rekeyd_it_is_armed_again(debian) {
-        let machine = in_prove(debian);
+        let machine = in_prove(rotation::adopted(debian, &Backend::good()));
         gone(&machine);
         machine.reboot();
         assert_ne!(value_of_process(&machine), Some(FIRST_VALUE.to_owned()));
@@ -142,8 +160,8 @@ support::on_both_debians! {
 }
 
 /// A machine that is proving a new value, and would for 6 s.
-fn in_prove(debian: Debian) -> Machine {
-    in_prove_with(rotation::adopted(debian, &Backend::good()), "")
+fn in_prove(machine: Machine) -> Machine {
+    in_prove_with(machine, "")
 }
 
 /// The same, with `more` at the end of the secret's file.

@@ -36,6 +36,18 @@ support::on_both_debians! {
         assert_eq!(told[1].0, format!("recovery {NAME}"));
     }
 
+    fn what_a_person_merely_releases_is_not_told_to_be_well(debian) {
+        let backend = Backend::good().fault("fails-for-both");
+        let machine = adopted(debian, &backend, COMMAND, "");
+        assert_eq!(rotate(&machine).status, 2);
+        assert_eq!(told(&machine, 1)[0].0, format!("hold {NAME}"));
+        machine.ok(&["rekeyctl", "release", NAME]);
+        let told = told(&machine, 2);
+        assert_eq!(told[1].0, format!("recovery {NAME}"));
+        let text = told[1].1["text"].as_str().unwrap();
+        assert!(text.contains("not proven since") && text.contains(&format!("(rekeyctl verify {NAME})")), "{text}");
+    }
+
     fn a_schedule_that_is_refused_is_told_until_its_cause_is_gone(debian) {
         let schedule = "[schedule]\non-calendar = \"2099-01-01\"\n";
         let machine = told_by(debian, &Backend::good(), COMMAND, schedule).boot();

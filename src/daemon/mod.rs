@@ -76,6 +76,8 @@ enum StartError {
     NoBus,
     #[error("the secret of the rotation is not configured, so that it cannot be undone: put its file back")]
     NotConfigured,
+    #[error("the old value could not be brought back: a person is needed, see journalctl -u rekeyd-recover@*.service")]
+    RollbackFailed,
 }
 
 impl From<StoreError> for StartError {

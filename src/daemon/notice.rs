@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep};
 
 use super::notification::Notification;
 use super::state::Daemon;
-use crate::config::{Event, NotifySettings, SecretSettings};
+use crate::config::{Event, NotifySettings, SecretName, SecretSettings};
 use crate::dbus::rekeyd1::Error;
 use crate::record::journal::{Entry, Priority};
 use crate::record::message_id;
-use crate::record::notice::{Due, Told, Trouble, due, trouble};
+use crate::record::notice::{Due, Told, Trouble, due, is_merely_released, trouble};
 use crate::record::text::fault_in_words;
 use crate::rotation::Fault;
 use crate::store;
@@ -27,26 +27,56 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How soon what did not arrive is sent again.
 const AGAIN: Duration = Duration::from_secs(300);
 
+/// One way of telling: the settings without the others.
+type Way = fn(NotifySettings) -> NotifySettings;
+/// Each way, with its book beside the store.
+const WAYS: [(&str, Way); 2] = [
+    ("notified.json", |all| NotifySettings { webhook: None, ..all }),
+    ("notified-webhook.json", |all| NotifySettings { command: None, ..all }),
+];
+
 /// What was told of each secret; of the store under the empty name.
 type Notes = BTreeMap<String, Told>;
 
 /// From now on, until the daemon ends.
 pub fn begin(daemon: &Arc<Daemon>) {
-    tokio::spawn(go_on(Arc::clone(daemon), "notified.json", |all| NotifySettings { webhook: None, ..all }));
-    tokio::spawn(go_on(Arc::clone(daemon), "notified-webhook.json", |all| NotifySettings { command: None, ..all }));
+    for (book, way) in WAYS {
+        tokio::spawn(go_on(Arc::clone(daemon), book, way));
+    }
+}
+
+/// Tells once what there is to tell, for a process that is about to end.
+pub async fn tell_now(daemon: &Daemon) {
+    for (book, way) in WAYS {
+        bring_up_to_date(daemon, &mut Book::of(book), way).await;
+    }
 }
 
 /// Goes on with one of the ways, whatever becomes of the other.
-async fn go_on(daemon: Arc<Daemon>, book: &str, way: fn(NotifySettings) -> NotifySettings) {
-    let mut book = Book::open(Path::new(store::ROOT).with_file_name(book));
+async fn go_on(daemon: Arc<Daemon>, book: &str, way: Way) {
+    let mut book = Book::of(book);
     loop {
         let changed = daemon.progress.changed(LOOK);
-        let settings = way(daemon.settings().daemon.notify.clone());
-        if settings.command.is_some() || settings.webhook.is_some() {
-            book.bring_up_to_date(&daemon, &settings).await;
-        }
+        bring_up_to_date(&daemon, &mut book, way).await;
         changed.await;
         sleep(SETTLE).await;
+    }
+}
+
+async fn bring_up_to_date(daemon: &Daemon, book: &mut Book, way: Way) {
+    let settings = way(daemon.settings().daemon.notify.clone());
+    if settings.command.is_some() || settings.webhook.is_some() {
+        book.bring_up_to_date(daemon, &settings).await;
+    }
+}
+
+fn notification(daemon: &Daemon, event: Event, name: &str, of: &Trouble) -> Notification {
+    let standing = SecretName::try_from(name.to_owned()).map(|name| daemon.charge(&name).standing());
+    match standing {
+        Ok(standing) if event == Event::Recovery && is_merely_released(of, &standing) => {
+            Notification::released(name, of)
+        }
+        _ => Notification::new(event, name, of),
     }
 }
 
@@ -77,7 +107,8 @@ struct Book {
 
 impl Book {
     /// One that cannot be read is empty: what lasts is told once more.
-    fn open(path: PathBuf) -> Self {
+    fn of(name: &str) -> Self {
+        let path = Path::new(store::ROOT).with_file_name(name);
         let told = files::read(&path, 1 << 20).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Self { path, told: told.unwrap_or_default(), failed: BTreeMap::new() }
     }
@@ -101,7 +132,7 @@ impl Book {
             self.failed.remove(&name);
             let failed = match event {
                 Event::Recovery if !settings.on.contains(&event) => Vec::new(),
-                _ => Notification::new(event, &name, &of).send(&daemon.systemd, settings).await,
+                _ => notification(daemon, event, &name, &of).send(&daemon.systemd, settings).await,
             };
             for fault in &failed {
                 tell(daemon, &name, fault);

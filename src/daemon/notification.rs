@@ -42,8 +42,6 @@ pub struct Notification {
 impl Notification {
     /// What is told of a secret; of all of them where it has no name.
     pub fn new(event: Event, secret: &str, trouble: &Trouble) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let of = if secret.is_empty() { "rekeyd".to_owned() } else { format!("rekeyd: {secret}") };
         let advice = match (event, &trouble.rotation) {
             (Event::Recovery | Event::Test, _) => "nothing is to be done".to_owned(),
             (Event::Hold, _) if !secret.is_empty() => format!("rekeyctl status {secret}"),
@@ -59,6 +57,18 @@ impl Notification {
             Event::Recovery => "well again; it was told before",
             Event::Test => "a test",
         };
+        Self::of(event, secret, trouble, (what, advice))
+    }
+
+    /// What is told where a person has released the secret from a hold, and nothing was proven since.
+    pub fn released(secret: &str, trouble: &Trouble) -> Self {
+        let what = "released by a person, and not proven since; it was told before";
+        Self::of(Event::Recovery, secret, trouble, (what, format!("rekeyctl verify {secret}")))
+    }
+
+    fn of(event: Event, secret: &str, trouble: &Trouble, (what, advice): (&str, String)) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let of = if secret.is_empty() { "rekeyd".to_owned() } else { format!("rekeyd: {secret}") };
         let text = format!("{of} on {host}: {what}: {} ({advice})", trouble.reason);
         let (rotation, reason) = (trouble.rotation.clone(), trouble.reason.clone());
         Self { text, event, secret: secret.to_owned(), rotation, reason, advice, host, at: Timestamp::now() }

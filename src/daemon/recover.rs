@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::journal::Journal;
-use super::{StartError, assemble, rotations, timers};
+use super::state::Daemon;
+use super::{StartError, assemble, notice, rotations, timers};
 use crate::dbus::systemd1::Systemd;
 use crate::record::RotationId;
-use crate::rotation::{Fault, FaultCode};
+use crate::rotation::{Fault, FaultCode, Outcome};
 use crate::store::{self, StoreError, StoreLock};
 
 /// Undoes the rotation, where nobody else will.
@@ -22,6 +23,11 @@ pub fn run(id: &str) -> ExitCode {
     runtime.shutdown_background();
     match recovered {
         Ok(()) => ExitCode::SUCCESS,
+        // As it is of rekeyctl.
+        Err(error @ StartError::RollbackFailed) => {
+            super::fail(&error);
+            ExitCode::from(2)
+        }
         Err(error) => super::fail(&error),
     }
 }
@@ -52,8 +58,21 @@ async fn recover(id: &str) -> Result<(), StartError> {
     let fault = Fault::new(FaultCode::DaemonGone, "rekeyd was gone in mid-rotation and did not come back")
         .advise("see why: systemctl status rekeyd, journalctl -u rekeyd");
     let is_known = rotations::give_up(&daemon, id, fault).await;
+    // Nobody else tells it before rekeyd is there again.
+    notice::tell_now(&daemon).await;
     journal.flush(Duration::from_secs(2));
-    if is_known { Ok(()) } else { Err(StartError::NotConfigured) }
+    match is_known {
+        false => Err(StartError::NotConfigured),
+        true if has_failed(&daemon, id) => Err(StartError::RollbackFailed),
+        true => Ok(()),
+    }
+}
+
+/// Whether it ended without the old value in force and proven.
+fn has_failed(daemon: &Daemon, id: &str) -> bool {
+    let standings = daemon.settings().secrets.keys().map(|name| daemon.charge(name).standing()).collect::<Vec<_>>();
+    let ended = standings.iter().filter_map(|standing| standing.last.as_ref()).find(|last| last.id.as_str() == id);
+    ended.is_some_and(|last| matches!(last.outcome, Outcome::RollbackFailed { .. }))
 }
 
 fn is_under_way(root: &Path, id: &str) -> Result<bool, StoreError> {

@@ -73,6 +73,13 @@ pub fn trouble(standing: &Standing, overdue_after: Option<Duration>, now: Timest
     })
 }
 
+/// Whether the end of this trouble is no more than a person's word: the hold after a rotation was released, and nothing was
+/// rotated, and so proven, since.
+pub fn is_merely_released(trouble: &Trouble, standing: &Standing) -> bool {
+    let last = standing.last.as_ref().filter(|last| last.outcome != Outcome::Committed);
+    last.is_some_and(|last| trouble.rotation.as_deref() == Some(last.id.as_str()))
+}
+
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
