@@ -58,6 +58,23 @@ support::on_both_debians! {
         commits(&machine, 4);
     }
 
+    fn a_store_that_is_removed_under_a_running_rekeyd_is_missed(debian) {
+        let machine = adopted(debian, &Backend::good());
+        let before = commits(&machine, 2);
+        let world = World::of(&machine);
+        machine.sh("rm -r /var/lib/rekeyd/store");
+        assert_locked(&machine, "was removed or replaced while rekeyd ran");
+        let said = machine.exec(&["rekeyctl", "adopt", "--all"]);
+        assert_ne!(said.status, 0, "{said}");
+        assert_says(&said, "systemctl restart rekeyd");
+        machine.sh("systemctl restart rekeyd.service");
+        assert_eq!(status(&machine)["state"], "outdated");
+        machine.ok(&["rekeyctl", "adopt", "--all"]);
+        assert_eq!(value(&machine), before);
+        world.assert_same(&machine);
+        commits(&machine, 4);
+    }
+
     fn a_machine_that_is_itself_again_goes_on_as_if_nothing_had_been(debian) {
         let machine = adopted(debian, &Backend::good());
         let id = machine.read("/etc/machine-id");

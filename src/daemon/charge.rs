@@ -188,6 +188,8 @@ impl Charge {
         if let Some((state, fault)) = self.unreadable().map(|fault| ("unreadable", fault)).or_else(outdated) {
             state.clone_into(&mut status.state);
             status.hold = Some(fault_in_words(&fault));
+            // Nothing can be said of what runs by records that are not of this time.
+            status.drift.clear();
         }
         status
     }

@@ -105,7 +105,7 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
     if standing.transaction.is_some() || standing.in_force.is_none() || daemon.store.locked().is_some() {
         return;
     }
-    if daemon.lost_value(&settings.name, &standing).is_some() {
+    if charge.is_stuck() || daemon.lost_value(&settings.name, &standing).is_some() {
         return;
     }
     let parts = daemon.parts(settings, charge);

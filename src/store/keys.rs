@@ -97,6 +97,9 @@ pub enum Locked {
     /// The key helper does not answer.
     #[error("rekeyd's key helper does not answer: {0}")]
     Unreachable(String),
+    /// Somebody has removed the store, or put another one in its place, while it was open.
+    #[error("the store at /var/lib/rekeyd/store was removed or replaced while rekeyd ran")]
+    Gone,
 }
 
 impl From<Locked> for Fault {
@@ -111,6 +114,9 @@ impl From<Locked> for Fault {
                  rekeyd, and type rekeyctl adopt --all: the services keep the values that they have"
             }
             Locked::Unreachable(_) => "systemctl status 'rekeyd-key*'; rekeyd asks again every minute",
+            Locked::Gone => {
+                "systemctl restart rekeyd; then rekeyctl doctor says what to do: the services keep the values that they have"
+            }
         };
         Self::new(FaultCode::StoreLocked, locked.to_string()).advise(advice)
     }

@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -122,7 +123,7 @@ impl From<StoreError> for Fault {
 pub struct Store {
     root: PathBuf,
     keys: RwLock<Result<Keys, Locked>>,
-    _lock: File,
+    lock: File,
 }
 
 /// The chain of a secret's records.
@@ -155,7 +156,7 @@ impl StoreLock {
 
     /// The store, with its keys, or with the reason why they cannot be had.
     pub fn open(self, keys: Result<Keys, Locked>) -> Store {
-        Store { root: self.root, keys: RwLock::new(keys), _lock: self.lock }
+        Store { root: self.root, keys: RwLock::new(keys), lock: self.lock }
     }
 }
 
@@ -194,7 +195,17 @@ impl Store {
 
     /// Why the store is locked, where it is.
     pub fn locked(&self) -> Option<Locked> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref().err().cloned()
+        self.gone().or_else(|| self.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref().err().cloned())
+    }
+
+    /// That this is not the store on disk any more: its lock is another file, or none. Who cannot tell believes that it is.
+    fn gone(&self) -> Option<Locked> {
+        let ours = self.lock.metadata().ok()?;
+        let is_ours = match std::fs::metadata(self.root.join("lock")) {
+            Ok(there) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        };
+        (!is_ours).then_some(Locked::Gone)
     }
 
     /// Uses these keys from now on, or none for this reason.
@@ -207,6 +218,9 @@ impl Store {
     /// # Errors
     /// Where the store is locked.
     pub fn with_keys<T>(&self, with: impl FnOnce(&Keys) -> T) -> Result<T, StoreError> {
+        if let Some(gone) = self.gone() {
+            return Err(StoreError::Locked(gone));
+        }
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.as_ref().map(with).map_err(|reason| StoreError::Locked(reason.clone()))
     }
