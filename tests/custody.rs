@@ -369,6 +369,7 @@ fn assert_outdated(machine: &Machine, words: &str) {
     let status = status(machine);
     assert_eq!(status["state"], "outdated", "{status:#}");
     assert!(status["hold"].as_str().is_some_and(|hold| hold.contains(words)), "{words}: {status:#}");
+    assert_eq!(status["drift"], serde_json::json!([]), "{status:#}");
     assert_refused(machine, &format!("rekeyctl adopt {NAME}"));
 }
 
