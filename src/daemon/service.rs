@@ -2,9 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
 use zbus::Connection;
 
 use super::callers::Callers;
@@ -23,6 +25,10 @@ use crate::record::leak::Leaks;
 use crate::record::{Actor, Happening, Record, RotationId, Standing};
 use crate::rotation::Fault;
 use crate::store::{Chained, StoreError};
+
+/// How long what is owed after a rotation may take to be recorded, and how often that is seen.
+const OWED: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The daemon as the bus sees it.
 #[derive(Clone)]
@@ -101,6 +107,15 @@ impl Served {
         let (_, charge) = self.daemon.find(name)?;
         let mut guard = charge.ledger_for_acting().await?;
         self.daemon.append(&charge, &mut guard, what())
+    }
+
+    /// A hold that is owed is told as one already, and recorded in a moment.
+    async fn hold_is_recorded(&self, name: &str) {
+        let Ok((_, charge)) = self.daemon.find(name) else { return };
+        let until = Instant::now() + OWED;
+        while charge.standing().hold_owed().is_some() && Instant::now() < until {
+            sleep(LOOK).await;
+        }
     }
 
     /// Where something is so already there is nothing to do, and nothing to record.
@@ -233,6 +248,7 @@ impl Service for Served {
     }
 
     async fn release(&self, caller: Caller, name: &str) -> Result<(), Error> {
+        self.hold_is_recorded(name).await;
         self.unless(name, "not on hold", |standing| standing.hold.is_none())?;
         self.append(name, || Happening::Released { actor: person(caller) }).await?;
         // What was to be done meanwhile was refused.

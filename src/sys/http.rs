@@ -280,7 +280,7 @@ fn why(error: &ureq::Error, is_tls: bool) -> NoAnswer {
         ureq::Error::Timeout(_) => NoAnswer::TimedOut,
         ureq::Error::HostNotFound => NoAnswer::Unresolved,
         ureq::Error::Io(error) => why_io(error, is_tls),
-        ureq::Error::Rustls(error) => NoAnswer::Tls(error.to_string()),
+        ureq::Error::Rustls(error) => tls(error.to_string()),
         ureq::Error::Tls(error) => NoAnswer::Tls((*error).to_owned()),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => NoAnswer::NotHttp,
         ureq::Error::Http(_) | ureq::Error::BadUri(_) => NoAnswer::Unsendable("the method, URL or a header is invalid"),
@@ -289,12 +289,17 @@ fn why(error: &ureq::Error, is_tls: bool) -> NoAnswer {
     }
 }
 
+/// Without certificates of authorities nobody can be trusted.
+fn tls(why: String) -> NoAnswer {
+    NoAnswer::Tls(if why.contains("No CA certificates") { format!("{why}: apt install ca-certificates") } else { why })
+}
+
 fn why_io(error: &io::Error, is_tls: bool) -> NoAnswer {
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => NoAnswer::TimedOut,
         io::ErrorKind::ConnectionRefused => NoAnswer::Refused,
         // rustls speaks through the transport's errors.
-        io::ErrorKind::InvalidData if is_tls => NoAnswer::Tls(error.to_string()),
+        io::ErrorKind::InvalidData if is_tls => tls(error.to_string()),
         io::ErrorKind::InvalidData => NoAnswer::NotHttp,
         io::ErrorKind::UnexpectedEof => NoAnswer::Broken("the server closed the connection".to_owned()),
         // The standard library has no kind for it.

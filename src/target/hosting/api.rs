@@ -367,7 +367,7 @@ pub(super) fn token(token: &Token) -> Said<Zeroizing<String>> {
     })?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
     if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        let text = "the token is not there: the file holds no word of printable ASCII";
+        let text = "the token is not there: the file should hold it alone, one word of printable ASCII in one line";
         return Err(Refusal {
             advice: "it is to hold the token, and nothing else".to_owned(),
             ..Refusal::of(Kind::Credential, text)

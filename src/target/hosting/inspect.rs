@@ -36,7 +36,11 @@ pub async fn inspect(secret: &SecretSettings, settings: &Hosting) -> Result<Vec<
             );
             lines.push(line.trim_end().to_owned());
         }
-        None => return Err(target.before(target.serves_nothing())),
+        None if target.platform.redeploys() => return Err(target.before(target.serves_nothing())),
+        None => lines.push(
+            "it serves nothing yet: rekeyctl rotate --initial would deploy it, and without that it is refused"
+                .to_owned(),
+        ),
     }
     if let Some(at) = target.in_the_way(&sight.recent) {
         if at.state == State::Blocked {

@@ -265,6 +265,11 @@ pub(super) trait Platform: Send + Sync {
         false
     }
 
+    /// Whether what it deploys is always made of an earlier deployment.
+    fn redeploys(&self) -> bool {
+        false
+    }
+
     /// Whether a value is one that the platform would read as something else.
     fn takes(&self, _value: &str) -> bool {
         true

@@ -123,6 +123,9 @@ impl HostingTarget {
             self.check_is_well(serving)?;
             self.check_is_of_the_last(serving)?;
         }
+        if serving.is_none() && self.platform.redeploys() {
+            return Err(self.serves_nothing());
+        }
         // Where an earlier rotation has left another value, what serves may have it, too: it is not gone back to as it is.
         let has_view = health != Health::Needed || self.has_view(view, &missing, deadline).await?;
         if has_view && self.certain.load(Ordering::Relaxed) {

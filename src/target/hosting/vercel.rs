@@ -255,6 +255,10 @@ impl Platform for Vercel {
         Duration::ZERO
     }
 
+    fn redeploys(&self) -> bool {
+        true
+    }
+
     fn marks(&self) -> bool {
         true
     }

@@ -1,6 +1,7 @@
 //! What platforms say, and how much of it may be told: in one line, without a value, without what could be one.
 
 use serde::Deserialize;
+use ureq::http::Uri;
 use zeroize::Zeroizing;
 
 use super::api::encoded;
@@ -60,6 +61,14 @@ impl Trouble {
     }
 }
 
+/// The page that a platform says to look at, where it is one of these hosts of its own: what else a gateway says there may be
+/// anything.
+pub(super) fn page_at(url: &str, hosts: &[&str]) -> Option<String> {
+    let host = url.parse::<Uri>().ok()?.host()?.to_ascii_lowercase();
+    let is_of = |of: &&str| host.strip_suffix(*of).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    (url.starts_with("https://") && hosts.iter().any(is_of)).then(|| plain(url))
+}
+
 /// A text in one line, without what a terminal would obey, and not too long.
 pub(super) fn plain(text: &str) -> String {
     cut(in_one_line(text))
@@ -112,6 +121,14 @@ mod tests {
             assert_eq!(hiding(text, &[&value]), "(not told: a value is in it)");
         }
         assert_eq!(hiding("plain", &[&value]), "plain");
+        let page = |url| page_at(url, &["vercel.com"]);
+        assert_eq!(page("https://vercel.com/team/app/1").as_deref(), Some("https://vercel.com/team/app/1"));
+        assert_eq!(page("https://www.Vercel.com/").as_deref(), Some("https://www.Vercel.com/"));
+        for other in
+            ["https://evilvercel.com/", "http://vercel.com/", "https://vercel.com@evil.test/", "vercel.com", "x y", ""]
+        {
+            assert_eq!(page(other), None, "{other}");
+        }
         assert_eq!(plain("a\n\u{1b}[31m b\tc"), "a [31m b c");
         assert!(plain(&"é ".repeat(1000)).chars().count() < 250);
         assert_eq!(without_opaque("no first-value-of-the-backend, sorry"), "no …, sorry");

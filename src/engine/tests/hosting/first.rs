@@ -30,6 +30,19 @@ fn a_first_value_that_fails_has_no_way_back_and_that_is_said() {
 }
 
 #[test]
+fn what_can_only_be_deployed_anew_is_not_written_where_it_never_was_deployed() {
+    let lab = at(At::Vercel);
+    lab.fake().with(|world| {
+        world.set.insert("serves-nothing".to_owned(), String::new());
+        world.deployments.clear();
+    });
+    let outcome = lab.run(lab.live(Wish::Initial)).unwrap();
+    let Outcome::Refused { cause } = &outcome else { panic!("{outcome:?}") };
+    assert!(cause.message.contains("serves nothing that could be deployed anew"), "{cause:?}");
+    assert_eq!(lab.fake().with(|world| world.writes), 0);
+}
+
+#[test]
 fn what_can_be_taken_over_is_not_thrown_away() {
     let mut lab = at(At::Vercel);
     lab.beside = true;

@@ -7,7 +7,7 @@ use super::shapes::Raw;
 use crate::target::hosting::api::{Request, Said};
 use crate::target::hosting::pages::pages;
 use crate::target::hosting::platform::{Deployment, State};
-use crate::target::hosting::words::plain;
+use crate::target::hosting::words::{page_at, plain};
 
 /// How many deploys a page has.
 const PER_PAGE: usize = 50;
@@ -48,7 +48,7 @@ impl Netlify {
     /// Where a person can look at a deploy.
     pub(super) fn page_of(&self, admin_url: Option<&str>, id: &str) -> String {
         let of_site = || format!("https://app.netlify.com/projects/{}", self.site());
-        let site = admin_url.filter(|url| !url.is_empty()).map_or_else(of_site, str::to_owned);
+        let site = admin_url.and_then(|url| page_at(url, &["app.netlify.com"])).unwrap_or_else(of_site);
         plain(&format!("{site}/deploys/{id}"))
     }
 

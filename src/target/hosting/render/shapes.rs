@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::target::hosting::secrets::Hidden;
+use crate::target::hosting::words::page_at;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +24,7 @@ impl Service {
             Some("cron_job") => "cron",
             _ => "web",
         };
-        let told = self.dashboard_url.clone().filter(|url| url.starts_with("https://"));
+        let told = self.dashboard_url.as_ref().and_then(|url| page_at(url, &["render.com"]));
         told.unwrap_or_else(|| format!("https://dashboard.render.com/{kind}/{id}"))
     }
 }
@@ -138,7 +139,11 @@ mod tests {
             let kind = Some(kind.to_owned());
             Service { kind, suspended: None, dashboard_url: url.map(str::to_owned) }.page("srv-1")
         };
-        assert_eq!(page("web_service", Some("https://r.test/web/srv-1")), "https://r.test/web/srv-1");
+        assert_eq!(
+            page("web_service", Some("https://dashboard.render.com/w/srv-1")),
+            "https://dashboard.render.com/w/srv-1"
+        );
+        assert_eq!(page("web_service", Some("https://r.test/web/srv-1")), "https://dashboard.render.com/web/srv-1");
         assert_eq!(page("background_worker", None), "https://dashboard.render.com/worker/srv-1");
         assert_eq!(page("something_new", Some("")), "https://dashboard.render.com/web/srv-1");
     }

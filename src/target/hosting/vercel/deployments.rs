@@ -85,7 +85,7 @@ impl Vercel {
             word: plain(&word),
             why: self.api.told(reason),
             created: raw.created_at.or(raw.created).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            page: plain(&raw.page()),
+            page: raw.page(),
             commit: raw.commit().map(str::to_owned),
             mark: raw.mark().map(str::to_owned),
             of: raw.meta_text(ORIGINAL).map(str::to_owned),

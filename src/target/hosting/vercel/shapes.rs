@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::config::Environment;
+use crate::target::hosting::words::page_at;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -249,9 +250,9 @@ impl Raw {
 
     /// Where a person can look at it: the page of its build, or what it serves itself.
     pub(super) fn page(&self) -> String {
-        let has_text = |text: &&String| !text.is_empty();
-        let itself = || self.url.as_ref().filter(has_text).map(|url| format!("https://{url}"));
-        self.inspector_url.clone().filter(|url| !url.is_empty()).or_else(itself).unwrap_or_default()
+        let page = |url: String| page_at(&url, &["vercel.com", "vercel.app"]);
+        let itself = || self.url.as_ref().and_then(|url| page(format!("https://{url}")));
+        self.inspector_url.clone().and_then(page).or_else(itself).unwrap_or_default()
     }
 
     /// Whether it is of this environment. A list can be had for production alone; a preview has no name for its own.
