@@ -5,6 +5,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
 
+/// One that is told after a while anyhow.
+fn impatient(address: &str) -> Trial {
+    let mut trial = Trial::of(address);
+    (trial.probe.settings.timeout, trial.deadline) = (Duration::from_secs(4), Duration::from_secs(8));
+    trial
+}
+
 #[tokio::test]
 async fn an_endpoint_that_refuses_the_right_token_is_told() {
     for (answers, code) in [
@@ -14,7 +21,7 @@ async fn an_endpoint_that_refuses_the_right_token_is_told() {
         (302, FaultCode::ProbeFailed),
         (429, FaultCode::ProbeFailed),
     ] {
-        let fault = Trial::of(&serve(good, move |_| answers).0).fault().await;
+        let fault = impatient(&serve(good, move |_| answers).0).fault().await;
         assert_eq!(fault.code, code);
         assert!(fault.message.contains(&format!("/me?… answered {answers}")), "{fault}");
     }
@@ -47,7 +54,7 @@ async fn an_endpoint_that_accepts_a_forged_token_is_told_at_once() {
 async fn an_answer_that_says_nothing_of_a_forged_token_is_no_refusal() {
     for answers in [500, 503, 302, 408, 429] {
         let (address, _) = serve(good, move |token| if signed(token, NEW) { 200 } else { answers });
-        let fault = Trial::of(&address).fault().await;
+        let fault = impatient(&address).fault().await;
         assert_eq!(fault.code, FaultCode::ProbeFailed, "{fault}");
         assert!(fault.message.contains(&answers.to_string()), "{fault}");
     }
