@@ -222,6 +222,9 @@ support::on_one_debian! {
         assert_eq!(status(&machine)["last"]["outcome"]["outcome"], "committed", "{:#}", status(&machine));
         assert!(serves(&machine, &value_in_file(&machine)));
         machine.ok(&["rekeyctl", "verify", NAME]);
+        // PM2 was not ended with who reads what it prints, nor found a lock of one that was.
+        let journal = machine.sh(&format!("journalctl --sync; journalctl -q -o cat -u {unit}"));
+        assert!(!journal.contains("Main process exited"), "{journal}");
     }
 }
 

@@ -4,7 +4,7 @@
 //! started. What it prints is kept in a file where it failed, and shown nowhere.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{SealFlags, fcntl_add_seals};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::AsyncWriteExt as _;
@@ -54,16 +54,18 @@ impl Runner for Child {
             command.argv.split_first().ok_or_else(|| NotRun::new(command, "no program is named"))?;
         self.await_former(command).await;
         let values = command.value.as_ref().map_or_else(|| Ok(Vec::new()), memory_files).map_err(not_run)?;
-        let mut stdout = Printed::begin().map_err(not_run)?;
-        let mut stderr = Printed::begin().map_err(not_run)?;
+        let stdout = Printed::begin().map_err(not_run)?;
+        let stderr = Printed::begin().map_err(not_run)?;
         let output = self.output.join(command.unit);
         let file = (command.prints == Prints::ToFile).then(|| kept::begin(&output)).transpose();
         let file = file.map_err(|error| NotRun::new(command, error.to_string()))?;
-        let stdio = |pipe: Option<OwnedFd>| match (&file, command.prints) {
-            // A pipe would end with this process, and a server with the pipe.
-            (Some(file), _) => file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from),
-            (None, Prints::ToNobody) => Stdio::null(),
-            (None, _) => pipe.map_or_else(Stdio::null, Stdio::from),
+        let stdio = |printed: &Printed| {
+            let to = match (&file, command.prints) {
+                (Some(file), _) => file.as_fd(),
+                (None, Prints::ToNobody) => return Stdio::null(),
+                (None, _) => printed.as_fd(),
+            };
+            to.try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
         };
         let mut start = Start::new(program);
         start.args(arguments).current_dir(command.directory.unwrap_or(&self.directory)).process_group(0).env_clear();
@@ -74,14 +76,14 @@ impl Runner for Child {
             start.env(VALUE_FILE, path(value));
             start.env(ACCEPTED_FILES, accepted.iter().map(path).collect::<Vec<_>>().join(":"));
         }
-        start.stdin(Stdio::piped()).stdout(stdio(stdout.writer())).stderr(stdio(stderr.writer()));
+        start.stdin(Stdio::piped()).stdout(stdio(&stdout)).stderr(stdio(&stderr));
         let process = passing_on(&values, || start.spawn()).map_err(not_run)?;
         drop((start, values));
         let mut group = Group::of(process);
         self.note(command, group.pid);
         let end = group.end(command).await;
         let _ = files::remove(&self.running(command));
-        let (stdout, stderr) = (stdout.end().await, stderr.end().await);
+        let (stdout, stderr) = (stdout.end(), stderr.end());
         let mut ran = Ran { end, is_survived: group.is_there(), ..Ran::default() };
         match command.prints {
             Prints::ToFile => kept::end(&output, ran.end != End::Well || ran.is_survived),
@@ -257,7 +259,7 @@ fn memory_files(shown: &Shown<'_>) -> std::io::Result<Vec<OwnedFd>> {
 
 /// A file of no file system, which nobody can change.
 fn memory_file(value: &SecretValue) -> std::io::Result<OwnedFd> {
-    let file = memfd_create("rekeyd-value", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let file = files::in_memory("rekeyd-value")?;
     let file = std::fs::File::from(fcntl_dupfd_cloexec(&file, FIRST_DESCRIPTOR)?);
     file.write_all_at(value.reveal(), 0)?;
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;

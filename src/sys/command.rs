@@ -2,7 +2,8 @@
 //! and how it ended.
 //!
 //! What a tool prints may have secrets in it. It goes to the journal where the administrator wrote the program for rekeyd,
-//! and else to a file of root's, or to who asked for it, in memory and bounded; never into a record or an error.
+//! and else to a file of root's, or to who asked for it, in memory and bounded; never into a record or an error. Whatever
+//! becomes of who asked, it can go on printing, and so to its end.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::SecretValue;
 
-/// What is kept of each of a program's two streams; the rest is read and dropped.
+/// What is kept of each of a program's two streams; the rest is dropped.
 pub const PRINTED: usize = 4 << 20;
 
 /// A program to be run.
@@ -90,7 +91,7 @@ pub enum Prints {
     ToFile,
     /// To who runs it.
     ToCaller,
-    /// Nowhere: it is not even ended by the death of who would read it.
+    /// Nowhere, however much it is.
     ToNobody,
     /// Its standard output, an answer, to who runs it; the rest to a file as above.
     Answer,

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, statvfs};
+use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, OFlags, accessat, memfd_create, statvfs};
 use thiserror::Error;
 
 /// A file operation that failed: what was tried, where, and what the system says.
@@ -111,6 +111,17 @@ pub fn open_or_create(path: &Path, mode: u32) -> Result<File, FileError> {
         .custom_flags(nofollow)
         .open(path);
     file.map_err(|error| FileError::new("open", path, error))
+}
+
+/// An empty file of no file system, to be sealed: memfd_create(2). Nobody can execute it where the kernel knows of that, and
+/// some kernels are told to make no others.
+///
+/// # Errors
+/// What the kernel says.
+pub fn in_memory(name: &str) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| memfd_create(name, flags))?;
+    Ok(file.into())
 }
 
 /// Reads a file of at most `limit` bytes.

@@ -60,23 +60,23 @@ impl Runner for Systemd {
         let command = &Command { unit: &unit, ..command.clone() };
         let offered = command.value.as_ref().map(|shown| Offered::begin(command.unit, shown)).transpose();
         let offered = offered.map_err(|error| NotRun::new(command, error))?.unwrap_or_default();
-        let pipe = |wanted: bool| wanted.then(Printed::begin).transpose();
-        let pipes = pipe(matches!(command.prints, Prints::ToCaller | Prints::Answer))
-            .and_then(|stdout| Ok((stdout, pipe(command.prints == Prints::ToCaller)?)));
-        let (mut stdout, mut stderr) = pipes.map_err(|error| NotRun::new(command, error.to_string()))?;
+        let begin = |wanted: bool| wanted.then(Printed::begin).transpose();
+        let printed = begin(matches!(command.prints, Prints::ToCaller | Prints::Answer))
+            .and_then(|stdout| Ok((stdout, begin(command.prints == Prints::ToCaller)?)));
+        let (stdout, stderr) = printed.map_err(|error| NotRun::new(command, error.to_string()))?;
         if command.prints.is_kept() {
             kept::begin(&kept).map_err(|error| NotRun::new(command, error.to_string()))?;
         }
-        let ran = self.run_unit(command, &offered, &kept, (stdout.as_mut(), stderr.as_mut())).await;
+        let ran = self.run_unit(command, &offered, &kept, (stdout.as_ref(), stderr.as_ref())).await;
         let mut ran = ran.map_err(not_run)?;
         if command.prints.is_kept() {
             kept::end(&kept, ran.end != End::Well || ran.is_survived);
         }
         if let Some(stdout) = stdout {
-            ran.stdout = stdout.end().await;
+            ran.stdout = stdout.end();
         }
         if let Some(stderr) = stderr {
-            ran.stderr = stderr.end().await;
+            ran.stderr = stderr.end();
         }
         Ok(ran)
     }
@@ -104,7 +104,7 @@ impl Systemd {
         command: &Command<'_>,
         offered: &[Offered],
         kept: &Path,
-        (stdout, stderr): (Option<&mut Printed>, Option<&mut Printed>),
+        (stdout, stderr): (Option<&Printed>, Option<&Printed>),
     ) -> Result<Ran, SystemdError> {
         let micros = |time: Duration| Variant::from(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let inherited = self.inherited(&command.environment).await?;
@@ -162,8 +162,7 @@ impl Systemd {
         }
         properties.push(("Environment", Variant::from(environment)));
         properties.push(("UnsetEnvironment", Variant::from(inherited)));
-        let written = (stdout.and_then(Printed::writer), stderr.and_then(Printed::writer));
-        if let Some(stdout) = &written.0 {
+        if let Some(stdout) = stdout {
             properties.push(("StandardOutputFileDescriptor", Variant::from(Fd::from(stdout.as_fd()))));
             // Two that are said to go the same way do so, and the descriptor is where the first one goes.
             properties.push(("StandardOutput", Variant::from("null")));
@@ -171,7 +170,7 @@ impl Systemd {
                 properties.push(("StandardError", Variant::from("journal")));
             }
         }
-        if let Some(stderr) = &written.1 {
+        if let Some(stderr) = stderr {
             properties.push(("StandardErrorFileDescriptor", Variant::from(Fd::from(stderr.as_fd()))));
         }
         let aux: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
@@ -185,7 +184,6 @@ impl Systemd {
             }
             error => error,
         })?;
-        drop(written);
         let end = self.follow(&reply, &mut ends, Instant::now() + command.limit + GRACE + 100 * LOOK).await?;
         let end = if end == JobEnd::Result("done".to_owned()) { End::Well } else { self.how_it_ended(command).await };
         if matches!(end, End::TooLong(_)) {

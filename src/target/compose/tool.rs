@@ -169,8 +169,8 @@ impl ComposeTarget {
         self.call(&argv, Path::new(&project.directory), ASKING, Prints::ToCaller).await
     }
 
-    /// `up`, whatever it may print. Nobody may end it in mid-way, or a service stays down: so it prints to nobody, whose
-    /// death would end it, and has all the time that it may need.
+    /// `up`, whatever it may print, which is nobody's concern. Nobody may end it in mid-way, or a service stays down: so it has
+    /// all the time that it may need.
     pub(super) async fn up(
         &self,
         tool: &Tool,
