@@ -166,18 +166,24 @@ support::on_one_debian! {
             assert_eq!(said.status, 3, "{make}: {said}");
             assert_says(&said, words);
         };
-        // One that it does not catch ends it.
+        let other = |handles: &str| {
+            machine.put("/usr/local/bin/reader", 0o755, reader.replace("'cp /srv/my-backend/.env /run/reader/seen' HUP", handles));
+            machine.sh("systemctl restart reader.service; systemctl reset-failed reader.service");
+            poll(seconds(10), "it is there again", || (machine.exec(&["test", "-s", "/run/reader/pid"]).status == 0).then_some(()));
+        };
+        other("'' USR1");
         let old = machine.read(FILE);
-        machine.put("/usr/local/bin/reader", 0o755, reader.replace("HUP", "USR1"));
-        machine.ok(&["systemctl", "restart", "reader.service"]);
-        poll(seconds(10), "it is there again", || (machine.exec(&["test", "-s", "/run/reader/pid"]).status == 0).then_some(()));
         let said = rotate(&machine);
-        assert_ne!(said.status, 0, "{said}");
-        assert_says(&said, "SIGHUP");
+        assert_eq!(said.status, 3, "{said}");
+        assert_says(&said, "does not handle SIGHUP, which would end it");
+        // One that ends on it is not there any more: the file goes back, and a person is needed.
+        other("'exit 0' HUP");
+        let said = rotate(&machine);
+        assert_eq!(said.status, 2, "{said}");
+        assert_says(&said, "the program has ended after SIGHUP");
         assert_eq!(machine.read(FILE), old);
-        machine.ok(&["systemctl", "restart", "reader.service"]);
-        poll(seconds(10), "it is there again", || (machine.exec(&["test", "-s", "/run/reader/pid"]).status == 0).then_some(()));
-        machine.exec(&["rekeyctl", "release", NAME]);
+        other("'' HUP");
+        machine.ok(&["rekeyctl", "release", NAME]);
         refused("touch -d '1 hour ago' /run/reader/pid", "is younger than that file");
         refused("systemctl show -P MainPID rekeyd >/run/reader/pid", "is not one of the env file's owner");
         refused("echo 4194303 >/run/reader/pid", "is not running");

@@ -38,7 +38,8 @@ impl Wake {
             Self::Touch(path) if really => touch(path),
             Self::Touch(path) => rustix::fs::access(path, Access::WRITE_OK).map_err(|error| untouchable(path, error)),
             Self::Signal(signal, pid_file) => {
-                let process = process(pid_file)?;
+                let (process, pid) = process(pid_file)?;
+                check_survives(pid, *signal, pid_file)?;
                 if really { send(&process, *signal, pid_file) } else { Ok(()) }
             }
         }
@@ -58,7 +59,7 @@ fn untouchable(path: &Path, error: Errno) -> NotDone {
 
 /// A pid file may be an old one's, and its number another process' by now. So the process must be of this user, and older
 /// than the file; and from the moment that it is looked at until it is told it is held by a descriptor: pidfd_open(2).
-fn process(pid_file: &Path) -> Result<OwnedFd, NotDone> {
+fn process(pid_file: &Path) -> Result<(OwnedFd, Pid), NotDone> {
     let shown = pid_file.display();
     let unreadable = |error| not(format!("cannot read {shown}: {error}"), "is the program running? mend `pid-file`");
     let text = fs::read_to_string(pid_file).map_err(unreadable)?;
@@ -79,17 +80,30 @@ fn process(pid_file: &Path) -> Result<OwnedFd, NotDone> {
     if started > written + Duration::from_secs(2) {
         return Err(gone("is younger than that file: it is another one"));
     }
-    Ok(process)
+    Ok((process, pid))
 }
 
-fn send(process: &OwnedFd, signal: WakeSignal, pid_file: &Path) -> Result<(), NotDone> {
-    let number = match signal {
+/// One that the signal would end does not read its file again. SIGTERM is for those that are started again.
+fn check_survives(pid: Pid, signal: WakeSignal, pid_file: &Path) -> Result<(), NotDone> {
+    if signal == WakeSignal::Sigterm || process::survives(pid, number(signal)) {
+        return Ok(());
+    }
+    let (shown, name) = (pid_file.display(), format!("{signal:?}").to_uppercase());
+    let problem = format!("process {} of {shown} does not handle {name}, which would end it", pid.as_raw_nonzero());
+    Err(not(problem, "mend `signal`: it should be the one on which the program reads its file again"))
+}
+
+fn number(signal: WakeSignal) -> Signal {
+    match signal {
         WakeSignal::Sighup => Signal::HUP,
         WakeSignal::Sigusr1 => Signal::USR1,
         WakeSignal::Sigusr2 => Signal::USR2,
         WakeSignal::Sigterm => Signal::TERM,
-    };
-    pidfd_send_signal(process, number).map_err(|error| {
+    }
+}
+
+fn send(process: &OwnedFd, signal: WakeSignal, pid_file: &Path) -> Result<(), NotDone> {
+    pidfd_send_signal(process, number(signal)).map_err(|error| {
         let problem = format!("the process of {} cannot be sent a signal: {error}", pid_file.display());
         not(problem, "is it running?")
     })

@@ -106,6 +106,8 @@ pub enum Has {
 pub enum Drift {
     /// A file was edited by hand; what runs has not taken that yet, and takes it with this.
     Edited(String, String),
+    /// A file was edited by hand, and a part of what runs has taken that; the rest takes it with this.
+    EditedAndPartlyTaken(String, String),
     /// A file was edited by hand, and what runs has taken that.
     EditedAndTaken(String),
     /// A file has another generation again: it was restored from somewhere.
@@ -130,16 +132,23 @@ pub enum Drift {
 /// have: that says nothing.
 pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
     let has = |kind: Kind, what: Has| seen.iter().any(|sighting| sighting.kind == kind && sighting.has == what);
-    let restart_of_processes =
-        || seen.iter().find(|sighting| sighting.kind == Kind::Process).map(|it| it.restart.clone()).unwrap_or_default();
+    let runs = |sighting: &&Sighting| sighting.kind == Kind::Process;
     let one = |Sighting { place, kind, has: what, restart }: &Sighting| {
         let place = place.clone();
         match (kind, what) {
             (Kind::Lacking, _) => Some(Drift::Lacks(place, restart.clone())),
             (Kind::LeftBehind, _) => Some(Drift::LeftBehind(place, restart.clone())),
             (_, Has::Generation(generation)) if *generation == in_force => None,
-            (Kind::File, Has::Unknown(_)) if has(Kind::Process, *what) => Some(Drift::EditedAndTaken(place)),
-            (Kind::File, Has::Unknown(_)) => Some(Drift::Edited(place, restart_of_processes())),
+            (Kind::File, Has::Unknown(_)) => {
+                let without = seen.iter().filter(runs).filter(|sighting| sighting.has != *what);
+                // Programs that hide what they have may have it.
+                let is_shown = without.clone().any(|sighting| sighting.has != Has::Nothing);
+                Some(match (has(Kind::Process, *what), is_shown) {
+                    (true, false) => Drift::EditedAndTaken(place),
+                    (true, true) => Drift::EditedAndPartlyTaken(place, restarts(without)),
+                    (false, _) => Drift::Edited(place, restarts(without)),
+                })
+            }
             (Kind::File, Has::Generation(generation)) => Some(Drift::Restored(place, *generation)),
             (Kind::File, Has::Nothing) => Some(Drift::Removed(place, restart.clone())),
             // Told of the file already.
@@ -153,6 +162,17 @@ pub fn drift(in_force: Generation, seen: &[Sighting]) -> Vec<Drift> {
     seen.iter().filter_map(one).collect()
 }
 
+/// What a person types for all of these to be started anew, each once.
+fn restarts<'s>(of: impl Iterator<Item = &'s Sighting>) -> String {
+    let mut all: Vec<&str> = Vec::new();
+    for sighting in of {
+        if !sighting.restart.is_empty() && !all.contains(&sighting.restart.as_str()) {
+            all.push(&sighting.restart);
+        }
+    }
+    all.join("; ")
+}
+
 /// What is not as it was left, where `now` was seen, and not all could be looked at: what runs is as it was `before`.
 pub fn with_former(mut now: Vec<Drift>, before: &[Drift]) -> Vec<Drift> {
     for former in before {
@@ -162,7 +182,7 @@ pub fn with_former(mut now: Vec<Drift>, before: &[Drift]) -> Vec<Drift> {
             {
                 now.push(former.clone());
             }
-            Drift::EditedAndTaken(place) => {
+            Drift::EditedAndTaken(place) | Drift::EditedAndPartlyTaken(place, _) => {
                 for edited in now.iter_mut().filter(|new| matches!(new, Drift::Edited(at, _) if at == place)) {
                     *edited = former.clone();
                 }
@@ -183,7 +203,7 @@ impl Drift {
     pub fn advice(&self, name: &str, rejected: &[Generation]) -> String {
         let adopt = format!("take that value over with rekeyctl adopt {name}");
         match self {
-            Self::Edited(_, restart) => {
+            Self::Edited(_, restart) | Self::EditedAndPartlyTaken(_, restart) => {
                 let restart = if restart.is_empty() { "restart what reads it" } else { restart };
                 format!("{restart}, and {adopt}; or write the former value")
             }
@@ -218,6 +238,9 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Edited(place, _) => write!(f, "{place} was edited by hand, and what runs has not taken that yet"),
+            Self::EditedAndPartlyTaken(place, _) => {
+                write!(f, "{place} was edited by hand, and not all of what runs has taken that")
+            }
             Self::EditedAndTaken(place) => write!(f, "{place} was edited by hand, and what runs has taken that"),
             Self::Restored(place, generation) => write!(f, "{place} has generation {generation} again"),
             Self::Removed(place, _) => write!(f, "{place} no longer has the value"),
@@ -303,6 +326,23 @@ mod tests {
             let seen = [seen(Kind::File, in_file), seen(Kind::Process, in_processes)];
             assert_eq!(drift(now, &seen), wanted, "{in_file:?} {in_processes:?}");
         }
+    }
+
+    #[test]
+    fn of_several_processes_all_that_have_not_taken_it_are_named() {
+        let (old, now) = (Has::Generation(Generation::FIRST), Has::Generation(Generation::FIRST.next()));
+        let (edited, file) = (Has::Unknown(Mark::of([1; 32])), || "file".to_owned());
+        let one = |name: &str, has| Sighting::process(name.to_owned(), has, format!("restart {name}"));
+        let told = |web, worker| {
+            let seen = [Sighting::file("file", edited), one("web", web), one("worker", worker), one("worker", worker)];
+            drift(Generation::FIRST.next(), &seen).remove(0)
+        };
+        assert_eq!(told(now, now), Drift::Edited(file(), "restart web; restart worker".to_owned()));
+        for other in [now, old] {
+            assert_eq!(told(other, edited), Drift::EditedAndPartlyTaken(file(), "restart web".to_owned()));
+        }
+        assert_eq!(told(edited, edited), Drift::EditedAndTaken(file()));
+        assert_eq!(told(edited, Has::Nothing), Drift::EditedAndTaken(file()));
     }
 
     #[test]

@@ -287,7 +287,7 @@ impl Target for DotenvTarget {
         if let Some((wake, by)) = self.wake() {
             let is_signal = matches!(wake, Wake::Signal(..));
             match self.tell(wake, true).await {
-                // What the signal has ended reads the file when it is started again.
+                // What the signal has ended reads the file when it is started again. That it has ended is told by the proof.
                 Err(fault) if errand.back && is_signal => {
                     errand.report.progress(&format!("{}: {}", fault.message, fault.advice));
                     return Ok(vec![Activated::LeftAlone { path: self.path().display().to_string() }]);
@@ -308,8 +308,8 @@ impl Target for DotenvTarget {
             Some(units) => units.evidence(errand).await?,
             None => Vec::new(),
         };
-        // Who only looks has sent none, and who goes back may have found it ended.
-        let was_told = !errand.back && !errand.mark.is_empty();
+        // Who only looks has sent none.
+        let was_told = !errand.mark.is_empty();
         if let Some((wake, _)) = self.wake().filter(|_| was_told) {
             self.check_alive(wake, errand).await?;
         }

@@ -55,16 +55,19 @@ async fn told(script: &str, back: bool) -> Result<(), Fault> {
 #[tokio::test]
 async fn a_program_that_the_signal_ends_is_no_proof() {
     let fault = told("echo $$ >$PID; exec sleep 30", false).await.unwrap_err();
+    assert!(fault.code == FaultCode::NotTold && fault.message.contains("does not handle SIGHUP"), "{fault}");
+    // It is sent none, since that would end it.
+    let fault = told("trap 'exit 0' HUP; echo $$ >$PID; while :; do sleep 0.02; done", false).await.unwrap_err();
     assert!(fault.code == FaultCode::Unsettled && fault.message.contains("has ended after SIGHUP: process"), "{fault}");
     assert!(fault.advice.contains("does it handle that signal?"), "{}", fault.advice);
     told("trap '' HUP; echo $$ >$PID; exec sleep 30", false).await.unwrap();
     // Another one that takes its place, and writes its own number.
-    told("echo $$ >$PID; (trap '' HUP; sleep 0.1; exec sh -c 'echo $$ >$PID; exec sleep 2') & exec sleep 30", false)
-        .await
-        .unwrap();
+    let other = "(trap '' HUP; sleep 0.1; exec sh -c 'echo $$ >$PID; exec sleep 2') &";
+    told(&format!("echo $$ >$PID; {other} trap 'exit 0' HUP; while :; do sleep 0.02; done"), false).await.unwrap();
 }
 
 #[tokio::test]
-async fn one_that_was_ended_does_not_keep_its_file_from_going_back() {
-    told("echo $$ >$PID; exec sleep 30", true).await.unwrap();
+async fn one_that_was_ended_does_not_keep_its_file_from_going_back_but_is_no_proof() {
+    let fault = told("trap '' HUP; echo $$ >$PID; exec sleep 30", true).await.unwrap_err();
+    assert!(fault.code == FaultCode::Unsettled && fault.message.contains("is not running"), "{fault}");
 }
