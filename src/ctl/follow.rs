@@ -20,6 +20,10 @@ use crate::rotation::Outcome;
 const GONE: Duration = Duration::from_secs(120);
 /// A signal is not relied on alone, and none comes from a daemon that took over: how often it is asked besides.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long what follows on the end may take to be recorded.
+const OWED: Duration = Duration::from_secs(5);
+/// How often it is asked for.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Starts `doing` a rotation with `start`, which returns its id, and prints every step until it ends.
 ///
@@ -85,7 +89,7 @@ pub(super) async fn follow(
                 }
             }
             () = sleep(LOOK), if reader == Reader::Member => match story.catch_up().await {
-                Ok(()) => (seen, is_gone) = (Instant::now(), false),
+                Ok(_) => (seen, is_gone) = (Instant::now(), false),
                 Err(error) if seen.elapsed() > GONE => return Err(error),
                 Err(_) if !is_gone => {
                     is_gone = true;
@@ -108,8 +112,7 @@ pub(super) async fn follow(
         if let Some(outcome) = &story.outcome {
             let exit = Exit::from(outcome).worse(if story.hook_failed { Exit::Failed } else { Exit::Done });
             if reader == Reader::Member {
-                // What follows on the end, a hold, is told too.
-                let _ = story.catch_up().await;
+                story.hear_out().await;
             }
             return Ok(exit);
         }
@@ -263,8 +266,19 @@ impl Story<'_> {
         }
     }
 
-    /// Asks for the records, and tells what was missed.
-    async fn catch_up(&mut self) -> Result<(), Error> {
+    /// Tells what follows on the end, too: a hold, and when the overlap ends.
+    async fn hear_out(&mut self) {
+        let until = Instant::now() + OWED;
+        while let Ok(standing) = self.catch_up().await
+            && owes(&standing)
+            && Instant::now() < until
+        {
+            sleep(SOON).await;
+        }
+    }
+
+    /// Asks for the records, and tells what was missed. Returns what they add up to.
+    async fn catch_up(&mut self) -> Result<Standing, Error> {
         let records = history_where_it_runs(self.daemon, self.name).await?;
         let mut standing = Standing::default();
         // It was recorded before its id was told.
@@ -276,6 +290,29 @@ impl Story<'_> {
                 self.tell(record, &text::line(record, &standing).unwrap_or_default());
             }
         }
-        Ok(())
+        Ok(standing)
+    }
+}
+
+/// Whether what follows on the end of a rotation is not recorded yet.
+fn owes(standing: &Standing) -> bool {
+    standing.hold_owed().is_some() || standing.retire_owed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Hold;
+    use crate::rotation::{Generation, View};
+
+    #[test]
+    fn the_end_of_an_overlap_is_waited_for_until_it_is_recorded() {
+        let overlap = View { primary: Generation::FIRST.next(), accepted: vec![Generation::FIRST] };
+        let open = Standing { in_force: Some(overlap), ..Standing::default() };
+        assert!(owes(&open));
+        assert!(!owes(&Standing { retire_at: Some(jiff::Timestamp::UNIX_EPOCH), ..open }));
+        let plain = Standing { in_force: Some(View::of(Generation::FIRST)), ..Standing::default() };
+        assert!(!owes(&plain));
+        assert!(!owes(&Standing { hold: Some(Hold::RollbackFailed), ..plain }));
     }
 }
