@@ -2,7 +2,7 @@
 
 use super::{Exit, Out, document};
 use crate::dbus::rekeyd1::{Error, ManagerProxy, RotateFlags};
-use crate::engine::Forecast;
+use crate::engine::{Allowance, Forecast};
 use crate::record::{Found, Handover, text};
 
 /// No service is ready sooner after its start than this.
@@ -94,22 +94,18 @@ fn in_words(name: &str, forecast: &Forecast) -> String {
 
 /// What users would notice of the restarts: of a unit alone, of one behind a socket, and of several.
 fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
-    let running: Vec<_> =
-        forecast.found.iter().filter(|found| found.running && !found.left_alone && !found.is_deployed()).collect();
+    let running = restarted(forecast);
     let times = if restarts > 1 { format!(" each of {restarts} times") } else { String::new() };
     let tell = |found: &&Found| {
         let unit = &found.unit;
-        // The last restart, if there was one: it has the stop in it. Of a unit that does not say when it is ready
-        // (Type=simple, exec) nothing is known.
-        let measured = found.start_us.filter(|us| *us >= KNOWN_US);
-        let measured = measured.map(|start| forecast.restart_us.get(unit).map_or(start, |restart| start.max(*restart)));
-        let long = match measured {
-            Some(us) => format!("for about {}", text::duration(us)),
-            None => "for as long as its start takes (which it does not say)".to_owned(),
+        let long = match away(forecast, found) {
+            Some(Away { us, is_whole: true }) => format!("for about {}", text::duration(us)),
+            Some(Away { us, is_whole: false }) => {
+                format!("for about {} and for as long as it takes to stop (which was not seen yet)", text::duration(us))
+            }
+            None => "for as long as its stop and its start take (which it does not say)".to_owned(),
         };
-        // Those that are restarted together are down together.
-        let all = running.iter().filter(|other| other.configured == found.configured).count();
-        let others = all.saturating_sub(found.together.unwrap_or(1));
+        let others = others(&running, found);
         let answers = "each new worker listens before an old one ends";
         match (found.handover, found.sockets.as_slice(), others) {
             (Handover::Reload, ..) => format!("  outage    none foretold of {unit}, which is reloaded"),
@@ -126,5 +122,105 @@ fn outage(forecast: &Forecast, restarts: u32) -> Vec<String> {
             }
         }
     };
-    running.iter().map(tell).collect()
+    running.iter().map(tell).chain(over_budget(forecast, &running, restarts)).collect()
+}
+
+/// That users would notice more than they are to, where that is certain: of several consumers any may be the one that is
+/// watched.
+fn over_budget(forecast: &Forecast, running: &[&Found], restarts: u32) -> Option<String> {
+    let Allowance { rate, most, budget } = forecast.allowance.as_ref()?;
+    let breaks = |found: &&Found| {
+        let alone = found.handover == Handover::Break && found.sockets.is_empty() && others(running, found) == 0;
+        away(forecast, found).filter(|_| alone).map_or(0, |away| away.us)
+    };
+    let us = running.iter().map(breaks).min()?.saturating_mul(u64::from(restarts));
+    let failed = us.saturating_mul(u64::from(*rate)) / 1_000_000;
+    (failed > *most).then(|| {
+        format!(
+            "  WARNING   about {failed} requests of the watch would fail, more than the error-budget of {budget}: it would be \
+             rolled back"
+        )
+    })
+}
+
+/// Those that would be restarted or reloaded.
+fn restarted(forecast: &Forecast) -> Vec<&Found> {
+    let is_touched = |found: &&Found| found.running && !found.left_alone && !found.is_deployed();
+    forecast.found.iter().filter(is_touched).collect()
+}
+
+/// How many instances go on answering while one is restarted. Those that are restarted together are down together.
+fn others(running: &[&Found], found: &Found) -> usize {
+    let all = running.iter().filter(|other| other.configured == found.configured).count();
+    all.saturating_sub(found.together.unwrap_or(1))
+}
+
+/// How long a restart takes, in microseconds.
+struct Away {
+    us: u64,
+    /// Whether the stop is in it.
+    is_whole: bool,
+}
+
+/// As it was seen. Of a unit that does not say when it is ready (Type=simple, exec) nothing is known.
+fn away(forecast: &Forecast, found: &Found) -> Option<Away> {
+    let start = found.start_us.filter(|us| *us >= KNOWN_US)?;
+    // The last restart, if there was one, has the stop in it.
+    let restart = forecast.restart_us.get(&found.unit);
+    Some(Away { us: restart.map_or(start, |restart| start.max(*restart)), is_whole: restart.is_some() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::rotation::{Generation, Plan, View};
+
+    fn forecast_of(restart_us: Option<u64>, allowance: Option<Allowance>) -> Forecast {
+        let unit = || "nr.service".to_owned();
+        Forecast {
+            plan: Plan::replace(View::of(Generation::FIRST), Generation::FIRST.next()),
+            targets: Vec::new(),
+            found: vec![Found {
+                configured: unit(),
+                unit: unit(),
+                running: true,
+                start_us: Some(38_000),
+                ..Found::default()
+            }],
+            reload: None,
+            restart_us: restart_us.map(|us| (unit(), us)).into_iter().collect::<BTreeMap<_, _>>(),
+            allowance,
+            probes: Vec::new(),
+            evidence: Vec::new(),
+            logout: false,
+            re_encrypt: None,
+            is_edited: false,
+        }
+    }
+
+    #[test]
+    fn a_stop_that_was_not_seen_yet_is_not_left_out_of_the_outage() {
+        let said = outage(&forecast_of(None, None), 1);
+        let stop = "for as long as it takes to stop (which was not seen yet)";
+        assert_eq!(said, [format!("  outage    nr.service answers nobody for about 38 ms and {stop}")]);
+        let said = outage(&forecast_of(Some(452_000), None), 1);
+        assert_eq!(said, ["  outage    nr.service answers nobody for about 452 ms"]);
+    }
+
+    #[test]
+    fn an_outage_that_is_more_than_the_error_budget_is_foretold() {
+        let allowed = |most| Some(Allowance { rate: 100, most, budget: most.to_string() });
+        let said = outage(&forecast_of(Some(452_000), allowed(5)), 1);
+        let words =
+            "about 45 requests of the watch would fail, more than the error-budget of 5: it would be rolled back";
+        assert_eq!(said[1..], [format!("  WARNING   {words}")]);
+        assert_eq!(outage(&forecast_of(Some(452_000), allowed(45)), 1).len(), 1);
+        assert_eq!(outage(&forecast_of(Some(452_000), allowed(45)), 2).len(), 2);
+        // Another one may be the one that is watched, and nobody notices its restart.
+        let mut several = forecast_of(Some(452_000), allowed(5));
+        several.found.push(Found { sockets: vec!["a.socket".to_owned()], ..several.found[0].clone() });
+        assert_eq!(outage(&several, 1).len(), 2);
+    }
 }

@@ -11,7 +11,7 @@ use super::Engine;
 use super::plans::not_adopted;
 use super::preflight::may_serve;
 use super::prove::workers;
-use crate::config::{HookSettings, SecretName};
+use crate::config::{HookSettings, SecretName, Watch};
 use crate::policy::{self, Drift};
 use crate::proof::Moment;
 use crate::record::{Evidence, Found, Seen, Standing};
@@ -46,6 +46,9 @@ pub struct Forecast {
     /// The probes that would be asked.
     pub probes: Vec<String>,
     /// What the probes say of the view in force.
+    /// What may fail meanwhile, where the users' requests are watched and held against a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
     pub evidence: Vec<Evidence>,
     /// Whether all sessions are ended once the new value is proven.
     #[serde(default)]
@@ -60,6 +63,17 @@ pub struct Forecast {
 
 /// Who asks how a secret stands waits for it. A target that cannot be looked at for as long does not hide what is to be said of the others.
 const LOOK: Duration = Duration::from_secs(4);
+
+/// What `[proof] watch` and `error-budget` allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Requests a second.
+    pub rate: u32,
+    /// So many of them may fail, should the rotation take all the time that it may.
+    pub most: u64,
+    /// The budget, as it is configured.
+    pub budget: String,
+}
 
 /// What is not as it was left: the files and processes of all targets, held against the view in force; and whether all of
 /// them could be looked at.
@@ -193,6 +207,27 @@ impl Engine<'_> {
         let logout = self.settings.logout.is_some();
         let re_encrypt = self.settings.re_encrypt.as_ref().and_then(HookSettings::command);
         let is_edited = false;
-        Ok(Forecast { plan, targets, found, reload, restart_us, probes, evidence, logout, re_encrypt, is_edited })
+        Ok(Forecast {
+            plan,
+            targets,
+            found,
+            reload,
+            restart_us,
+            allowance,
+            probes,
+            evidence,
+            logout,
+            re_encrypt,
+            is_edited,
+        })
     }
 }
+
+impl Allowance {
+    fn of(watch: &Watch, deadline: Duration) -> Option<Self> {
+        let budget = watch.error_budget?;
+        let sent = u64::from(watch.rate) * deadline.as_secs();
+        Some(Self { rate: watch.rate, most: budget.most(sent), budget: budget.to_string() })
+    }
+}
+        let allowance = self.settings.watch.as_ref().and_then(|watch| Allowance::of(watch, self.settings.deadline));

@@ -34,7 +34,7 @@ mod prove;
 
 pub use adopt::{Adoption, Outdated};
 pub use hooks::Kept;
-pub use look::{Forecast, Verdict, drift};
+pub use look::{Allowance, Forecast, Verdict, drift};
 
 /// What the engine needs of its host besides targets and probes.
 #[async_trait]

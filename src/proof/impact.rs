@@ -61,7 +61,7 @@ impl Watching {
             let seen = lock(&self.seen);
             (seen.sent, seen.failed)
         };
-        if budget.covers(failed, sent) {
+        if u64::from(failed) <= budget.most(u64::from(sent)) {
             return Ok(());
         }
         let message = format!(
@@ -126,10 +126,11 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 }
 
 impl ErrorBudget {
-    fn covers(self, failed: u32, sent: u32) -> bool {
+    /// How many of so many requests may fail.
+    pub fn most(self, sent: u64) -> u64 {
         match self {
-            Self::Requests(most) => failed <= most,
-            Self::PerMille(most) => u64::from(failed) * 1000 <= u64::from(sent) * u64::from(most),
+            Self::Requests(most) => u64::from(most),
+            Self::PerMille(most) => sent.saturating_mul(u64::from(most)) / 1000,
         }
     }
 }
@@ -145,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_budget_is_a_number_of_requests_or_a_share_of_them() {
-        assert!(ErrorBudget::Requests(2).covers(2, 10) && !ErrorBudget::Requests(2).covers(3, 1000));
-        assert!(ErrorBudget::PerMille(10).covers(1, 100) && !ErrorBudget::PerMille(10).covers(1, 99));
-        assert!(ErrorBudget::Requests(0).covers(0, 0) && ErrorBudget::PerMille(0).covers(0, 0));
+        assert_eq!((ErrorBudget::Requests(2).most(10), ErrorBudget::Requests(2).most(1000)), (2, 2));
+        assert_eq!((ErrorBudget::PerMille(10).most(100), ErrorBudget::PerMille(10).most(99)), (1, 0));
+        assert_eq!((ErrorBudget::Requests(0).most(0), ErrorBudget::PerMille(0).most(0)), (0, 0));
     }
 }
