@@ -26,6 +26,10 @@ support::on_both_debians! {
         assert_eq!(report[0]["journal"]["in-both"], 3);
         let id = rotation::status(&machine)["last"]["id"].as_str().unwrap().to_owned();
         assert!(machine.ok(&["rekeyctl", "audit", "--rotation", &id]).contains(&id));
+        let of_one: Value =
+            serde_json::from_str(&machine.ok(&["rekeyctl", "--json", "audit", NAME, "--rotation", &id])).unwrap();
+        let records = of_one[0]["records"].as_array().unwrap();
+        assert!(!records.is_empty() && records.iter().all(|record| record["rotation"] == id.as_str()), "{of_one:#}");
         assert_eq!(machine.exec(&["rekeyctl", "audit", "--rotation", "ffff"]).status, 64);
     }
 

@@ -17,6 +17,8 @@ support::on_both_debians! {
         let before = token::login(&machine);
         let said = machine.ok(&["rekeyctl", "rotate", NAME]);
         assert!(said.contains("{1} → {2, accepts 1}") && said.contains("generation 1 accepted too"), "{said}");
+        assert!(said.contains("the overlap ends at "), "{said}");
+        let replaced_in = status(&machine)["last"]["id"].as_str().unwrap().to_owned();
         let new = value(&machine);
         assert_ne!(new, FIRST_VALUE);
         assert!(token::is_signed_with(&token::login(&machine), &new));
@@ -31,6 +33,9 @@ support::on_both_debians! {
         assert_eq!(previous(&machine), None);
         assert_eq!(value(&machine), new);
         assert_eq!(status(&machine)["generation"], 2);
+        let died_in = status(&machine)["last"]["id"].as_str().unwrap().to_owned();
+        let audit = machine.ok(&["rekeyctl", "audit", NAME, "--rotation", &replaced_in]);
+        assert!(audit.contains("generation 1 died ") && audit.contains(&format!("in rotation {died_in}")), "{audit}");
         assert_eq!(machine.exec(&["rekeyctl", "retire", NAME]).status, 3);
     }
 

@@ -103,8 +103,15 @@ support::on_both_debians! {
         assert_eq!(machine.unit(UNIT, "InvocationID"), run, "it was restarted");
         assert_eq!(status(&machine)["accepted"], json!([]));
         assert_eq!(token::present(&machine, &of_first), 200);
-        machine.ok(&["rekeyctl", "verify", NAME]);
+        let keeps = format!("{UNIT} goes on accepting generation 1 until its next restart");
+        assert_eq!(status(&machine)["waiting"], json!([format!("{keeps} — systemctl restart {UNIT}")]));
+        for looks in [&["rekeyctl", "verify", NAME][..], &["rekeyctl", "doctor"]] {
+            assert_says(&machine.exec(looks), &keeps);
+        }
+        let audit = machine.ok(&["rekeyctl", "audit", NAME]);
+        assert!(audit.contains("generation 1 was retired ") && audit.contains(&format!("{UNIT} accepts it until its next restart")), "{audit}");
         machine.ok(&["systemctl", "restart", UNIT]);
+        assert_eq!(status(&machine)["waiting"], json!([]));
         assert!(others(&machine).is_empty());
         assert_eq!(token::present(&machine, &of_first), 401);
         machine.ok(&["rekeyctl", "verify", NAME]);

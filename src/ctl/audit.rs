@@ -27,13 +27,13 @@ struct Audit {
     journal: Comparison,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal_from: Option<Timestamp>,
-    /// The values that died.
+    /// The values that died, or are retired and wait for a restart.
     deaths: Vec<Death>,
     records: Vec<Record>,
 }
 
 pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -> Exit {
-    let audits = match audits(name).await {
+    let mut audits = match audits(name).await {
         Ok(audits) => audits,
         Err(error) => return out.error(&error),
     };
@@ -41,25 +41,24 @@ pub(super) async fn run(out: &Out, name: Option<&str>, rotation: Option<&str>) -
     if let (Some(id), false) = (rotation, audits.iter().flat_map(|audit| &audit.records).any(wanted)) {
         return out.fail(Exit::Usage, &format!("there is no rotation {id}; rekeyctl history shows all"));
     }
+    let exit = if audits.iter().all(|audit| audit.whole) { Exit::Done } else { Exit::Failed };
+    let is_wanted = |death: &Death| rotation.is_none_or(|id| death.concerns(id));
     if out.json {
+        for audit in &mut audits {
+            audit.records.retain(wanted);
+            audit.deaths.retain(is_wanted);
+        }
         out.document(&audits);
     } else {
         for audit in &audits {
             history::tell(out, &audit.records, wanted);
-            let is_wanted = |death: &&Death| rotation.is_none_or(|id| death.rotation.as_str() == id);
-            for death in audit.deaths.iter().filter(is_wanted) {
-                let Death { generation, at, proof, rotation, rejected, returned } = death;
-                let died = if *rejected { "was rejected and died" } else { "died" };
-                let returned = returned.map_or_else(String::new, |at| format!("; it came back into force {at:.0}"));
-                out.text(&format!(
-                    "{}: generation {generation} {died} {at:.0}, in rotation {rotation}: {proof}{returned}",
-                    audit.secret
-                ));
+            for death in audit.deaths.iter().filter(|death| is_wanted(death)) {
+                out.text(&format!("{}: {death}", audit.secret));
             }
             judge(out, audit);
         }
     }
-    if audits.iter().all(|audit| audit.whole) { Exit::Done } else { Exit::Failed }
+    exit
 }
 
 async fn audits(name: Option<&str>) -> Result<Vec<Audit>, Error> {

@@ -182,6 +182,10 @@ async fn secret(daemon: &ManagerProxy<'_>, loaded: &Loaded, status: &SecretStatu
         let (what, advice) = drift.split_once(" — ").unwrap_or((drift, ""));
         findings.push(Finding::ill(what, advice).of(name));
     }
+    for waiting in now.iter().flat_map(|now| &now.waiting) {
+        let (what, advice) = waiting.split_once(" — ").unwrap_or((waiting, ""));
+        findings.push(Finding { advice: advice.to_owned(), ..Finding::well(what) }.of(name));
+    }
     let is_scheduled = loaded.settings.secrets.values().any(|one| one.name.as_str() == name && one.schedule.is_some());
     if is_scheduled && status.next.is_none() {
         let advice = format!("rekeyctl reload; systemctl status rekeyd-rotate@{name}.timer");

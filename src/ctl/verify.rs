@@ -22,4 +22,7 @@ pub(super) fn tell(out: &Out, name: &str, verdict: &Verdict) {
     for evidence in &verdict.evidence {
         out.step(&format!("✓ {}", evidence_in_words(evidence)));
     }
+    for waiting in &verdict.waiting {
+        out.step(&format!("  {waiting}"));
+    }
 }

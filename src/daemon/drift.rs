@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::charge::{self, Charge};
 use super::state::Daemon;
 use crate::config::{SecretSettings, TargetSettings, template_of};
-use crate::dbus::systemd1::Ends;
+use crate::dbus::systemd1::{Ends, Systemd};
 use crate::engine;
 use crate::policy::{self, Drift};
 use crate::record::journal::{Entry, Priority};
@@ -110,7 +110,8 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
     }
     let parts = daemon.parts(settings, charge);
     let seen = engine::drift(&settings.name, &standing, &daemon.store, parts.targets()).await;
-    let Ok((drift, is_whole)) = seen else { return };
+    let Ok((mut drift, is_whole)) = seen else { return };
+    drift.extend(keeping(&daemon.systemd, &standing).await);
     if drift.is_empty() && !is_whole {
         return;
     }
@@ -130,6 +131,21 @@ async fn look(daemon: &Daemon, settings: &SecretSettings, charge: &Arc<Charge>) 
         entry.secret = Some(settings.name.to_string());
         daemon.journal.send(entry, &charge::units(settings));
     }
+}
+
+/// The units that run as they did when a value was retired, and go on accepting it.
+async fn keeping(systemd: &Systemd, standing: &Standing) -> Vec<Drift> {
+    let mut keeping = Vec::new();
+    for (unit, left) in standing.kept.iter().flat_map(|kept| &kept.runs) {
+        let run = match systemd.unit(unit).await {
+            Ok(status) if matches!(status.active_state.as_str(), "inactive" | "failed") => continue,
+            Ok(status) => status.invocation_id,
+            // Nobody knows that it was restarted.
+            Err(_) => left.clone(),
+        };
+        keeping.extend(standing.kept.as_ref().and_then(|kept| kept.by(unit, &run)));
+    }
+    keeping
 }
 
 fn tell(daemon: &Daemon, settings: &SecretSettings, drift: &Drift, standing: &Standing) {

@@ -27,6 +27,9 @@ pub struct Verdict {
     pub generation: Generation,
     /// The evidence that it is.
     pub evidence: Vec<Evidence>,
+    /// What is accepted besides until a consumer is restarted, as it is meant to be, with what restarts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
 }
 
 /// What a rotation would do.
@@ -43,12 +46,12 @@ pub struct Forecast {
     /// How long the last restart of a consumer took, where rekeyd has restarted it, in microseconds.
     #[serde(default)]
     pub restart_us: BTreeMap<String, u64>,
-    /// The probes that would be asked.
-    pub probes: Vec<String>,
-    /// What the probes say of the view in force.
     /// What may fail meanwhile, where the users' requests are watched and held against a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowance: Option<Allowance>,
+    /// The probes that would be asked.
+    pub probes: Vec<String>,
+    /// What the probes say of the view in force.
     pub evidence: Vec<Evidence>,
     /// Whether all sessions are ended once the new value is proven.
     #[serde(default)]
@@ -61,9 +64,6 @@ pub struct Forecast {
     pub is_edited: bool,
 }
 
-/// Who asks how a secret stands waits for it. A target that cannot be looked at for as long does not hide what is to be said of the others.
-const LOOK: Duration = Duration::from_secs(4);
-
 /// What `[proof] watch` and `error-budget` allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
@@ -74,6 +74,9 @@ pub struct Allowance {
     /// The budget, as it is configured.
     pub budget: String,
 }
+
+/// Who asks how a secret stands waits for it. A target that cannot be looked at for as long does not hide what is to be said of the others.
+const LOOK: Duration = Duration::from_secs(4);
 
 /// What is not as it was left: the files and processes of all targets, held against the view in force; and whether all of
 /// them could be looked at.
@@ -154,7 +157,12 @@ impl Engine<'_> {
             self.ask_probes((Moment::AsItIs, anyone, workers(&evidence)), &view, (&values, Vec::new()), deadline)
                 .await?,
         );
-        Ok(Verdict { generation: view.primary, evidence })
+        let kept = self.ledger.standing().kept.as_ref();
+        let running = found.iter().filter(|found| found.running);
+        let keeps = running.filter_map(|found| kept?.by(&found.unit, found.run()?));
+        let name = self.settings.name.as_str();
+        let waiting = keeps.map(|keeps| format!("{keeps} — {}", keeps.advice(name, &[]))).collect();
+        Ok(Verdict { generation: view.primary, evidence, waiting })
     }
 
     /// What all targets find of their consumers, once they are told of earlier rotations.
@@ -204,6 +212,7 @@ impl Engine<'_> {
         let targets = self.targets.iter().map(|target| target.label()).collect();
         let probes = self.probes.iter().map(|probe| probe.label()).collect();
         let restart_us = self.ledger.standing().restart_us.clone();
+        let allowance = self.settings.watch.as_ref().and_then(|watch| Allowance::of(watch, self.settings.deadline));
         let logout = self.settings.logout.is_some();
         let re_encrypt = self.settings.re_encrypt.as_ref().and_then(HookSettings::command);
         let is_edited = false;
@@ -230,4 +239,3 @@ impl Allowance {
         Some(Self { rate: watch.rate, most: budget.most(sent), budget: budget.to_string() })
     }
 }
-        let allowance = self.settings.watch.as_ref().and_then(|watch| Allowance::of(watch, self.settings.deadline));

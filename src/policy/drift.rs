@@ -120,6 +120,8 @@ pub enum Drift {
     FromElsewhere(String, String),
     /// What runs has another value than its file, as it is meant to, and takes that at its next start; and what starts it.
     Waits(String, String),
+    /// A unit goes on accepting values that were retired, as it is meant to, until its next restart.
+    Keeps(String, Vec<Generation>),
     /// What runs has no such variable, or an empty one; and what to do.
     Lacks(String, String),
     /// A drop-in of ours gives the value to a unit that is in no target.
@@ -196,7 +198,7 @@ pub fn with_former(mut now: Vec<Drift>, before: &[Drift]) -> Vec<Drift> {
 impl Drift {
     /// Whether it is as it was meant to be.
     pub fn is_expected(&self) -> bool {
-        matches!(self, Self::Waits(..))
+        matches!(self, Self::Waits(..) | Self::Keeps(..))
     }
 
     /// What to do about it, for the secret `name` whose generations `rejected` were found wanting.
@@ -225,6 +227,7 @@ impl Drift {
             Self::Removed(..) => "write the value in force, before what reads it starts again".to_owned(),
             Self::Older(_, _, restart) => restart.clone(),
             Self::Waits(_, restart) => format!("{restart} starts it now"),
+            Self::Keeps(unit, _) => format!("systemctl restart {unit}"),
             Self::LeftBehind(_, unit) => format!(
                 "name it in `units` again; or give {unit} its value in another way, remove that file, systemctl daemon-reload, \
                  and restart it"
@@ -249,6 +252,10 @@ impl fmt::Display for Drift {
             }
             Self::Waits(place, _) => {
                 write!(f, "{place} with the value that they were started with, until their next start")
+            }
+            Self::Keeps(unit, generations) => {
+                let generations: Vec<String> = generations.iter().map(ToString::to_string).collect();
+                write!(f, "{unit} goes on accepting generation {} until its next restart", generations.join(" and "))
             }
             Self::FromElsewhere(place, _) => write!(f, "{place} with a value that is in no file and not known here"),
             Self::LeftBehind(path, unit) => {

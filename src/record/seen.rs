@@ -10,6 +10,8 @@ use crate::secret::Fingerprint;
 
 /// The detail of a consumer that is to run and does not.
 const SICK: &str = "sick";
+/// The detail that tells one run of a unit from the next.
+const INVOCATION: &str = "invocation";
 
 /// What preflight found of one consumer; recorded, because a restart after a crash must know what ran before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,16 @@ impl Found {
     /// Those words.
     pub fn sick_in_words(&self) -> Option<&str> {
         self.details.get(SICK).map(String::as_str)
+    }
+
+    /// A detail: which run of the unit was found.
+    pub fn of_run(invocation: String) -> (String, String) {
+        (INVOCATION.to_owned(), invocation)
+    }
+
+    /// That run, where it was noted.
+    pub fn run(&self) -> Option<&String> {
+        self.details.get(INVOCATION)
     }
 
     /// Whether it is at a hosting platform, which deploys it anew.

@@ -1,10 +1,12 @@
 //! How a record changes the standing, and which one cannot follow on the others.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::{GenerationStanding, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway};
-use crate::record::{Activated, Actor, Evidence, Happening, Hook, HookCame, NewValue, Record, Seen};
+use super::{GenerationStanding, Kept, LastRotation, Progress, Stage, Standing, Transaction, TurnedAway};
+use crate::record::{Activated, Actor, Evidence, Found, Happening, Hook, HookCame, NewValue, Record, Seen};
 use crate::rotation::{Event, Generation, Intent, Next, Outcome, Phase, View, advance};
 use crate::secret::Fingerprint;
 
@@ -299,6 +301,9 @@ impl Standing {
             self.stopped = stopped.map(|found| found.configured.clone()).collect();
         }
         let retires = plan.retires();
+        if *outcome == Outcome::Committed {
+            self.kept = retires.then(|| kept(&transaction)).flatten();
+        }
         // Who tries to end an overlap early, by retiring or by a new value, and fails, does not put its end off.
         let is_same = retires || self.in_force == before;
         let is_still_to_come = *outcome != Outcome::Committed && is_same && self.retire_at.is_some_and(|end| end > at);
@@ -367,6 +372,17 @@ fn waiting(evidence: &[Evidence]) -> Vec<String> {
         _ => None,
     };
     evidence.iter().filter_map(waits).collect()
+}
+
+/// The values that the end of an overlap leaves to what runs.
+fn kept(transaction: &Transaction) -> Option<Kept> {
+    let waits = |found: &&Found| transaction.waiting.contains(&found.unit);
+    let run = |found: &Found| Some((found.unit.clone(), found.run()?.clone()));
+    let runs: BTreeMap<String, String> = transaction.found.iter().filter(waits).filter_map(run).collect();
+    let goal = transaction.plan.goal();
+    let is_retired = |generation: &Generation| goal.generations().all(|one| one != *generation);
+    let generations = transaction.plan.start().generations().filter(is_retired).collect();
+    (!runs.is_empty()).then_some(Kept { generations, runs })
 }
 
 /// The files, where nothing shows that they are used.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Actor, Batch, Found, Hook, Left, Noted, RotationId};
 
 use crate::config::SecretName;
-use crate::policy::{AfterRollback, after_rollback};
+use crate::policy::{AfterRollback, Drift, after_rollback};
 use crate::rotation::{Fault, FaultCode, Generation, Outcome, Phase, Plan, View};
 use crate::secret::Fingerprint;
 
@@ -52,6 +52,9 @@ pub struct Standing {
     /// When the overlap of the view in force is to be ended.
     #[serde(default)]
     pub retire_at: Option<Timestamp>,
+    /// What was retired last, where running consumers were left with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// How rotations ended, and how often probes failed.
     #[serde(default)]
     pub counts: Counts,
@@ -86,6 +89,15 @@ pub struct TurnedAway {
     pub cause: Fault,
     /// When first, of those that were refused one after the other.
     pub since: Timestamp,
+}
+
+/// Values that were retired, and that what ran then goes on accepting until it is restarted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The values.
+    pub generations: Vec<Generation>,
+    /// Which run of each unit was left with them.
+    pub runs: BTreeMap<String, String>,
 }
 
 /// How rotations ended since the secret is known, and how often probes failed.
@@ -331,6 +343,14 @@ impl GenerationStanding {
     /// Since when the value is in use, also where others were in force meanwhile.
     pub fn born(&self) -> Timestamp {
         self.made.unwrap_or(self.since)
+    }
+}
+
+impl Kept {
+    /// What the unit still accepts, where this is its run now.
+    pub fn by(&self, unit: &str, run: &str) -> Option<Drift> {
+        let is_same = self.runs.get(unit).is_some_and(|left| left == run);
+        is_same.then(|| Drift::Keeps(unit.to_owned(), self.generations.clone()))
     }
 }
 

@@ -8,18 +8,9 @@ use super::activate::is_down;
 use super::evidence::{POLL, SLACK};
 use super::template::is_template;
 use super::way::Form;
-use crate::dbus::unit::UnitStatus;
 use crate::record::{Activated, Evidence, Found};
 use crate::rotation::{Fault, FaultCode};
 use crate::target::{Disclosed, Errand};
-
-/// The detail that tells one run of a unit from the next.
-const INVOCATION: &str = "invocation";
-
-/// What must be known later of a unit that is left alone.
-pub(super) fn detail(status: &UnitStatus) -> (String, String) {
-    (INVOCATION.to_owned(), status.invocation_id.clone())
-}
 
 /// What the processes of a unit have.
 enum Runs {
@@ -98,7 +89,7 @@ impl SystemdTarget {
             if tally.is_proof() {
                 return Ok(Runs::WithIt { of: tally.of(), without: tally.without });
             }
-            if consumer.details.get(INVOCATION) == Some(&status.invocation_id) {
+            if consumer.run() == Some(&status.invocation_id) {
                 return Ok(Runs::AsBefore);
             }
             if Instant::now() >= limit {

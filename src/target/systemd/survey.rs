@@ -4,10 +4,10 @@ use std::path::Path;
 
 use tokio::time::{Instant, sleep};
 
+use super::SystemdTarget;
 use super::delivery::not_writable;
 use super::evidence::POLL;
 use super::template::is_template;
-use super::{SystemdTarget, alone};
 use crate::config::Activate;
 use crate::dbus::unit::UnitStatus;
 use crate::helper::{Answer, Condition, Program, Question};
@@ -111,7 +111,9 @@ impl Survey<'_> {
         let restarts = running && target.activate != Activate::None;
         let dependents = if restarts { target.systemd.active_dependents(&status).await? } else { Vec::new() };
         let left_alone = target.activate == Activate::None;
-        let details = left_alone.then(|| alone::detail(&status)).into_iter().chain(sick).collect();
+        // What goes on as it is, now or when a value is retired, must be told from what is started later.
+        let run = (left_alone || target.keeps_retired).then(|| Found::of_run(status.invocation_id.clone()));
+        let details = run.into_iter().chain(sick).collect();
         let dependents = dependents.into_iter().filter(|unit| !target.units.contains(unit)).collect();
         let sockets = status.triggered_by.into_iter().filter(|unit| unit.ends_with(".socket")).collect();
         let (configured, unit, start_us) = (configured.to_owned(), status.id, status.start_us);
