@@ -63,7 +63,7 @@ async fn a_program_that_the_signal_ends_is_no_proof() {
     told("trap '' HUP; echo $$ >$PID; exec sleep 30", false).await.unwrap();
     // Another one that takes its place, and writes its own number.
     let other = "(trap '' HUP; sleep 0.1; exec sh -c 'echo $$ >$PID; exec sleep 2') &";
-    told(&format!("echo $$ >$PID; {other} trap 'exit 0' HUP; while :; do sleep 0.02; done"), false).await.unwrap();
+    told(&format!("trap 'exit 0' HUP; echo $$ >$PID; {other} while :; do sleep 0.02; done"), false).await.unwrap();
 }
 
 #[tokio::test]
