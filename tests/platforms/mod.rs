@@ -105,6 +105,8 @@ pub enum What {
     Answer(Answer),
     /// It is done, and the answer is lost.
     Lost,
+    /// It is done, and a gateway answers with a page of its own in place of the body.
+    Garbled,
     /// It is not done, and there is no answer.
     Unheard,
 }
@@ -247,6 +249,10 @@ impl Fake {
             Some(What::Lost) => {
                 let _ = self.perform(&mut state, request);
                 return None;
+            }
+            Some(What::Garbled) => {
+                let done = self.perform(&mut state, request);
+                return Some(Answer { body: "<html>".to_owned(), ..done });
             }
             None => {}
         }

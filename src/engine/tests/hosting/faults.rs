@@ -409,3 +409,12 @@ fn a_platform_that_is_away_for_minutes_when_the_daemon_comes_back_is_waited_for(
         assert_eq!(lab.triggers(), 1, "{kind:?}");
     }
 }
+
+#[test]
+fn a_write_that_is_answered_with_a_page_of_a_gateway_is_judged_by_its_status() {
+    for kind in [At::Vercel, At::Netlify, At::Render] {
+        let lab = at(kind);
+        lab.fake().fail("write", What::Garbled);
+        lab.assert_committed(&lab.rotate());
+    }
+}

@@ -46,7 +46,14 @@ impl Netlify {
         let body = json(&Patch { context: name, context_parameter: parameter, value })?;
         let query = [("site_id", self.site())];
         let request = Request::to(Intent::Write, "PATCH", &path, &query).with(body);
-        let variable: Variable = self.api.ask(request, until).await?.read()?;
+        let variable: Variable = match self.api.ask(request, until).await?.read() {
+            Ok(variable) => variable,
+            // Its status says that it was written; what a gateway makes of the body does not undo that.
+            Err(_) => {
+                let now = self.variable(key, until).await.map_err(Refusal::taken)?;
+                now.ok_or_else(|| missing(&self.label, &[key.to_owned()]).taken())?
+            }
+        };
         if !variable.has(context) {
             let text = format!("{} says that {key} was written, and shows no value for {name}", self.label);
             return Err(Refusal::obstacle(FaultCode::ReadBackDiffers, text, "see what the variable has there").taken());
