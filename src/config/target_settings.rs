@@ -287,6 +287,18 @@ pub enum WakeSignal {
     Sigterm,
 }
 
+impl WakeSignal {
+    /// Its name, as signal(7) has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sighup => "SIGHUP",
+            Self::Sigusr1 => "SIGUSR1",
+            Self::Sigusr2 => "SIGUSR2",
+            Self::Sigterm => "SIGTERM",
+        }
+    }
+}
+
 /// A systemd target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemdTarget {

@@ -70,8 +70,9 @@ async fn recover(id: &str) -> Result<(), StartError> {
 
 /// Whether it ended without the old value in force and proven.
 fn has_failed(daemon: &Daemon, id: &str) -> bool {
-    let standings = daemon.settings().secrets.keys().map(|name| daemon.charge(name).standing()).collect::<Vec<_>>();
-    let ended = standings.iter().filter_map(|standing| standing.last.as_ref()).find(|last| last.id.as_str() == id);
+    let settings = daemon.settings();
+    let mut last = settings.secrets.keys().filter_map(|name| daemon.charge(name).standing().last);
+    let ended = last.find(|last| last.id.as_str() == id);
     ended.is_some_and(|last| matches!(last.outcome, Outcome::RollbackFailed { .. }))
 }
 

@@ -88,7 +88,7 @@ fn check_survives(pid: Pid, signal: WakeSignal, pid_file: &Path) -> Result<(), N
     if signal == WakeSignal::Sigterm || process::survives(pid, number(signal)) {
         return Ok(());
     }
-    let (shown, name) = (pid_file.display(), format!("{signal:?}").to_uppercase());
+    let (shown, name) = (pid_file.display(), signal.name());
     let problem = format!("process {} of {shown} does not handle {name}, which would end it", pid.as_raw_nonzero());
     Err(not(problem, "mend `signal`: it should be the one on which the program reads its file again"))
 }

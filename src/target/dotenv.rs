@@ -132,7 +132,7 @@ impl DotenvTarget {
     /// who becomes another by it writes the other's number.
     async fn check_alive(&self, wake: Wake, errand: &Errand<'_>) -> Result<(), Fault> {
         let Wake::Signal(signal, _) = &wake else { return Ok(()) };
-        let name = format!("{signal:?}").to_uppercase();
+        let name = signal.name();
         let is_end = *signal == WakeSignal::Sigterm;
         let over = Instant::now() + self.settle;
         // Whoever ends it on purpose has it started again, which may take longer.
